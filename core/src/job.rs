@@ -1,0 +1,135 @@
+//! What a syncer is given: two sides, options, their shared state, and somebody to tell.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Notify};
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::Backend;
+use crate::monitor::Monitor;
+use crate::report::StorageView;
+use crate::state::{PairState, State};
+
+/// Which of the two storages of a pair. Unless a pair is unidirectional the two are symmetric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Which {
+    /// The first.
+    Source = 0,
+    /// The second.
+    Target = 1,
+}
+
+impl Which {
+    /// Both, the source first.
+    pub const BOTH: [Self; 2] = [Self::Source, Self::Target];
+
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Source => Self::Target,
+            Self::Target => Self::Source,
+        }
+    }
+}
+
+/// One storage of a pair, opened.
+pub struct Side {
+    /// How it is shown; its backend-id names it everywhere.
+    pub view: StorageView,
+    /// Type and place: what cached hashes are kept under.
+    pub place: String,
+    /// The way to it.
+    pub backend: Arc<dyn Backend>,
+    /// Whether it is only read.
+    pub read_only: bool,
+    /// Scan it this often instead of watching it.
+    pub watcher_interval: Option<Duration>,
+    /// Bytes a second, at most, from and to it.
+    pub bandwidth_limit: Option<u64>,
+}
+
+/// How a pair is to be kept.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Whether only the source's changes travel.
+    pub unidirectional: bool,
+    /// Patterns in gitignore syntax that are neither copied nor deleted.
+    pub exclude: Vec<String>,
+    /// The share of a side's known files, in percent, that one batch may delete.
+    pub max_delete: u8,
+    /// Whether this run may delete more than that.
+    pub allow_deletes: bool,
+    /// How long the trash keeps what a sync overwrote or deleted. Zero keeps nothing.
+    pub keep_deleted: Duration,
+    /// Parallel transfers; none leaves it to what the storages say pays.
+    pub transfers: Option<usize>,
+    /// Bytes a second, at most, for the whole job.
+    pub bandwidth_limit: Option<u64>,
+    /// How long a one-shot job waits for a fault to pass.
+    pub retry_for: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            unidirectional: false,
+            exclude: Vec::new(),
+            max_delete: 50,
+            allow_deletes: false,
+            keep_deleted: Duration::from_hours(30 * 24),
+            transfers: None,
+            bandwidth_limit: None,
+            retry_for: Duration::from_mins(1),
+        }
+    }
+}
+
+/// Two storages of one container and what is known about them.
+pub struct Pair {
+    /// `owner|container-uuid`, with `|backend-id` where it is one of several.
+    pub job_id: String,
+    /// The container's name.
+    pub container: String,
+    /// The two storages; index with [`Which`].
+    pub sides: [Side; 2],
+    /// How to keep them.
+    pub options: Options,
+    /// What both agreed on last, open conflicts, history.
+    pub state: PairState,
+    /// The database all pairs share, with the hash cache.
+    pub store: State,
+    /// Held by whoever changes the pair: a round, or the user's resolving or restoring.
+    pub turn: Mutex<()>,
+}
+
+impl Pair {
+    /// One of the two.
+    pub fn side(&self, which: Which) -> &Side {
+        &self.sides[which as usize]
+    }
+
+    /// The side of that backend-id.
+    pub fn which(&self, backend_id: &str) -> Option<Which> {
+        Which::BOTH.into_iter().find(|which| self.side(*which).view.backend_id == backend_id)
+    }
+
+    /// The backend-id of a side.
+    pub fn id(&self, which: Which) -> &str {
+        &self.side(which).view.backend_id
+    }
+}
+
+/// One run of a syncer over a pair.
+#[derive(Clone)]
+pub struct Run {
+    /// What to keep equal.
+    pub pair: Arc<Pair>,
+    /// Who is told.
+    pub monitor: Arc<Monitor>,
+    /// Ends the run soon, with nothing half-written visible.
+    pub stop: CancellationToken,
+    /// Makes a continuous run look at everything again now.
+    pub poke: Arc<Notify>,
+}
