@@ -18,6 +18,7 @@ pub mod monitor;
 pub mod path;
 pub mod plan;
 pub mod report;
+pub mod resolve;
 pub mod round;
 pub mod state;
 mod step;
