@@ -89,7 +89,9 @@ impl Storage {
                 let path = self.text("path");
                 let path = if path.starts_with('~') { format!("/{path}") } else { path.to_owned() };
                 let port = self.params.get("port").map_or_else(String::new, |port| format!(":{port}"));
-                format!("sftp://{}{port}{path}", self.text("host"))
+                let host = self.text("host");
+                let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+                format!("sftp://{host}{port}{path}")
             }
             "webdav" => self.text("url").to_owned(),
             _ => self.text("location").to_owned(),
