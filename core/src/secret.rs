@@ -112,7 +112,7 @@ impl Storage {
     /// The parameters without inline secrets, for what the daemon keeps on disk: whoever reads them back takes those
     /// from the manifest again, by container and backend-id ([`Self::with_secrets_of`]).
     pub fn for_disk(&self) -> Map<String, Value> {
-        let kept = self.map_secrets(|_, value| Ok::<_, Error>(value.is_object().then(|| value.clone())));
+        let kept = self.map_secrets(|key, value| Ok::<_, Error>((!is_hidden(key, value)).then(|| value.clone())));
         kept.map(|storage| storage.params().clone()).unwrap_or_default()
     }
 
@@ -141,8 +141,7 @@ impl Storage {
     /// The parameters with every inline secret replaced by asterisks; references stay visible.
     pub fn masked(&self) -> Value {
         let masked = self.map_secrets(|key, value| {
-            let shown = value.is_object() || key.name() == "login";
-            Ok::<_, Error>(Some(if shown { value.clone() } else { Value::String(MASK.to_owned()) }))
+            Ok::<_, Error>(Some(if is_hidden(key, value) { Value::String(MASK.to_owned()) } else { value.clone() }))
         });
         masked.map(|storage| Value::Object(storage.params().clone())).unwrap_or_default()
     }
@@ -158,6 +157,11 @@ impl Storage {
         };
         needed.into_iter().filter(|(with, secret)| given(with) && !given(secret)).map(|(_, secret)| secret).collect()
     }
+}
+
+/// Whether a value is neither shown nor kept: an inline secret, or an access key, which some take for one.
+fn is_hidden(key: &StorageKey, value: &Value) -> bool {
+    !value.is_object() && (key.holds == Holds::Secret || key.name() == "access-key")
 }
 
 fn without_newline(mut text: String) -> String {

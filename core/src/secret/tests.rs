@@ -71,6 +71,9 @@ fn what_is_kept_on_disk_holds_no_secret_and_is_made_whole_again() {
     for storage in [webdav(), sftp(&json!("hunter2")), sftp(&json!({ "env": "SET" }))] {
         let on_disk = storage.for_disk();
         assert!(!format!("{on_disk:?}").contains("hunter2"));
+        if let Some(credentials) = on_disk.get("credentials") {
+            assert_eq!(*credentials, json!({ "login": "me" }), "a login is no secret");
+        }
         assert_eq!(storage.with_secrets_of(on_disk).unwrap(), storage);
     }
 }
