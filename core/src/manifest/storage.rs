@@ -208,7 +208,7 @@ impl fmt::Debug for Storage {
 }
 
 /// Bytes a second from a number or a text such as `10MiB`; none where it is none, or zero.
-pub(crate) fn bytes_a_second(value: &Value) -> Option<u64> {
+pub fn bytes_a_second(value: &Value) -> Option<u64> {
     let bytes = match value {
         Value::String(text) => text.parse::<bytesize::ByteSize>().ok()?.as_u64(),
         other => other.as_u64()?,
