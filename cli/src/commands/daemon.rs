@@ -1,0 +1,34 @@
+//! `wl daemon`: the daemon in the foreground, in the background, and its end.
+
+use serde_json::json;
+
+use crate::context::Context;
+use crate::failure::{Exit, Failure, Outcome};
+
+/// Runs the daemon until it is told to end.
+pub async fn run(context: &Context) -> Outcome {
+    wl_daemon::run::run(&context.places).await?;
+    Ok(Exit::Done)
+}
+
+/// Starts the daemon unless it is running.
+pub async fn start(context: &Context) -> Outcome {
+    let was_running = context.running().await?.is_some();
+    context.link().await?;
+    let socket = context.places.socket().display().to_string();
+    let text = if was_running { "The daemon is running already" } else { "The daemon is running now" };
+    context.screen.show(&json!({ "started": !was_running, "socket": socket }), |_| format!("{text}, at {socket}."))?;
+    Ok(Exit::Done)
+}
+
+/// Ends the daemon and waits for its end.
+pub async fn stop(context: &Context) -> Outcome {
+    let running = context.running().await?;
+    let was_running = running.is_some();
+    if let Some(link) = running {
+        link.shutdown().await.map_err(|failure: Failure| failure.about("the daemon was not stopped"))?;
+    }
+    let text = if was_running { "The daemon has ended." } else { "The daemon was not running." };
+    context.screen.show(&json!({ "stopped": was_running }), |_| text.to_owned())?;
+    Ok(Exit::Done)
+}
