@@ -3,6 +3,8 @@
 //! Read [`round`] first: it is the whole of a sync on one screen.
 
 pub mod backend;
+pub mod config;
+mod document;
 pub mod entry;
 pub mod error;
 pub mod filter;
@@ -11,6 +13,8 @@ pub mod manifest;
 pub mod monitor;
 pub mod path;
 pub mod report;
+pub mod schema;
+pub mod secret;
 pub mod state;
 pub mod syncer;
 
