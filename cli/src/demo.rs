@@ -38,7 +38,8 @@ pub async fn run(context: &Context) -> Outcome {
     told?;
     cleared?;
     context.screen.show(&Told { steps }, |_| {
-        "\nThe daemon has ended and the two directories are gone. Now with yours:  wl sync DIRECTORY DIRECTORY".to_owned()
+        "\nThe daemon has ended and the two directories are gone. Now with yours:  wl sync DIRECTORY DIRECTORY"
+            .to_owned()
     })?;
     Ok(Exit::Done)
 }

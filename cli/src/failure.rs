@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use wl_core::report::{Action, JobState, JobStatus, PlannedAction, ProblemKind, Problem, Summary};
+use wl_core::report::{Action, JobState, JobStatus, PlannedAction, Problem, ProblemKind, Summary};
 
 /// How a command ended, as its exit code says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

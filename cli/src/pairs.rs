@@ -1,11 +1,14 @@
 //! Which two storages of a container a command is about, and how the daemon is told.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 use wl_core::config::Config;
 use wl_core::manifest::{Manifest, Storage};
 use wl_core::report::{JobStatus, StorageView};
 
 use crate::args::Choice;
+use crate::context::env;
 use crate::failure::{Failure, Outcome};
 
 /// Two storages of one container, and the id of the job that keeps them equal.
@@ -47,16 +50,9 @@ impl Pair {
             "exclude": manifest.exclude,
             "max-delete": manifest.max_delete,
             "keep-deleted": manifest.keep_deleted,
+            "env": captured_env([&self.source, &self.target]),
         });
-        match value {
-            Value::Object(map) => map,
-            _ => Map::new(),
-        }
-    }
-
-    /// Both storages as they are shown.
-    pub fn views(&self) -> [StorageView; 2] {
-        [view(&self.source), view(&self.target)]
+        object(value)
     }
 
     /// Whether a job keeps these two storages equal, in whichever order.
@@ -80,13 +76,28 @@ impl Pair {
     }
 }
 
+/// The values of the environment variables that these storages name, for the daemon to hold in memory.
+pub fn captured_env<'a>(storages: impl IntoIterator<Item = &'a Storage>) -> BTreeMap<String, String> {
+    storages.into_iter().flat_map(|storage| storage.captured_env(&env)).collect()
+}
+
+/// The fields of an object.
+pub fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
 /// The pair that was asked for, or the usual one.
 pub fn chosen(manifest: &Manifest, config: &Config, choice: &Choice) -> Outcome<Pair> {
-    needs_two(manifest)?;
     let source = source(manifest, choice)?;
     let target = match &choice.target_storage {
         Some(text) => find(manifest, text)?,
-        None => manifest.default_target(source, config.default_remote(&manifest.uuid)).ok_or_else(|| too_few(manifest))?,
+        None => {
+            let remembered = config.default_remote_for_container.get(&manifest.uuid).map(String::as_str);
+            manifest.default_target(source, remembered).map_err(|error| Failure::manifest(&error))?
+        }
     };
     if source.backend_id() == target.backend_id() {
         let message = format!("source and target are the same storage, {}", source.location());
@@ -97,8 +108,9 @@ pub fn chosen(manifest: &Manifest, config: &Config, choice: &Choice) -> Outcome<
 
 /// The source with each other storage.
 pub fn star(manifest: &Manifest, choice: &Choice) -> Outcome<Vec<Pair>> {
-    needs_two(manifest)?;
     let source = source(manifest, choice)?;
+    // Says what is wrong with a container that has no other one.
+    manifest.default_target(source, None).map_err(|error| Failure::manifest(&error))?;
     let others = manifest.storages.iter().filter(|storage| storage.backend_id() != source.backend_id());
     Ok(others.map(|target| pair(job_id_to(manifest, target), source, target)).collect())
 }
@@ -117,7 +129,8 @@ pub fn every(manifest: &Manifest) -> Vec<Pair> {
 /// The jobs among these that are the container's.
 pub fn jobs_of(manifest: &Manifest, jobs: Vec<JobStatus>) -> Vec<JobStatus> {
     let id = manifest.job_id();
-    let is_ours = |job: &JobStatus| job.job_id.strip_prefix(&id).is_some_and(|rest| rest.is_empty() || rest.starts_with('|'));
+    let is_ours =
+        |job: &JobStatus| job.job_id.strip_prefix(&id).is_some_and(|rest| rest.is_empty() || rest.starts_with('|'));
     jobs.into_iter().filter(is_ours).collect()
 }
 
@@ -129,7 +142,7 @@ pub fn find<'a>(manifest: &'a Manifest, text: &str) -> Outcome<&'a Storage> {
 fn source<'a>(manifest: &'a Manifest, choice: &Choice) -> Outcome<&'a Storage> {
     match &choice.source_storage {
         Some(text) => find(manifest, text),
-        None => manifest.default_source().ok_or_else(|| too_few(manifest)),
+        None => manifest.default_source().map_err(|error| Failure::manifest(&error)),
     }
 }
 
@@ -139,14 +152,4 @@ fn pair(job_id: String, source: &Storage, target: &Storage) -> Pair {
 
 fn job_id_to(manifest: &Manifest, target: &Storage) -> String {
     format!("{}|{}", manifest.job_id(), target.backend_id())
-}
-
-fn needs_two(manifest: &Manifest) -> Outcome<()> {
-    if manifest.storages.len() < 2 { Err(too_few(manifest)) } else { Ok(()) }
-}
-
-fn too_few(manifest: &Manifest) -> Failure {
-    let name = &manifest.name;
-    Failure::usage(format!("container `{name}` has fewer than two storages: there is nothing to keep equal"))
-        .hint(format!("`wl container add-storage {name} STORAGE` adds one"))
 }

@@ -15,7 +15,7 @@ pub async fn run(context: &Context) -> Outcome {
 pub async fn start(context: &Context) -> Outcome {
     let was_running = context.running().await?.is_some();
     context.link().await?;
-    let socket = context.places.socket().display().to_string();
+    let socket = context.places.socket.display().to_string();
     let text = if was_running { "The daemon is running already" } else { "The daemon is running now" };
     context.screen.show(&json!({ "started": !was_running, "socket": socket }), |_| format!("{text}, at {socket}."))?;
     Ok(Exit::Done)

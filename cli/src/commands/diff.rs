@@ -5,14 +5,16 @@ use serde::Serialize;
 use similar::TextDiff;
 use wl_core::backend::{Backend, Look};
 use wl_core::entry::{Entry, Hash, Kind};
-use wl_core::manifest::Storage;
+use wl_core::manifest::{Manifest, Storage};
 use wl_core::path::RelPath;
-use wl_core::report::{StorageView, Version};
+use wl_core::report::{Conflict, StorageView, Version};
 
+use super::list_conflicts;
 use crate::args::Explain;
-use crate::context::Context;
+use crate::context::{Context, env};
 use crate::failure::{Exit, Failure, Outcome};
-use crate::pairs::view;
+use crate::link::Link;
+use crate::pairs::{Pair, view};
 use crate::paths;
 use crate::render::reports;
 
@@ -49,15 +51,31 @@ pub async fn run(context: &Context, args: &Explain) -> Outcome {
     let text = paths::parse(&args.path)?;
     let path = RelPath::parse(&text).map_err(|error| Failure::usage(format!("path `{text}` {error}")))?;
     let mut link = context.link().await?;
-    let pair = context.pair_with_conflict(&mut link, &manifest, &args.choice, &text).await?;
+    let pair = pair(context, &mut link, &manifest, args, &text).await?;
     let versions = vec![look(&pair.source, &path).await?, look(&pair.target, &path).await?];
     if versions.iter().all(|side| side.version.as_ref().is_some_and(|version| version.kind == "absent")) {
-        return Err(Failure::new(format!("neither {} nor {} holds `{text}`", place(&versions[0]), place(&versions[1])))
-            .hint(format!("`wl container list-conflicts {}` shows the open conflicts", args.name)));
+        return Err(Failure::new(format!(
+            "neither {} nor {} holds `{text}`",
+            place(&versions[0]),
+            place(&versions[1])
+        ))
+        .hint(format!("`wl container list-conflicts {}` shows the open conflicts", args.name)));
     }
     let diff = unified(&versions);
     context.screen.show(&Versions { path: text, versions, diff }, reports::versions)?;
     Ok(Exit::Done)
+}
+
+/// The pair that was asked for, else the one with a conflict under that path, else the one that is synced.
+async fn pair(context: &Context, link: &mut Link, manifest: &Manifest, args: &Explain, path: &str) -> Outcome<Pair> {
+    if args.choice.source_storage.is_none() && args.choice.target_storage.is_none() {
+        let open = list_conflicts::of_each_pair(link, manifest, false).await?;
+        let is_here = |conflicts: &[Conflict]| conflicts.iter().any(|conflict| conflict.path == path);
+        if let Some((pair, _)) = open.into_iter().find(|(_, conflicts)| is_here(conflicts)) {
+            return Ok(pair);
+        }
+    }
+    context.pair_of(link, manifest, &args.choice).await
 }
 
 fn place(side: &SideVersion) -> &str {
@@ -72,7 +90,8 @@ fn unified(versions: &[SideVersion]) -> Option<String> {
 }
 
 async fn look(storage: &Storage, path: &RelPath) -> Outcome<SideVersion> {
-    let backend = wl_backends::open(storage).map_err(|error| Failure::from(error).about(storage.location()))?;
+    let open = storage.resolve_secrets(&env).and_then(|storage| wl_backends::open(&storage));
+    let backend = open.map_err(|error| Failure::from(error).about(storage.location()))?;
     let mut side = SideVersion { storage: view(storage), version: None, problem: None, text: None };
     match backend.stat(path).await {
         Ok(Look::Absent) => side.version = Some(version("absent")),

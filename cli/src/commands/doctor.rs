@@ -7,6 +7,7 @@ use wl_core::report::StorageProbe;
 use crate::args::Name;
 use crate::context::Context;
 use crate::failure::{Exit, Outcome};
+use crate::pairs;
 use crate::render::containers;
 
 /// `doctor --json`.
@@ -34,7 +35,16 @@ pub async fn run(context: &Context, args: &Name) -> Outcome {
     let manifest = context.manifest(&args.name)?;
     let mut link = context.link().await?;
     let storages: Vec<_> = manifest.storages.iter().map(wl_core::manifest::Storage::params).collect();
-    let found: Probe = link.call("probe", json!({ "storages": storages })).await?;
+    let found: Probe = link
+        .call(
+            "probe",
+            pairs::object(json!({
+                "container-name": manifest.name,
+                "storages": storages,
+                "env": pairs::captured_env(&manifest.storages),
+            })),
+        )
+        .await?;
     context.screen.show(&found, containers::probe)?;
     Ok(if found.storages.iter().all(|storage| storage.reachable) { Exit::Done } else { Exit::Failed })
 }

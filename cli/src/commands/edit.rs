@@ -20,8 +20,8 @@ pub fn run(context: &Context, args: &Name) -> Outcome {
     // Beside the manifests, so that the copy is as private, and on the same file system.
     let dir = tempfile::Builder::new()
         .prefix(".wl-edit-")
-        .tempdir_in(context.places.base_dir())
-        .map_err(|error| cannot(context.places.base_dir(), "written to", &error))?;
+        .tempdir_in(&context.places.base_dir)
+        .map_err(|error| cannot(&context.places.base_dir, "written to", &error))?;
     let copy = dir.path().join(file.file_name().unwrap_or_default());
     fs::copy(&file, &copy).map_err(|error| cannot(&copy, "written", &error))?;
     loop {
@@ -63,7 +63,9 @@ fn open_editor(file: &Path) -> Outcome<()> {
     let hint = "set VISUAL or EDITOR to an editor";
     match status {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failure::new(format!("the editor `{editor}` failed ({status}): nothing was changed")).hint(hint)),
+        Ok(status) => {
+            Err(Failure::new(format!("the editor `{editor}` failed ({status}): nothing was changed")).hint(hint))
+        }
         Err(error) => Err(Failure::new(format!("the editor `{editor}` cannot be run: {error}")).hint(hint)),
     }
 }
@@ -71,8 +73,11 @@ fn open_editor(file: &Path) -> Outcome<()> {
 fn put_back(copy: &Path, file: &Path, before: &[u8]) -> Outcome<()> {
     let now = fs::read(file).map_err(|error| cannot(file, "read", &error))?;
     if now != before {
-        return Err(Failure::new(format!("{} was changed by somebody else meanwhile: your edit was not saved", file.display()))
-            .hint("edit it again"));
+        return Err(Failure::new(format!(
+            "{} was changed by somebody else meanwhile: your edit was not saved",
+            file.display()
+        ))
+        .hint("edit it again"));
     }
     fs::rename(copy, file).map_err(|error| cannot(file, "written", &error))
 }

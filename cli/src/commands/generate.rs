@@ -25,7 +25,10 @@ pub fn man(context: &Context) -> Outcome {
 
 fn pages(command: &clap::Command, page: &mut Vec<u8>) -> std::io::Result<()> {
     clap_mangen::Man::new(command.clone()).render(page)?;
-    command.get_subcommands().filter(|command| command.get_name() != "help").try_for_each(|command| pages(command, page))
+    command
+        .get_subcommands()
+        .filter(|command| command.get_name() != "help")
+        .try_for_each(|command| pages(command, page))
 }
 
 fn print(context: &Context, key: &str, text: Vec<u8>) -> Outcome {

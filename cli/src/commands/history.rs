@@ -31,7 +31,7 @@ pub async fn run(context: &Context, args: &History) -> Outcome {
         all.entries.extend(found.entries);
     }
     all.entries.sort_by_key(|entry| std::cmp::Reverse(entry.at));
-    all.entries.truncate(args.limit);
+    all.entries.truncate(usize::try_from(args.limit).unwrap_or(usize::MAX));
     let storages = pairs::views(&manifest);
     context.screen.show(&all, |found| reports::history(&found.entries, &storages))?;
     Ok(Exit::Done)

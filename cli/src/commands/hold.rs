@@ -26,7 +26,11 @@ async fn each(context: &Context, args: &Name, command: &str, done: &str) -> Outc
             .hint(format!("`wl container sync {}` starts it", args.name)));
     }
     for job in &jobs {
-        let _: Value = link.call(command, json!({ "job-id": job.job_id })).await?;
+        let mut request = pairs::object(json!({ "job-id": job.job_id }));
+        if command == "resume" {
+            request.insert("env".into(), json!(pairs::captured_env(&manifest.storages)));
+        }
+        let _: Value = link.call(command, request).await?;
     }
     let ids: Vec<_> = jobs.iter().map(|job| &job.job_id).collect();
     context.screen.show(&json!({ (done): ids }), |_| format!("Container `{}` is {done}.", args.name))?;

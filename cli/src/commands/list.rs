@@ -1,6 +1,7 @@
 //! `wl container list`: every container, and every manifest that cannot be read.
 
 use serde::Serialize;
+use wl_core::manifest::Manifest;
 use wl_core::report::StorageView;
 
 use crate::context::Context;
@@ -42,8 +43,8 @@ pub struct Unreadable {
 /// Lists the containers; one broken manifest hides no other, but makes the exit code 2.
 pub fn run(context: &Context) -> Outcome {
     let mut found = Containers::default();
-    for (file, manifest) in context.manifests()? {
-        let file = file.display().to_string();
+    for (name, manifest) in context.manifests()? {
+        let file = Manifest::path_of(&context.places.base_dir, &name).display().to_string();
         match manifest {
             Ok(manifest) => {
                 let storages = pairs::views(&manifest);

@@ -6,8 +6,8 @@ use wl_core::report::Conflict;
 
 use crate::args::ListConflicts;
 use crate::context::Context;
-use crate::failure::Outcome;
 use crate::failure::Exit;
+use crate::failure::Outcome;
 use crate::link::Link;
 use crate::pairs::{self, Pair};
 use crate::render::reports;

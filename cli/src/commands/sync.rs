@@ -35,7 +35,7 @@ pub async fn sync(context: &Context, manifest: &Manifest, options: &SyncOptions,
         pair.unidirectional = options.unidirectional;
     }
     if options.dry_run {
-        return plan(context, manifest, &pairs).await;
+        return plan(context, manifest, &pairs, options).await;
     }
     let mut link = context.link().await?;
     let ids = start::each(context, &mut link, manifest, &pairs, options, all).await?;
@@ -49,11 +49,13 @@ pub async fn sync(context: &Context, manifest: &Manifest, options: &SyncOptions,
     }
 }
 
-async fn plan(context: &Context, manifest: &Manifest, pairs: &[Pair]) -> Outcome {
+async fn plan(context: &Context, manifest: &Manifest, pairs: &[Pair], options: &SyncOptions) -> Outcome {
     let mut link = context.link().await?;
     let mut all = Plan::default();
     for pair in pairs {
-        let found: Plan = link.call("plan", pair.args(manifest)).await?;
+        let mut args = pair.args(manifest);
+        args.insert("allow-deletes".into(), options.allow_deletes.into());
+        let found: Plan = link.call("plan", args).await?;
         all.actions.extend(found.actions);
     }
     let storages = pairs::views(manifest);

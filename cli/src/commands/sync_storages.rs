@@ -24,7 +24,14 @@ pub async fn run(context: &Context, args: &SyncStorages) -> Outcome {
             manifest
         }
     };
-    sync(context, &manifest, &args.options, false).await
+    let mut options = args.options.clone();
+    if options.choice.source_storage.is_none() && options.choice.target_storage.is_none() {
+        // The manifest may have them the other way round.
+        let place = storages[0].place();
+        let first = manifest.storages.iter().find(|storage| storage.place() == place);
+        options.choice.source_storage = first.map(|storage| storage.backend_id().to_owned());
+    }
+    sync(context, &manifest, &options, false).await
 }
 
 /// The container of exactly these two storages, the first of them first if there are several.
@@ -52,7 +59,7 @@ fn free_name(context: &Context, storage: &Storage) -> Outcome<String> {
     let wanted = name_of(&storage.location());
     let numbered = (2..10_000).map(|number| format!("{wanted}-{number}"));
     for name in std::iter::once(wanted.clone()).chain(numbered) {
-        if !context.places.manifest_file(&name).exists() {
+        if !Manifest::path_of(&context.places.base_dir, &name).exists() {
             return Ok(name);
         }
     }

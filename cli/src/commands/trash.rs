@@ -98,7 +98,9 @@ async fn empty(context: &Context, link: &mut Link, manifest: &Manifest, pairs: &
         let done: Removed = link.call("trash", request(manifest, pair, "empty")).await?;
         all.removed += done.removed;
     }
-    context.screen.show(&all, |all| format!("Deleted {} from the trash.", crate::render::words::count(all.removed, "file")))?;
+    context
+        .screen
+        .show(&all, |all| format!("Deleted {} from the trash.", crate::render::words::count(all.removed, "file")))?;
     Ok(Exit::Done)
 }
 

@@ -21,7 +21,11 @@ pub fn list(found: &Containers) -> String {
         });
         text += &table(["NAME", "STORAGES", "WHERE"], rows);
     }
-    text + &found.errors.iter().map(|one| format!("{} {}\n", styled(BAD, "unreadable:"), one.message)).collect::<String>()
+    text + &found
+        .errors
+        .iter()
+        .map(|one| format!("{} {}\n", styled(BAD, "unreadable:"), one.message))
+        .collect::<String>()
 }
 
 /// What each storage can do, and who would sync each pair.
@@ -119,4 +123,36 @@ pub fn storages(views: &[wl_core::report::StorageView]) -> String {
     }
     let rows = views.iter().map(|view| [view.storage_type.clone(), view.backend_id.clone(), view.location.clone()]);
     table(["TYPE", "BACKEND-ID", "WHERE"], rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_manifest_reads_like_yaml() {
+        let value = json!({"object": "container", "paths": ["/a", "/b"], "backends": {"storage": [{"type": "local",
+            "credentials": {"secret": "********"}}, {"type": "s3"}]}, "none": []});
+        assert_eq!(
+            tree(&value),
+            "object: container\npaths:\n  - /a\n  - /b\nbackends:\n  storage:\n    - type: local\n      credentials:\n        \
+             secret: ********\n    - type: s3\nnone: []\n"
+        );
+    }
+
+    #[test]
+    fn a_storage_that_cannot_be_reached_says_so() {
+        let probe = StorageProbe {
+            backend_id: "1".into(),
+            storage_type: "local".into(),
+            location: "/a".into(),
+            reachable: false,
+            capabilities: None,
+            problems: vec!["there is no such directory".into()],
+        };
+        let text = anstream::adapter::strip_str(&one_probe(&probe)).to_string();
+        assert_eq!(text, "/a (local, 1): not reachable\n  note: there is no such directory\n");
+    }
 }

@@ -49,7 +49,7 @@ fn details(job: &JobStatus) -> String {
         text += &format!("  {}\n", activity(job));
     }
     text += &job.current.iter().map(|path| format!("  transferring {path}\n")).collect::<String>();
-    text + &open(&job.conflicts, &job.problems, &[job.source.clone(), job.target.clone()])
+    text + &open_of(job)
 }
 
 /// What a job is doing: transferred, pending, rate and time left, on one line.
@@ -100,6 +100,11 @@ pub fn conflict_kind(kind: ConflictKind) -> &'static str {
         ConflictKind::DeletedModified => "deleted on one side, modified on the other",
         ConflictKind::Kind => "a file on one side, a directory on the other",
     }
+}
+
+/// What a job leaves open, at length.
+pub fn open_of(job: &JobStatus) -> String {
+    open(&job.conflicts, &job.problems, &[job.source.clone(), job.target.clone()])
 }
 
 fn open(conflicts: &[ConflictView], problems: &[Problem], storages: &[StorageView]) -> String {
@@ -170,3 +175,6 @@ fn planned(action: &PlannedAction, storages: &[StorageView]) -> String {
     };
     if reason.is_empty() { what } else { format!("{what}: {reason}") }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,12 +23,7 @@ pub struct Progress<'a> {
 impl<'a> Progress<'a> {
     /// Begins with nothing shown.
     pub fn new(screen: &'a Screen) -> Self {
-        Self {
-            screen,
-            bar: std::io::stderr().is_terminal().then(spinner),
-            last_line: Instant::now(),
-            last_error: None,
-        }
+        Self { screen, bar: std::io::stderr().is_terminal().then(spinner), last_line: Instant::now(), last_error: None }
     }
 
     /// Shows how far these jobs are. What they wait for is said once.

@@ -1,7 +1,5 @@
 //! What is known about files, as text: conflicts, differences, explanations, history, trash, two versions of one file.
 
-use std::collections::BTreeSet;
-
 use wl_core::report::{
     Conflict, Explanation, HistoryEntry, StorageView, TrashEntry, TrashReason, Verification, Version,
 };
@@ -36,11 +34,7 @@ pub fn resolved(resolved: &Resolved) -> String {
 /// What a verification found.
 pub fn verification(found: &Verification, storages: &[StorageView]) -> String {
     let differences = found.differences.iter().map(|difference| {
-        [
-            difference.path.clone(),
-            short_hash(difference.source.as_ref()),
-            short_hash(difference.target.as_ref()),
-        ]
+        [difference.path.clone(), short_hash(difference.source.as_ref()), short_hash(difference.target.as_ref())]
     });
     let mut text = String::new();
     if found.differences.is_empty() {
@@ -110,7 +104,13 @@ pub fn trash(entries: &[TrashEntry], storages: &[StorageView]) -> String {
             TrashReason::Overwritten => "overwritten",
             TrashReason::Deleted => "deleted",
         };
-        [entry.path.clone(), entry.at.to_string(), reason.to_owned(), size(entry.bytes), storage(storages, &entry.storage)]
+        [
+            entry.path.clone(),
+            entry.at.to_string(),
+            reason.to_owned(),
+            size(entry.bytes),
+            storage(storages, &entry.storage),
+        ]
     });
     table(["PATH", "WHEN", "WHY", "SIZE", "ON"], rows)
 }
@@ -127,8 +127,5 @@ pub fn versions(versions: &Versions) -> String {
     sides.collect()
 }
 
-/// The storages of several pairs, each once.
-pub fn storages_of<'a>(pairs: impl IntoIterator<Item = &'a [StorageView; 2]>) -> Vec<StorageView> {
-    let mut seen = BTreeSet::new();
-    pairs.into_iter().flatten().filter(|view| seen.insert(view.backend_id.clone())).cloned().collect()
-}
+#[cfg(test)]
+mod tests;

@@ -61,7 +61,7 @@ pub fn storage(storages: &[StorageView], backend_id: &str) -> String {
 /// Columns under their heads, without lines.
 pub fn table<const N: usize>(heads: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(heads);
+    table.load_style(presets::NOTHING).set_header(heads);
     for row in rows {
         table.add_row(row);
     }

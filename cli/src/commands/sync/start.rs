@@ -53,7 +53,7 @@ pub async fn each(
             (Next::Restart, Some(job)) => link.stop(&job.job_id).await?,
             _ => {}
         }
-        let _: Value = link.call("start", args(context, manifest, &pair, options)?).await?;
+        let _: Value = link.call("start", args(context, manifest, &pair, options)).await?;
         let how = if options.one_shot { Mode::OneShot } else { Mode::Continuous };
         context.screen.say(format!("Syncing {} ({}).", line(manifest, &pair), mode(how)));
         ids.push(pair.job_id);
@@ -66,17 +66,12 @@ fn line(manifest: &Manifest, pair: &Pair) -> String {
     format!("{}: {} {arrow} {}", manifest.name, pair.source.location(), pair.target.location())
 }
 
-fn args(
-    context: &Context,
-    manifest: &Manifest,
-    pair: &Pair,
-    options: &SyncOptions,
-) -> Outcome<serde_json::Map<String, Value>> {
+fn args(context: &Context, manifest: &Manifest, pair: &Pair, options: &SyncOptions) -> serde_json::Map<String, Value> {
     let mut args = pair.args(manifest);
     args.insert("continuous".into(), (!options.one_shot).into());
     args.insert("allow-deletes".into(), options.allow_deletes.into());
-    context.add_job_options(&mut args, pair)?;
-    Ok(args)
+    args.extend(context.job_options());
+    args
 }
 
 fn refuse_others(manifest: &Manifest, pairs: &[Pair], jobs: &[JobStatus]) -> Outcome<()> {
@@ -92,7 +87,8 @@ fn next(manifest: &Manifest, pair: &Pair, options: &SyncOptions, job: Option<&Jo
         return Ok(Next::Restart);
     }
     let asked = if options.one_shot { Mode::OneShot } else { Mode::Continuous };
-    let is_turned = job.source.backend_id != pair.source.backend_id();
+    // A pair is symmetric unless only one side's changes travel.
+    let is_turned = pair.unidirectional && job.source.backend_id != pair.source.backend_id();
     if job.mode != asked || job.unidirectional != pair.unidirectional || is_turned {
         return Err(differs(manifest, job, "in another way"));
     }
