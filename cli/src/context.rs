@@ -62,21 +62,21 @@ impl Context {
     }
 
     /// The pairs a command is about: the one that was asked for, else every one that has a job, else the usual one.
-    pub async fn pairs_of(&self, link: &mut Link, manifest: &Manifest, choice: &Choice) -> Outcome<Vec<Pair>> {
+    pub async fn pairs_of(&self, link: &Link, manifest: &Manifest, choice: &Choice) -> Outcome<Vec<Pair>> {
         let jobs = pairs::jobs_of(manifest, link.jobs().await?);
         if choice.source_storage.is_none() && choice.target_storage.is_none() {
             let has_job = |pair: &Pair| jobs.iter().any(|job| pair.is_of(job));
             let running: Vec<_> =
-                pairs::every(manifest).into_iter().filter(has_job).map(|pair| pair.as_run(&jobs)).collect();
+                pairs::every(manifest).into_iter().filter(has_job).map(|pair| pair.matching(&jobs)).collect();
             if !running.is_empty() {
                 return Ok(running);
             }
         }
-        Ok(vec![pairs::chosen(manifest, &self.config, choice)?.as_run(&jobs)])
+        Ok(vec![pairs::chosen(manifest, &self.config, choice)?.matching(&jobs)])
     }
 
     /// The first of them.
-    pub async fn pair_of(&self, link: &mut Link, manifest: &Manifest, choice: &Choice) -> Outcome<Pair> {
+    pub async fn pair_of(&self, link: &Link, manifest: &Manifest, choice: &Choice) -> Outcome<Pair> {
         let pairs = self.pairs_of(link, manifest, choice).await?;
         match pairs.into_iter().next() {
             Some(pair) => Ok(pair),

@@ -26,14 +26,15 @@ impl Until {
     fn is_met(self, job: &JobStatus) -> bool {
         let is_over = job.state == JobState::Error || job.state == JobState::Stopped && !job.paused;
         match self {
-            Self::Ended => is_over || job.summary.is_some(),
+            // The summary is there a moment before the state it ends in.
+            Self::Ended => is_over || job.summary.is_some() && job.state != JobState::OneShot,
             Self::Synced => is_over || job.state == JobState::Synced,
         }
     }
 }
 
 /// Waits until all these jobs are where they should be; fails if one vanishes or the daemon ends.
-pub async fn follow(screen: &Screen, link: &mut Link, ids: &[String], until: Until) -> Outcome<Vec<JobStatus>> {
+pub async fn follow(screen: &Screen, link: &Link, ids: &[String], until: Until) -> Outcome<Vec<JobStatus>> {
     let mut progress = Progress::new(screen);
     loop {
         let all = link.jobs().await.map_err(|failure| failure.about("waiting for the job ended early"))?;

@@ -64,7 +64,7 @@ impl Pair {
 
     /// The same pair as the job that runs over it has it, so that the two take turns.
     #[must_use]
-    pub fn as_run(mut self, jobs: &[JobStatus]) -> Self {
+    pub fn matching(mut self, jobs: &[JobStatus]) -> Self {
         if let Some(job) = jobs.iter().find(|job| self.is_of(job)) {
             if job.source.backend_id != self.source.backend_id() {
                 std::mem::swap(&mut self.source, &mut self.target);

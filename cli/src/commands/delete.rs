@@ -10,7 +10,7 @@ use crate::pairs;
 /// Deletes the manifest, unless the container is being synced.
 pub async fn run(context: &Context, args: &Name) -> Outcome {
     let manifest = context.manifest(&args.name)?;
-    if let Some(mut link) = context.running().await?
+    if let Some(link) = context.running().await?
         && !pairs::jobs_of(&manifest, link.jobs().await?).is_empty()
     {
         return Err(Failure::new(format!("container `{}` is being synced: its manifest was not deleted", args.name))

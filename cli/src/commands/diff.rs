@@ -27,7 +27,8 @@ pub struct Versions {
     /// The path.
     pub path: String,
     /// The source's version and the target's.
-    pub versions: Vec<SideVersion>,
+    #[serde(rename = "versions")]
+    pub sides: Vec<SideVersion>,
     /// What differs between them, as a unified diff, where both are texts.
     pub diff: Option<String>,
 }
@@ -50,8 +51,8 @@ pub async fn run(context: &Context, args: &Explain) -> Outcome {
     let manifest = context.manifest(&args.name)?;
     let text = paths::parse(&args.path)?;
     let path = RelPath::parse(&text).map_err(|error| Failure::usage(format!("path `{text}` {error}")))?;
-    let mut link = context.link().await?;
-    let pair = pair(context, &mut link, &manifest, args, &text).await?;
+    let link = context.link().await?;
+    let pair = pair(context, &link, &manifest, args, &text).await?;
     let versions = vec![look(&pair.source, &path).await?, look(&pair.target, &path).await?];
     if versions.iter().all(|side| side.version.as_ref().is_some_and(|version| version.kind == "absent")) {
         return Err(Failure::new(format!(
@@ -62,12 +63,12 @@ pub async fn run(context: &Context, args: &Explain) -> Outcome {
         .hint(format!("`wl container list-conflicts {}` shows the open conflicts", args.name)));
     }
     let diff = unified(&versions);
-    context.screen.show(&Versions { path: text, versions, diff }, reports::versions)?;
+    context.screen.show(&Versions { path: text, sides: versions, diff }, reports::versions)?;
     Ok(Exit::Done)
 }
 
 /// The pair that was asked for, else the one with a conflict under that path, else the one that is synced.
-async fn pair(context: &Context, link: &mut Link, manifest: &Manifest, args: &Explain, path: &str) -> Outcome<Pair> {
+async fn pair(context: &Context, link: &Link, manifest: &Manifest, args: &Explain, path: &str) -> Outcome<Pair> {
     if args.choice.source_storage.is_none() && args.choice.target_storage.is_none() {
         let open = list_conflicts::of_each_pair(link, manifest, false).await?;
         let is_here = |conflicts: &[Conflict]| conflicts.iter().any(|conflict| conflict.path == path);

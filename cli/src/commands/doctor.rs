@@ -33,7 +33,7 @@ pub struct Chosen {
 /// Probes every storage of the container.
 pub async fn run(context: &Context, args: &Name) -> Outcome {
     let manifest = context.manifest(&args.name)?;
-    let mut link = context.link().await?;
+    let link = context.link().await?;
     let storages: Vec<_> = manifest.storages.iter().map(wl_core::manifest::Storage::params).collect();
     let found: Probe = link
         .call(

@@ -12,8 +12,8 @@ use crate::{pairs, paths};
 pub async fn run(context: &Context, args: &Explain) -> Outcome {
     let manifest = context.manifest(&args.name)?;
     let path = paths::parse(&args.path)?;
-    let mut link = context.link().await?;
-    let pair = context.pair_of(&mut link, &manifest, &args.choice).await?;
+    let link = context.link().await?;
+    let pair = context.pair_of(&link, &manifest, &args.choice).await?;
     let mut request = pair.args(&manifest);
     request.insert("path".into(), path.into());
     let found: Explanation = link.call("explain", request).await?;

@@ -11,7 +11,7 @@ use crate::failure::{Exit, Failure, Outcome};
 pub fn completions(context: &Context, args: &Completions) -> Outcome {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "wl", &mut script);
-    print(context, "script", script)
+    print(context, "script", &script)
 }
 
 /// The manual page of `wl` and of every command.
@@ -20,7 +20,7 @@ pub fn man(context: &Context) -> Outcome {
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
     pages(&command, &mut page).map_err(|error| Failure::new(format!("the manual page cannot be made: {error}")))?;
-    print(context, "page", page)
+    print(context, "page", &page)
 }
 
 fn pages(command: &clap::Command, page: &mut Vec<u8>) -> std::io::Result<()> {
@@ -31,8 +31,8 @@ fn pages(command: &clap::Command, page: &mut Vec<u8>) -> std::io::Result<()> {
         .try_for_each(|command| pages(command, page))
 }
 
-fn print(context: &Context, key: &str, text: Vec<u8>) -> Outcome {
-    let text = String::from_utf8_lossy(&text).into_owned();
+fn print(context: &Context, key: &str, text: &[u8]) -> Outcome {
+    let text = String::from_utf8_lossy(text).into_owned();
     context.screen.show(&json!({ key: text }), |_| text.clone())?;
     Ok(Exit::Done)
 }

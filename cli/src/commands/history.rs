@@ -19,7 +19,7 @@ struct Entries {
 pub async fn run(context: &Context, args: &History) -> Outcome {
     let manifest = context.manifest(&args.name)?;
     let path = args.path.as_deref().map(paths::parse).transpose()?;
-    let mut link = context.link().await?;
+    let link = context.link().await?;
     let mut all = Entries::default();
     for pair in pairs::every(&manifest) {
         let mut request = pair.args(&manifest);

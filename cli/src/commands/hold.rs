@@ -19,7 +19,7 @@ pub async fn resume(context: &Context, args: &Name) -> Outcome {
 
 async fn each(context: &Context, args: &Name, command: &str, done: &str) -> Outcome {
     let manifest = context.manifest(&args.name)?;
-    let mut link = context.link().await?;
+    let link = context.link().await?;
     let jobs = pairs::jobs_of(&manifest, link.jobs().await?);
     if jobs.is_empty() {
         return Err(Failure::new(format!("container `{}` is not being synced", args.name))

@@ -22,8 +22,8 @@ pub struct Conflicts {
 /// Lists the conflicts of every pair of the container's storages.
 pub async fn run(context: &Context, args: &ListConflicts) -> Outcome {
     let manifest = context.manifest(&args.name)?;
-    let mut link = context.link().await?;
-    let found = of_each_pair(&mut link, &manifest, args.force_scan).await?;
+    let link = context.link().await?;
+    let found = of_each_pair(&link, &manifest, args.force_scan).await?;
     let conflicts = Conflicts { conflicts: found.into_iter().flat_map(|(_, conflicts)| conflicts).collect() };
     let storages = pairs::views(&manifest);
     context.screen.show(&conflicts, |found| reports::conflicts(&found.conflicts, &storages))?;
@@ -31,11 +31,11 @@ pub async fn run(context: &Context, args: &ListConflicts) -> Outcome {
 }
 
 /// Every pair of storages of a container, as it is run, with its conflicts.
-pub async fn of_each_pair(link: &mut Link, manifest: &Manifest, scan: bool) -> Outcome<Vec<(Pair, Vec<Conflict>)>> {
+pub async fn of_each_pair(link: &Link, manifest: &Manifest, scan: bool) -> Outcome<Vec<(Pair, Vec<Conflict>)>> {
     let jobs = pairs::jobs_of(manifest, link.jobs().await?);
     let mut found = Vec::new();
     for pair in pairs::every(manifest) {
-        let pair = pair.as_run(&jobs);
+        let pair = pair.matching(&jobs);
         let mut args = pair.args(manifest);
         args.insert("force-scan".into(), scan.into());
         let conflicts: Conflicts = link.call("conflicts", args).await?;

@@ -36,8 +36,8 @@ pub async fn run(context: &Context, args: &Resolve) -> Outcome {
     let manifest = context.manifest(&args.name)?;
     let paths = args.paths.iter().map(|path| paths::parse(path)).collect::<Outcome<Vec<_>>>()?;
     let keep = keep(&manifest, &args.keep)?;
-    let mut link = context.link().await?;
-    let open = list_conflicts::of_each_pair(&mut link, &manifest, false).await?;
+    let link = context.link().await?;
+    let open = list_conflicts::of_each_pair(&link, &manifest, false).await?;
     let mut all = Resolved::default();
     for (pair, conflicts) in &open {
         let here = in_pair(pair, conflicts, &paths, &keep);

@@ -60,7 +60,7 @@ async fn watch(context: &Context, args: &Status) -> Outcome {
 /// The jobs that were asked for; none if no daemon is running.
 async fn look(context: &Context, args: &Status) -> Outcome<Option<Vec<JobStatus>>> {
     let manifest = args.container.as_deref().map(|name| context.manifest(name)).transpose()?;
-    let Some(mut link) = context.running().await? else { return Ok(None) };
+    let Some(link) = context.running().await? else { return Ok(None) };
     let jobs = link.jobs().await?;
     Ok(Some(match &manifest {
         Some(manifest) => pairs::jobs_of(manifest, jobs),

@@ -11,7 +11,7 @@ use crate::pairs;
 pub async fn run(context: &Context, args: &Name) -> Outcome {
     let manifest = context.manifest(&args.name)?;
     // A daemon that is not running may still remember the job, and would resume it.
-    let mut link = context.link().await?;
+    let link = context.link().await?;
     let jobs = pairs::jobs_of(&manifest, link.jobs().await?);
     let mut stopped = Vec::new();
     for job in jobs {

@@ -24,7 +24,7 @@ pub fn add(context: &Context, args: &AddStorage) -> Outcome {
 pub async fn remove(context: &Context, args: &RemoveStorage) -> Outcome {
     let mut manifest = context.manifest(&args.name)?;
     let id = pairs::find(&manifest, &args.id)?.backend_id().to_owned();
-    if let Some(mut link) = context.running().await? {
+    if let Some(link) = context.running().await? {
         let jobs = pairs::jobs_of(&manifest, link.jobs().await?);
         if jobs.iter().any(|job| job.source.backend_id == id || job.target.backend_id == id) {
             let name = &args.name;

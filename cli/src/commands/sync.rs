@@ -10,6 +10,7 @@ use wl_core::report::PlannedAction;
 use crate::args::{Sync, SyncOptions};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::link::Link;
 use crate::pairs::{self, Pair};
 use crate::render::jobs;
 
@@ -27,9 +28,10 @@ pub async fn run(context: &Context, args: &Sync) -> Outcome {
 
 /// The same, once the manifest is known.
 pub async fn sync(context: &Context, manifest: &Manifest, options: &SyncOptions, all: bool) -> Outcome {
-    let mut pairs = match all {
-        true => pairs::star(manifest, &options.choice)?,
-        false => vec![pairs::chosen(manifest, &context.config, &options.choice)?],
+    let mut pairs = if all {
+        pairs::star(manifest, &options.choice)?
+    } else {
+        vec![pairs::chosen(manifest, &context.config, &options.choice)?]
     };
     for pair in &mut pairs {
         pair.unidirectional = options.unidirectional;
@@ -37,20 +39,20 @@ pub async fn sync(context: &Context, manifest: &Manifest, options: &SyncOptions,
     if options.dry_run {
         return plan(context, manifest, &pairs, options).await;
     }
-    let mut link = context.link().await?;
-    let ids = start::each(context, &mut link, manifest, &pairs, options, all).await?;
+    let link = context.link().await?;
+    let ids = start::each(context, &link, manifest, &pairs, options, all).await?;
     remember_target(context, manifest, options, &pairs)?;
     if options.one_shot && !options.no_wait {
-        wait::for_the_end(context, &mut link, manifest, &ids).await
+        wait::for_the_end(context, &link, manifest, &ids).await
     } else if options.wait {
-        wait::until_synced(context, &mut link, &ids).await
+        wait::until_synced(context, &link, &ids).await
     } else {
-        started(context, &mut link, &ids).await
+        started(context, &link, &ids).await
     }
 }
 
 async fn plan(context: &Context, manifest: &Manifest, pairs: &[Pair], options: &SyncOptions) -> Outcome {
-    let mut link = context.link().await?;
+    let link = context.link().await?;
     let mut all = Plan::default();
     for pair in pairs {
         let mut args = pair.args(manifest);
@@ -70,7 +72,7 @@ fn remember_target(context: &Context, manifest: &Manifest, options: &SyncOptions
         .map_err(|failure: Failure| failure.about("the sync runs, but the chosen target could not be remembered"))
 }
 
-async fn started(context: &Context, link: &mut crate::link::Link, ids: &[String]) -> Outcome {
+async fn started(context: &Context, link: &Link, ids: &[String]) -> Outcome {
     if context.screen.is_json() {
         let mut jobs = link.jobs().await?;
         jobs.retain(|job| ids.contains(&job.job_id));

@@ -12,17 +12,14 @@ use crate::failure::{Failure, Outcome};
 pub async fn run(context: &Context, args: &SyncStorages) -> Outcome {
     let read = |text: &str| create::storage(context, text);
     let storages = [read(&args.first)?, read(&args.second)?];
-    let manifest = match find(context, &storages)? {
-        Some(manifest) => {
-            context.screen.say(format!("This is container `{}`.", manifest.name));
-            manifest
-        }
-        None => {
-            let name = free_name(context, &storages[0])?;
-            let manifest = create::write(context, &name, storages.to_vec())?;
-            context.screen.say(format!("Made container `{}`: {}", manifest.name, manifest.file.display()));
-            manifest
-        }
+    let manifest = if let Some(manifest) = find(context, &storages)? {
+        context.screen.say(format!("This is container `{}`.", manifest.name));
+        manifest
+    } else {
+        let name = free_name(context, &storages[0])?;
+        let manifest = create::write(context, &name, storages.to_vec())?;
+        context.screen.say(format!("Made container `{}`: {}", manifest.name, manifest.file.display()));
+        manifest
     };
     let mut options = args.options.clone();
     if options.choice.source_storage.is_none() && options.choice.target_storage.is_none() {

@@ -29,21 +29,21 @@ struct Removed {
 /// Lists, restores from or empties the trash of every storage of the container.
 pub async fn run(context: &Context, args: &Trash) -> Outcome {
     let manifest = context.manifest(&args.name)?;
-    let mut link = context.link().await?;
+    let link = context.link().await?;
     let jobs = pairs::jobs_of(&manifest, link.jobs().await?);
     let pairs: Vec<_> =
-        pairs::star(&manifest, &Choice::default())?.into_iter().map(|pair| pair.as_run(&jobs)).collect();
+        pairs::star(&manifest, &Choice::default())?.into_iter().map(|pair| pair.matching(&jobs)).collect();
     match &args.action {
-        TrashAction::List => list(context, &mut link, &manifest, &pairs).await,
+        TrashAction::List => list(context, &link, &manifest, &pairs).await,
         TrashAction::Restore { path, at } => {
             let path = paths::parse(path)?;
-            restore(context, &mut link, &manifest, &pairs, &path, at.as_deref()).await
+            restore(context, &link, &manifest, &pairs, &path, at.as_deref()).await
         }
-        TrashAction::Empty => empty(context, &mut link, &manifest, &pairs).await,
+        TrashAction::Empty => empty(context, &link, &manifest, &pairs).await,
     }
 }
 
-async fn list(context: &Context, link: &mut Link, manifest: &Manifest, pairs: &[Pair]) -> Outcome {
+async fn list(context: &Context, link: &Link, manifest: &Manifest, pairs: &[Pair]) -> Outcome {
     let mut all = Entries::default();
     for (_, entry) in kept(link, manifest, pairs).await? {
         all.entries.push(entry);
@@ -54,7 +54,7 @@ async fn list(context: &Context, link: &mut Link, manifest: &Manifest, pairs: &[
 }
 
 /// What every pair keeps, each entry once, the newest first.
-async fn kept<'a>(link: &mut Link, manifest: &Manifest, pairs: &'a [Pair]) -> Outcome<Vec<(&'a Pair, TrashEntry)>> {
+async fn kept<'a>(link: &Link, manifest: &Manifest, pairs: &'a [Pair]) -> Outcome<Vec<(&'a Pair, TrashEntry)>> {
     let mut all: Vec<(&Pair, TrashEntry)> = Vec::new();
     for pair in pairs {
         let found: Entries = link.call("trash", request(manifest, pair, "list")).await?;
@@ -70,7 +70,7 @@ async fn kept<'a>(link: &mut Link, manifest: &Manifest, pairs: &'a [Pair]) -> Ou
 
 async fn restore(
     context: &Context,
-    link: &mut Link,
+    link: &Link,
     manifest: &Manifest,
     pairs: &[Pair],
     path: &str,
@@ -92,7 +92,7 @@ async fn restore(
     Ok(Exit::Done)
 }
 
-async fn empty(context: &Context, link: &mut Link, manifest: &Manifest, pairs: &[Pair]) -> Outcome {
+async fn empty(context: &Context, link: &Link, manifest: &Manifest, pairs: &[Pair]) -> Outcome {
     let mut all = Removed::default();
     for pair in pairs {
         let done: Removed = link.call("trash", request(manifest, pair, "empty")).await?;

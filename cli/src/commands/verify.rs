@@ -11,8 +11,8 @@ use crate::render::reports;
 /// Verifies the pair that was asked for, else every pair that has a job, else the usual pair.
 pub async fn run(context: &Context, args: &Verify) -> Outcome {
     let manifest = context.manifest(&args.name)?;
-    let mut link = context.link().await?;
-    let chosen = context.pairs_of(&mut link, &manifest, &args.choice).await?;
+    let link = context.link().await?;
+    let chosen = context.pairs_of(&link, &manifest, &args.choice).await?;
     let mut all = Verification::default();
     for pair in &chosen {
         let found: Verification = link.call("verify", pair.args(&manifest)).await?;

@@ -120,7 +120,7 @@ pub fn versions(versions: &Versions) -> String {
     if let Some(diff) = &versions.diff {
         return if diff.is_empty() { "Both versions are equal.\n".to_owned() } else { diff.clone() };
     }
-    let sides = versions.versions.iter().map(|side| {
+    let sides = versions.sides.iter().map(|side| {
         let lines = side.version.iter().map(version).chain(side.problem.clone());
         format!("{}\n{}", side.storage.location, indented(&lines.collect::<Vec<_>>().join("\n")))
     });

@@ -25,7 +25,7 @@ enum Next {
 /// Starts a job for each pair; their ids, also of those that ran already.
 pub async fn each(
     context: &Context,
-    link: &mut Link,
+    link: &Link,
     manifest: &Manifest,
     pairs: &[Pair],
     options: &SyncOptions,
@@ -97,8 +97,9 @@ fn next(manifest: &Manifest, pair: &Pair, options: &SyncOptions, job: Option<&Jo
         return Err(Failure::new(format!("container `{name}` is paused"))
             .hint(format!("`wl container resume {name}` lets it go on")));
     }
-    // Who asks again after an ERROR wants it tried again; who allows deletes wants a run that may.
-    Ok(if job.state == JobState::Error || options.allow_deletes { Next::Restart } else { Next::Keep })
+    // Who asks again while it waits for something or is in ERROR wants it tried again; who allows deletes wants a run
+    // that may.
+    Ok(if job.error.is_some() || options.allow_deletes { Next::Restart } else { Next::Keep })
 }
 
 /// Whether a job is only remembered.

@@ -13,7 +13,7 @@ use crate::render::jobs;
 use crate::signals::interrupted;
 
 /// Waits for one-shot jobs, shows what they did, and clears them. Interrupting stops them.
-pub async fn for_the_end(context: &Context, link: &mut Link, manifest: &Manifest, ids: &[String]) -> Outcome {
+pub async fn for_the_end(context: &Context, link: &Link, manifest: &Manifest, ids: &[String]) -> Outcome {
     let ended = tokio::select! {
         ended = follow(&context.screen, link, ids, Until::Ended) => ended?,
         () = interrupted() => return Err(stop_all(context, ids).await),
@@ -29,12 +29,14 @@ pub async fn for_the_end(context: &Context, link: &mut Link, manifest: &Manifest
     let all = together(summaries);
     let storages = pairs::views(manifest);
     context.screen.show(&all, |all| jobs::summary(all, &storages))?;
-    failures.iter().for_each(|failure| context.screen.fail(failure));
+    for failure in &failures {
+        context.screen.fail(failure);
+    }
     Ok(if failures.is_empty() { Exit::of_summary(&all) } else { Exit::Failed })
 }
 
 /// Waits until continuous jobs have nothing left to do. Interrupting leaves them running.
-pub async fn until_synced(context: &Context, link: &mut Link, ids: &[String]) -> Outcome {
+pub async fn until_synced(context: &Context, link: &Link, ids: &[String]) -> Outcome {
     let jobs = tokio::select! {
         jobs = follow(&context.screen, link, ids, Until::Synced) => jobs?,
         () = interrupted() => {
@@ -56,7 +58,7 @@ fn synced(job: &JobStatus) -> String {
 /// Stops jobs over a connection of its own: the other one may wait for an answer.
 async fn stop_all(context: &Context, ids: &[String]) -> Failure {
     let stop = async {
-        if let Some(mut link) = context.running().await? {
+        if let Some(link) = context.running().await? {
             for id in ids {
                 link.stop(id).await?;
             }
