@@ -183,3 +183,50 @@ pub(crate) fn fault_of(error: &io::Error) -> Fault {
         _ => Fault::Broken,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_line_of_every_key_behind_a_header() {
+        let text = "signature: |\n  x\n---\n# why\na:\n  - b: 1\n    c: {d: 2}\n  - e\nf: g\n";
+        let document = Document::parse(Path::new("f"), text).unwrap();
+        for (pointer, line) in
+            [("/a", 5), ("/a/0", 6), ("/a/0/b", 6), ("/a/0/c/d", 7), ("/a/1", 8), ("/f", 9), ("/a/0/c/missing", 7)]
+        {
+            assert_eq!(document.line_of(pointer), line, "{pointer}");
+        }
+        assert_eq!(document.value["a"][0]["c"]["d"], 2);
+    }
+
+    #[test]
+    fn the_first_violation_in_the_order_of_lines_is_told() {
+        let document = Document::parse(Path::new("f"), "a: 1\nb: 2\n").unwrap();
+        let violation = |pointer: &str| Violation { pointer: pointer.to_owned(), message: "is wrong".to_owned() };
+        let error = document.error(vec![violation("/b"), violation("/a")]);
+        assert_eq!(error.to_string(), "f, line 1: a is wrong");
+    }
+
+    #[test]
+    fn what_is_no_yaml_is_told_with_its_line_and_without_its_text() {
+        for text in ["---\na: 1\npassword: [hunter2\nb: 3\n", "a: 1\npassword: hunter2\n  hunter2: x\n", "p: 'hunter2"] {
+            let error = Document::parse(Path::new("f"), text).err().unwrap().to_string();
+            assert!(error.starts_with("f, line ") && !error.contains("hunter2") && !error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_replaced_at_once_and_private() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("deep/f");
+        assert!(create_atomically(&file, "one").unwrap());
+        assert!(!create_atomically(&file, "two").unwrap());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "one");
+        write_atomically(&file, "three").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "three");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use jsonschema::error::ValidationErrorKind as Broken;
-use jsonschema::{Registry, ValidationError, Validator};
+use jsonschema::{Registry, RegistryBuilder, ValidationError, Validator};
 use serde_json::{Map, Value, json};
 
 const MANIFEST: &str = "wl:///schemas/manifest.json";
@@ -222,7 +222,7 @@ pub(crate) fn key_of(pointer: &str, whole: &str) -> String {
     let mut key = String::new();
     for step in pointer.split('/').skip(1) {
         if step.parse::<usize>().is_ok() {
-            key.push_str(&format!("[{step}]"));
+            key.extend(["[", step, "]"]);
         } else {
             key.push_str(if key.is_empty() { "" } else { "." });
             key.push_str(&step.replace("~1", "/").replace("~0", "~"));
@@ -244,7 +244,7 @@ static DOCUMENTS: LazyLock<[(&'static str, Value); 3]> = LazyLock::new(|| {
 static REGISTRY: LazyLock<Registry<'static>> = LazyLock::new(|| {
     let all = DOCUMENTS.iter().try_fold(Registry::new(), |registry, (name, value)| registry.add(*name, value));
     // INVARIANT: the schemas are built in, and the tests below use each of them.
-    all.and_then(|all| all.prepare()).expect("the built-in schemas refer to each other correctly")
+    all.and_then(RegistryBuilder::prepare).expect("the built-in schemas refer to each other correctly")
 });
 
 fn validator(schema: &str) -> Validator {
@@ -252,3 +252,6 @@ fn validator(schema: &str) -> Validator {
     // INVARIANT: as above.
     built.expect("a built-in schema is valid")
 }
+
+#[cfg(test)]
+mod tests;

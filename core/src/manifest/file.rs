@@ -121,16 +121,12 @@ impl Manifest {
 
     /// Adds a storage; refused if it is at the place of another one, or one is inside the other. Not saved yet.
     pub fn add_storage(&mut self, storage: Storage) -> Result<()> {
-        match self.storages.iter().find_map(|other| clash(other, &storage)) {
-            Some((key, why)) => {
-                let what = format!("cannot add the storage {} to {}: its {key} {why}", storage.location(), self.name);
-                Err(Error::new(Fault::Malformed, what))
-            }
-            None => {
-                self.storages.push(storage);
-                Ok(())
-            }
+        if let Some((key, why)) = self.storages.iter().find_map(|other| clash(other, &storage)) {
+            let what = format!("cannot add the storage {} to {}: its {key} {why}", storage.location(), self.name);
+            return Err(Error::new(Fault::Malformed, what));
         }
+        self.storages.push(storage);
+        Ok(())
     }
 
     /// Takes a storage out, named by its backend-id or an unambiguous prefix of it. Not saved yet.
