@@ -10,6 +10,7 @@ mod link;
 mod pairs;
 mod paths;
 mod render;
+mod rooms;
 mod signals;
 mod version;
 

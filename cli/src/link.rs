@@ -28,7 +28,10 @@ struct Jobs {
 impl Link {
     /// Connects, starting the daemon if it is not running.
     pub async fn ensure(places: &Places) -> Outcome<Self> {
-        let client = ensure_daemon(places).await.map_err(failure)?;
+        let program = std::env::current_exe().map_err(|error| {
+            Failure::new(format!("the daemon cannot be started: the path of this program is unknown: {error}"))
+        })?;
+        let client = ensure_daemon(places, &program).await.map_err(failure)?;
         Ok(Self { client })
     }
 

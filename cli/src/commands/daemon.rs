@@ -1,13 +1,19 @@
 //! `wl daemon`: the daemon in the foreground, in the background, and its end.
 
+use std::sync::Arc;
+
 use serde_json::json;
+use wl_daemon::RunOptions;
 
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::rooms::BuiltIn;
 
 /// Runs the daemon until it is told to end.
 pub async fn run(context: &Context) -> Outcome {
-    wl_daemon::run::run(&context.places).await?;
+    let rooms = Arc::new(BuiltIn::default());
+    let (places, config) = (context.places.clone(), context.config.clone());
+    wl_daemon::run(RunOptions { places, config, rooms }).await?;
     Ok(Exit::Done)
 }
 
