@@ -6,7 +6,7 @@ use rustix::fd::AsFd as _;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use wl_core::backend::Guard;
-use wl_core::entry::{Entry, Hash, Meta, Token};
+use wl_core::entry::{Entry, Meta, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
@@ -70,8 +70,8 @@ pub fn set_meta(handle: &Handle, path: &RelPath, token: &Token, meta: &Meta) -> 
     let dir = handle.parent(path)?;
     check(&dir, path, &Guard::Unchanged(token.clone()))?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(&*dir, path.name(), flags, Mode::empty())
-        .map_err(|errno| refused_if_gone(errno, path))?;
+    let file =
+        rustix::fs::openat(&*dir, path.name(), flags, Mode::empty()).map_err(|errno| refused_if_gone(errno, path))?;
     let before = sys::seen_of(&file).map_err(|errno| error(errno, path))?;
     if !before.is(token) {
         return Err(Error::changed(path));
@@ -105,6 +105,5 @@ pub fn copy(handle: &Arc<Handle>, from: &RelPath, token: &Token, to: &RelPath) -
     if copied.map_err(|errno| error(errno, to))?.size != version.size() {
         return Err(Error::changed(from));
     }
-    // A copy's hash is its source's, which is the caller's to know.
-    Ok(Finished { handle: handle.clone(), part, path: to.clone(), hash: Hash([0; 32]) })
+    Ok(Finished { handle: handle.clone(), part, path: to.clone() })
 }

@@ -57,8 +57,7 @@ impl Trash {
         Ok(held)
     }
 
-    /// What was displaced was the expected version: it is kept where it should be, or deleted. Returns the directory
-    /// that keeps it.
+    /// What was displaced was the expected version: it is kept where it should be, or deleted.
     pub fn settle(&self, displaced: &Place) -> Result<(), Errno> {
         if !crate::part::is_held(&displaced.name) {
             return Ok(());
@@ -74,12 +73,11 @@ impl Trash {
         if !crate::part::is_held(&displaced.name) {
             return;
         }
-        let moved = recovered(path).map_err(|_| Errno::NAMETOOLONG).and_then(|wanted| {
-            match self.keep(displaced, &wanted) {
+        let moved =
+            recovered(path).map_err(|_| Errno::NAMETOOLONG).and_then(|wanted| match self.keep(displaced, &wanted) {
                 Err(Errno::XDEV) => self.copy_away(displaced, &wanted),
                 kept => kept.map(drop),
-            }
-        });
+            });
         if let Err(errno) = moved {
             // It stays under its held name, which the next sweep tries again.
             tracing::warn!(%path, %errno, "a displaced version could not be moved to the trash yet");
@@ -118,16 +116,12 @@ impl Trash {
         sys::sync_fs(&*dir)?;
         rustix::fs::unlinkat(&*from.dir, &from.name, AtFlags::empty())
     }
-
-    /// The directory that keeps what is displaced, if it has been made.
-    pub fn dir(&self) -> Option<Arc<Dir>> {
-        self.wanted.as_ref().and_then(RelPath::parent).and_then(|dir| self.handle.dir(&dir).ok())
-    }
 }
 
 /// Where a version that nobody expected is kept.
 fn recovered(path: &RelPath) -> Result<RelPath> {
-    RelPath::parse(&format!("{TRASH_DIR}/{RECOVERED}/{path}")).map_err(|_| Error::new(Fault::Malformed, "no path").at(path))
+    RelPath::parse(&format!("{TRASH_DIR}/{RECOVERED}/{path}"))
+        .map_err(|_| Error::new(Fault::Malformed, "no path").at(path))
 }
 
 /// Moves a held file, which a crash left, into the trash.
