@@ -1,0 +1,102 @@
+//! Hashes that need not be computed again.
+
+use rusqlite::OptionalExtension as _;
+
+use super::State;
+use super::columns::{end_of, key, lasting};
+use crate::entry::{Hash, Token};
+use crate::error::Result;
+use crate::path::RelPath;
+
+impl State {
+    /// The sha256 remembered for that version of a file; none for a racy token, which vouches for nothing.
+    pub fn cached_hash(&self, place: &str, path: &RelPath, token: &Token) -> Result<Option<Hash>> {
+        let Some(token) = lasting(Some(token)) else { return Ok(None) };
+        self.shared.cache.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT hash FROM hashes
+                     WHERE place = (SELECT id FROM places WHERE place = ?1) AND key = ?2 AND token = ?3",
+                )?
+                .query_row((place, key(path), token), |row| row.get(0))
+                .optional()
+        })
+    }
+
+    /// Remembers hashes, one a path. Those of racy tokens are not kept.
+    pub fn remember_hashes(&self, place: &str, hashes: &[(RelPath, Token, Hash)]) -> Result<()> {
+        let mut kept: Vec<_> = hashes.iter().filter(|(_, token, _)| !token.is_racy()).collect();
+        if kept.is_empty() {
+            return Ok(());
+        }
+        kept.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        self.shared.cache.write(|tx| {
+            tx.prepare_cached("INSERT OR IGNORE INTO places (place) VALUES (?1)")?.execute([place])?;
+            let id: i64 =
+                tx.prepare_cached("SELECT id FROM places WHERE place = ?1")?.query_row([place], |row| row.get(0))?;
+            let mut set =
+                tx.prepare_cached("INSERT OR REPLACE INTO hashes (place, key, token, hash) VALUES (?1, ?2, ?3, ?4)")?;
+            for (path, token, hash) in kept {
+                set.execute((id, key(path), token.as_bytes(), hash))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Forgets the hashes of that path and of everything below it.
+    pub fn forget_hashes(&self, place: &str, below: &RelPath) -> Result<()> {
+        self.shared.cache.write(|tx| {
+            tx.prepare_cached(
+                "DELETE FROM hashes WHERE place = (SELECT id FROM places WHERE place = ?1) AND key >= ?2 AND key < ?3",
+            )?
+            .execute((place, key(below), end_of(below)))
+            .map(drop)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> RelPath {
+        RelPath::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_hash_is_that_of_one_version_in_one_place() {
+        let state = State::in_memory().unwrap();
+        let (one, two, hash) = (Token::new(b"1"), Token::new(b"2"), Hash::of(b"x"));
+        let cached = |place, token| state.cached_hash(place, &path("a"), token).unwrap();
+        state.remember_hashes("p", &[(path("a"), one.clone(), hash)]).unwrap();
+        assert_eq!(cached("p", &one), Some(hash));
+        assert_eq!([cached("p", &two), cached("q", &one)], [None, None]);
+        state.remember_hashes("p", &[(path("a"), two.clone(), hash)]).unwrap();
+        assert_eq!([cached("p", &one), cached("p", &two)], [None, Some(hash)]);
+    }
+
+    #[test]
+    fn a_racy_token_is_neither_kept_nor_trusted() {
+        let state = State::in_memory().unwrap();
+        let (sure, racy) = (Token::new(b"1"), Token::racy(b"1"));
+        state.remember_hashes("p", &[(path("a"), racy.clone(), Hash::of(b"x"))]).unwrap();
+        assert_eq!(state.cached_hash("p", &path("a"), &sure).unwrap(), None);
+        state.remember_hashes("p", &[(path("a"), sure, Hash::of(b"x"))]).unwrap();
+        assert_eq!(state.cached_hash("p", &path("a"), &racy).unwrap(), None);
+    }
+
+    #[test]
+    fn a_subtree_is_forgotten() {
+        let state = State::in_memory().unwrap();
+        let (token, hash) = (Token::new(b"1"), Hash::of(b"x"));
+        let names = ["a-b", "a", "a/b", "a0"];
+        let left = || names.map(|name| state.cached_hash("p", &path(name), &token).unwrap().is_some());
+        state.remember_hashes("p", &names.map(|name| (path(name), token.clone(), hash))).unwrap();
+        state.forget_hashes("q", &RelPath::root()).unwrap();
+        assert_eq!(left(), [true; 4]);
+        state.forget_hashes("p", &path("a")).unwrap();
+        assert_eq!(left(), [true, false, false, true]);
+        state.forget_hashes("p", &RelPath::root()).unwrap();
+        assert_eq!(left(), [false; 4]);
+    }
+}
