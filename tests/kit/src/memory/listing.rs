@@ -30,17 +30,17 @@ pub fn list(storage: Arc<Memory>, under: &RelPath, prune: Option<Prune>) -> List
     Box::pin(stream::unfold(cursor, |mut cursor| async move {
         // Lets others run between the chunks, as waiting for a storage would.
         tokio::task::yield_now().await;
-        cursor.next_chunk().map(|chunk| (chunk, cursor))
+        cursor.next_chunk().await.map(|chunk| (chunk, cursor))
     }))
 }
 
 impl Cursor {
-    fn next_chunk(&mut self) -> Option<Vec<Listed>> {
+    async fn next_chunk(&mut self) -> Option<Vec<Listed>> {
         if self.done {
             return None;
         }
         let stage = if self.after.is_none() { Stage::Before } else { Stage::Midway };
-        let disturbed = self.storage.moment(What::List, stage, &self.under).err();
+        let disturbed = self.storage.moment(What::List, stage, &self.under).await.err();
         let items = self.storage.disk().items(&self.under, self.prune.as_ref(), self.after.as_deref());
         if let Some(error) = disturbed {
             self.done = true;

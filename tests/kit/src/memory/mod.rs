@@ -8,7 +8,7 @@ mod ops;
 mod tree;
 mod user;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -84,9 +84,19 @@ pub struct Op {
     pub path: RelPath,
 }
 
-/// Asked at every moment of every operation, with no lock held: it may change the storage as a user would, and end the
-/// operation with an error.
-pub type Hook = Arc<dyn Fn(&Op) -> Option<Error> + Send + Sync>;
+/// What becomes of an operation at some moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes on.
+    GoesOn,
+    /// It ends with that error.
+    Fails(Error),
+    /// It never ends: as good as a crash, for whoever then drops what waits for it.
+    Hangs,
+}
+
+/// Asked at every moment of every operation, with no lock held: it may change the storage as a user would.
+pub type Hook = Arc<dyn Fn(&Op) -> Fate + Send + Sync>;
 
 /// Says whether a name is meant.
 type Names = Arc<dyn Fn(&RelPath) -> bool + Send + Sync>;
@@ -112,7 +122,7 @@ struct Disk {
     forbidden: Option<Names>,
     unlisted: Option<Names>,
     ledger: user::Ledger,
-    operations: u64,
+    operations: BTreeMap<What, u64>,
 }
 
 /// How many hints a watcher may lag behind before it is told that everything may have changed.
@@ -139,7 +149,7 @@ impl Memory {
             forbidden: None,
             unlisted: None,
             ledger: user::Ledger::default(),
-            operations: 0,
+            operations: BTreeMap::new(),
         };
         Arc::new(Self { disk: Mutex::new(disk), hints: broadcast::Sender::new(HINTS) })
     }
@@ -165,7 +175,7 @@ impl Memory {
     }
 
     /// Asks `hook` from now on, in place of the one before.
-    pub fn on_op(&self, hook: impl Fn(&Op) -> Option<Error> + Send + Sync + 'static) {
+    pub fn on_op(&self, hook: impl Fn(&Op) -> Fate + Send + Sync + 'static) {
         self.disk().hook = Some(Arc::new(hook));
     }
 
@@ -189,9 +199,14 @@ impl Memory {
         self.disk().unlisted = Some(Arc::new(names));
     }
 
-    /// How many operations were begun.
-    pub fn operations(&self) -> u64 {
-        self.disk().operations
+    /// How many operations of that kind were begun.
+    pub fn count(&self, what: What) -> u64 {
+        self.disk().operations.get(&what).copied().unwrap_or(0)
+    }
+
+    /// How many operations were begun that change something.
+    pub fn writes(&self) -> u64 {
+        self.disk().operations.iter().filter(|(what, _)| what.writes()).map(|(_, count)| count).sum()
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -199,14 +214,20 @@ impl Memory {
     }
 
     /// Asks the hook about this moment.
-    fn moment(&self, what: What, stage: Stage, path: &RelPath) -> Result<()> {
+    async fn moment(&self, what: What, stage: Stage, path: &RelPath) -> Result<()> {
         let hook = {
             let mut disk = self.disk();
-            disk.operations += u64::from(stage == Stage::Before);
+            if stage == Stage::Before {
+                *disk.operations.entry(what).or_default() += 1;
+            }
             disk.hook.clone()
         };
         let op = Op { what, stage, path: path.clone() };
-        hook.and_then(|hook| hook(&op)).map_or(Ok(()), Err)
+        match hook.map_or(Fate::GoesOn, |hook| hook(&op)) {
+            Fate::GoesOn => Ok(()),
+            Fate::Fails(error) => Err(error),
+            Fate::Hangs => std::future::pending().await,
+        }
     }
 
     fn tell(&self, hint: Hint) {

@@ -27,17 +27,17 @@ impl Memory {
     }
 
     /// Checks an expectation and acts on it: at once if `swap` is atomic, else with a window between the two.
-    fn swap(
+    async fn swap(
         &self,
         (what, path): (What, &RelPath),
         swap: Swap,
-        check: impl Fn(&Disk, &Tree) -> Result<()>,
-        act: impl FnOnce(&mut Disk) -> Result<()>,
+        check: impl Fn(&Disk, &Tree) -> Result<()> + Send,
+        act: impl FnOnce(&mut Disk) -> Result<()> + Send,
     ) -> Result<()> {
         let checked = |disk: &Disk| disk.tree().and_then(|tree| check(disk, tree));
         if swap == Swap::Checked {
             checked(&self.disk())?;
-            self.moment(what, Stage::Window, path)?;
+            self.moment(what, Stage::Window, path).await?;
         }
         let mut disk = self.disk();
         if swap == Swap::Atomic {
@@ -144,12 +144,12 @@ impl Backend for Storage {
     }
 
     async fn root(&self) -> Result<String> {
-        self.0.moment(What::Root, Stage::Before, &RelPath::root())?;
+        self.0.moment(What::Root, Stage::Before, &RelPath::root()).await?;
         self.0.disk().root.as_ref().map(|(id, _)| format!("memory {id}")).ok_or_else(no_root)
     }
 
     async fn make_root(&self) -> Result<()> {
-        self.0.moment(What::MakeRoot, Stage::Before, &RelPath::root())?;
+        self.0.moment(What::MakeRoot, Stage::Before, &RelPath::root()).await?;
         let mut disk = self.0.disk();
         if disk.root.is_none() {
             disk.fresh_root();
@@ -167,7 +167,7 @@ impl Backend for Storage {
     }
 
     async fn stat(&self, path: &RelPath) -> Result<Look> {
-        self.0.moment(What::Stat, Stage::Before, path)?;
+        self.0.moment(What::Stat, Stage::Before, path).await?;
         let disk = self.0.disk();
         let tree = disk.tree()?;
         if path.is_root() {
@@ -189,12 +189,12 @@ impl Backend for Storage {
     }
 
     async fn hash(&self, path: &RelPath, token: &Token) -> Result<Hash> {
-        self.0.moment(What::Hash, Stage::Before, path)?;
+        self.0.moment(What::Hash, Stage::Before, path).await?;
         Ok(self.0.version(path, token)?.hash())
     }
 
     async fn read(&self, path: &RelPath, token: &Token, from: u64) -> Result<Body> {
-        self.0.moment(What::Read, Stage::Before, path)?;
+        self.0.moment(What::Read, Stage::Before, path).await?;
         let bytes = self.0.version(path, token)?.bytes;
         let rest = bytes.slice(usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len())..);
         // Two pieces, so that something can happen between them.
@@ -204,7 +204,7 @@ impl Backend for Storage {
             let (storage, path, token) = (storage.clone(), path.clone(), token.clone());
             async move {
                 tokio::task::yield_now().await;
-                storage.moment(What::Read, Stage::Midway, &path)?;
+                storage.moment(What::Read, Stage::Midway, &path).await?;
                 storage.version(&path, &token).map_err(|_| Error::changed(&path))?;
                 Ok(piece)
             }
@@ -219,39 +219,41 @@ impl Backend for Storage {
         guard: &Guard,
         trash: Option<&RelPath>,
     ) -> Result<Written> {
-        self.0.moment(What::Replace, Stage::Before, path)?;
+        self.0.moment(What::Replace, Stage::Before, path).await?;
         self.0.disk().may_hold(path)?;
         let bytes = read_whole(path, &content).await?;
-        self.0.moment(What::Replace, Stage::Publish, path)?;
+        self.0.moment(What::Replace, Stage::Publish, path).await?;
         let facts = self.facts();
         let swap = if *guard == Guard::Absent { facts.create } else { facts.replace };
         let (hash, meta) = (Hash::of(&bytes), content.meta);
-        self.0.swap(
-            (What::Replace, path),
-            swap,
-            |_, tree| tree.expect(path, guard),
-            |disk| {
-                disk.tree()?.expect_parent(path)?;
-                disk.take(path, trash)?;
-                disk.put_file(path, bytes, meta)
-            },
-        )?;
+        self.0
+            .swap(
+                (What::Replace, path),
+                swap,
+                |_, tree| tree.expect(path, guard),
+                |disk| {
+                    disk.tree()?.expect_parent(path)?;
+                    disk.take(path, trash)?;
+                    disk.put_file(path, bytes, meta)
+                },
+            )
+            .await?;
         self.0.changed(path);
-        self.0.moment(What::Replace, Stage::After, path)?;
+        self.0.moment(What::Replace, Stage::After, path).await?;
         Ok(Written { entry: self.0.entry(path)?, hash })
     }
 
     async fn remove(&self, path: &RelPath, token: &Token, trash: Option<&RelPath>) -> Result<()> {
-        self.0.moment(What::Remove, Stage::Before, path)?;
+        self.0.moment(What::Remove, Stage::Before, path).await?;
         let swap = self.facts().delete;
         let check = |_: &Disk, tree: &Tree| tree.expect_version(path, token).map(drop);
-        self.0.swap((What::Remove, path), swap, check, |disk| disk.take(path, trash))?;
+        self.0.swap((What::Remove, path), swap, check, |disk| disk.take(path, trash)).await?;
         self.0.tell(Hint::Gone(vec![path.clone()]));
-        self.0.moment(What::Remove, Stage::After, path)
+        self.0.moment(What::Remove, Stage::After, path).await
     }
 
     async fn make_dir(&self, path: &RelPath, meta: &Meta) -> Result<()> {
-        self.0.moment(What::MakeDir, Stage::Before, path)?;
+        self.0.moment(What::MakeDir, Stage::Before, path).await?;
         {
             let mut disk = self.0.disk();
             disk.may_hold(path)?;
@@ -262,11 +264,11 @@ impl Backend for Storage {
             }
         }
         self.0.changed(path);
-        self.0.moment(What::MakeDir, Stage::After, path)
+        self.0.moment(What::MakeDir, Stage::After, path).await
     }
 
     async fn remove_dir(&self, path: &RelPath) -> Result<()> {
-        self.0.moment(What::RemoveDir, Stage::Before, path)?;
+        self.0.moment(What::RemoveDir, Stage::Before, path).await?;
         {
             let mut disk = self.0.disk();
             let tree = disk.tree_mut()?;
@@ -281,19 +283,19 @@ impl Backend for Storage {
             tree.take_all(path);
         }
         self.0.tell(Hint::Gone(vec![path.clone()]));
-        self.0.moment(What::RemoveDir, Stage::After, path)
+        self.0.moment(What::RemoveDir, Stage::After, path).await
     }
 
     async fn move_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
-        self.within(What::Move, from, token, to)
+        self.within(What::Move, from, token, to).await
     }
 
     async fn copy_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
-        self.within(What::Copy, from, token, to)
+        self.within(What::Copy, from, token, to).await
     }
 
     async fn set_meta(&self, path: &RelPath, token: &Token, meta: &Meta) -> Result<Entry> {
-        self.0.moment(What::SetMeta, Stage::Before, path)?;
+        self.0.moment(What::SetMeta, Stage::Before, path).await?;
         {
             let mut disk = self.0.disk();
             let number = disk.next_version();
@@ -303,7 +305,7 @@ impl Backend for Storage {
             tree.put(path, Node::File(Version { number, meta, ..version }));
         }
         self.0.changed(path);
-        self.0.moment(What::SetMeta, Stage::After, path)?;
+        self.0.moment(What::SetMeta, Stage::After, path).await?;
         self.0.entry(path)
     }
 
@@ -329,8 +331,8 @@ impl Backend for Storage {
 
 impl Storage {
     /// Moves or copies a version to another place in one step.
-    fn within(&self, what: What, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
-        self.0.moment(what, Stage::Before, from)?;
+    async fn within(&self, what: What, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
+        self.0.moment(what, Stage::Before, from).await?;
         let facts = self.facts();
         if !(if what == What::Move { facts.server_move } else { facts.server_copy }) {
             return Err(Error::new(Fault::Unsupported, "this storage cannot do it inside itself").at(from));
@@ -349,7 +351,7 @@ impl Storage {
         }
         self.0.changed(to);
         self.0.tell(Hint::Gone(vec![from.clone()]));
-        self.0.moment(what, Stage::After, from)?;
+        self.0.moment(what, Stage::After, from).await?;
         self.0.entry(to)
     }
 }
