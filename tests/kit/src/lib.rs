@@ -3,6 +3,8 @@
 
 pub mod conformance;
 pub mod memory;
+pub mod sim;
+pub mod tree;
 
 use wl_core::path::RelPath;
 
