@@ -52,12 +52,10 @@ pub async fn one_shot(run: &Run, carrier: &dyn Carrier) -> Result<Summary> {
             Ok(Round { waits: None, unsettled, restless, .. }) => {
                 waiting_since = None;
                 looks += 1;
-                if unsettled.is_empty() && !restless && rules_changed_in_time(&scope, &rules_changed) || looks >= LOOKS
-                {
+                if unsettled.is_empty() && !restless || looks >= LOOKS {
                     break unsettled;
                 }
                 pause(run, Duration::from_millis(20 << looks)).await?;
-                scope = Scope::All;
                 continue;
             }
             Ok(Round { waits: Some(error), .. }) => error,
@@ -133,7 +131,6 @@ pub async fn continuous(run: &Run, carrier: &dyn Carrier) -> Result<()> {
         match round {
             Ok(Round { replaced: true, .. }) => {
                 watch = Watch::begin(run).await;
-                scope = Scope::All;
                 continue;
             }
             Ok(round) => {

@@ -111,7 +111,7 @@ fn hold_deletes(pair: &Pair, plan: &Plan, actions: &mut [PlannedAction]) -> Resu
     if let Some(reason) = brakes::check(&batch, names) {
         let deletes = actions.iter_mut().filter(|planned| planned.action == Action::Delete);
         deletes.for_each(|planned| {
-            planned.reason = format!("{}, but the deletion guard stops it: {reason}", planned.reason)
+            planned.reason = format!("{}, but the deletion guard stops it: {reason}", planned.reason);
         });
     }
     Ok(())

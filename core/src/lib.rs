@@ -4,6 +4,8 @@
 
 pub mod backend;
 pub mod brakes;
+pub mod config;
+mod document;
 pub mod drive;
 pub mod entry;
 pub mod error;
@@ -18,7 +20,10 @@ pub mod monitor;
 pub mod path;
 pub mod plan;
 pub mod report;
+pub mod resolve;
 pub mod round;
+pub mod schema;
+pub mod secret;
 pub mod state;
 mod step;
 pub mod survey;

@@ -102,18 +102,27 @@ impl Coalescer {
     }
 
     fn look(&mut self, path: RelPath, below: bool, now: Instant) {
-        let recently = |at: Instant| now.duration_since(at) < HOT_TIME;
-        let hot = self.copied.get(&path).is_some_and(|(at, times)| *times >= HOT && recently(*at));
-        if hot || self.restless.get(&path).is_some_and(|at| recently(*at)) {
+        if self.keeps_changing(&path, now) {
+            self.restless.insert(path.clone(), now);
             self.patient.add(path, below, now);
-        } else {
-            // What vanished and came back, or came back elsewhere, is looked at together.
-            if !self.patient.paths.is_empty() && self.restless.is_empty() {
-                let waiting = std::mem::take(&mut self.patient);
-                waiting.paths.into_iter().for_each(|(path, below)| self.prompt.add(path, below, now));
-            }
-            self.prompt.add(path, below, now);
+            return;
         }
+        // What vanished and came back, or came back elsewhere, is looked at together.
+        let (waiting, restless): (BTreeMap<_, _>, _) = std::mem::take(&mut self.patient.paths)
+            .into_iter()
+            .partition(|(path, _)| !self.restless.contains_key(path));
+        waiting.into_iter().for_each(|(path, below)| self.prompt.add(path, below, now));
+        self.patient.paths = restless;
+        if self.patient.paths.is_empty() {
+            self.patient = Waiting::default();
+        }
+        self.prompt.add(path, below, now);
+    }
+
+    fn keeps_changing(&self, path: &RelPath, now: Instant) -> bool {
+        let recently = |at: Instant| now.duration_since(at) < HOT_TIME;
+        self.copied.get(path).is_some_and(|(at, times)| *times >= HOT && recently(*at))
+            || self.restless.get(path).is_some_and(|at| recently(*at))
     }
 
     /// When to look.

@@ -70,8 +70,8 @@ pub fn set_meta(handle: &Handle, path: &RelPath, token: &Token, meta: &Meta) -> 
     let dir = handle.parent(path)?;
     check(&dir, path, &Guard::Unchanged(token.clone()))?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(&*dir, path.name(), flags, Mode::empty())
-        .map_err(|errno| refused_if_gone(errno, path))?;
+    let file =
+        rustix::fs::openat(&*dir, path.name(), flags, Mode::empty()).map_err(|errno| refused_if_gone(errno, path))?;
     let before = sys::seen_of(&file).map_err(|errno| error(errno, path))?;
     if !before.is(token) {
         return Err(Error::changed(path));

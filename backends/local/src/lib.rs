@@ -104,9 +104,7 @@ impl Backend for Local {
         match self.root.open() {
             Ok(handle) => walk::list(handle, under, prune, self.leftovers.clone()),
             Err(error) if error.fault == Fault::Missing => Box::pin(futures::stream::empty()),
-            Err(error) => {
-                walk::blocked(under, Obstacle { kind: ProblemKind::Unreadable, message: error.message })
-            }
+            Err(error) => walk::blocked(under, Obstacle { kind: ProblemKind::Unreadable, message: error.message }),
         }
     }
 
@@ -203,9 +201,7 @@ fn look(root: &Root, path: &RelPath) -> Result<Look> {
     };
     Ok(match (handle.clock(&seen).entry(&seen), seen.what) {
         (Some(entry), _) => Look::Entry(entry),
-        (None, What::Special(what)) => {
-            Look::Blocked(Obstacle { kind: ProblemKind::Skipped, message: what.to_owned() })
-        }
+        (None, What::Special(what)) => Look::Blocked(Obstacle { kind: ProblemKind::Skipped, message: what.to_owned() }),
         (None, _) => Look::Absent,
     })
 }

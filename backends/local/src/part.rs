@@ -160,14 +160,7 @@ impl Writer {
         if content.size >= ALLOCATE {
             sys::allocate(&**part.fd(), content.size).map_err(|errno| error(errno, path))?;
         }
-        Ok(Self {
-            part,
-            path: path.clone(),
-            hasher: Sha256::new(),
-            written: 0,
-            size: content.size,
-            hash: content.hash,
-        })
+        Ok(Self { part, path: path.clone(), hasher: Sha256::new(), written: 0, size: content.size, hash: content.hash })
     }
 
     /// Appends.

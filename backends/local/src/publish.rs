@@ -176,13 +176,18 @@ pub fn remove(handle: &Arc<Handle>, path: &RelPath, token: &Token, trash: &Trash
 }
 
 /// Moves that version of a file to a name where nothing is.
-pub fn move_within(handle: &Arc<Handle>, from: &RelPath, token: &Token, to: &RelPath) -> Result<(Entry, [Arc<Dir>; 2])> {
+pub fn move_within(
+    handle: &Arc<Handle>,
+    from: &RelPath,
+    token: &Token,
+    to: &RelPath,
+) -> Result<(Entry, [Arc<Dir>; 2])> {
     let dirs = [handle.parent(from)?, handle.parent(to)?];
     let Some(before) = check(&dirs[0], from, &Guard::Unchanged(token.clone()))? else {
         return Err(Error::changed(from));
     };
-    let [source, target] = [(&dirs[0], from), (&dirs[1], to)]
-        .map(|(dir, path)| Place { dir: dir.clone(), name: path.name().to_owned() });
+    let [source, target] =
+        [(&dirs[0], from), (&dirs[1], to)].map(|(dir, path)| Place { dir: dir.clone(), name: path.name().to_owned() });
     move_new(&handle.nature, &source, &target).map_err(|errno| match errno {
         Errno::EXIST => Error::new(Fault::Refused, "something is there already").at(to),
         Errno::NOENT => Error::changed(from),

@@ -133,7 +133,9 @@ impl Root {
 
     fn error(&self, errno: Errno) -> Error {
         match errno {
-            Errno::NOENT => self.named(Fault::Missing, "there is no such directory: make it, or mount what belongs there"),
+            Errno::NOENT => {
+                self.named(Fault::Missing, "there is no such directory: make it, or mount what belongs there")
+            }
             Errno::NOTDIR => self.named(Fault::Malformed, "this is not a directory: give the storage another location"),
             _ => self.named(crate::error::fault(errno), &words(errno)),
         }
@@ -199,13 +201,9 @@ impl Handle {
 
     /// Opens a file to look at it, if it is that version.
     pub fn watch_file(&self, dir: &Dir, path: &RelPath, seen_first: &Seen) -> Result<(OwnedFd, Seen)> {
-        let fd = rustix::fs::openat(
-            dir,
-            path.name(),
-            sys::path_only() | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .map_err(|errno| refused_if_gone(errno, path))?;
+        let fd =
+            rustix::fs::openat(dir, path.name(), sys::path_only() | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|errno| refused_if_gone(errno, path))?;
         let seen = sys::seen_of(&fd).map_err(|errno| error(errno, path))?;
         if seen == *seen_first { Ok((fd, seen)) } else { Err(Error::changed(path)) }
     }

@@ -45,10 +45,14 @@ fn link_or(dir: BorrowedFd<'_>, name: &str, errno: Errno) -> Errno {
 }
 
 #[cfg(target_os = "linux")]
-pub use linux::{allocate, copy_range, data_sync, names_in, no_access_time, path_only, seen_at, seen_of, sequential, sync_fs, unnamed};
+pub use linux::{
+    allocate, copy_range, data_sync, names_in, no_access_time, path_only, seen_at, seen_of, sequential, sync_fs,
+    unnamed,
+};
 #[cfg(not(target_os = "linux"))]
 pub use portable::{
-    allocate, copy_range, data_sync, names_in, no_access_time, path_only, seen_at, seen_of, sequential, sync_fs, unnamed,
+    allocate, copy_range, data_sync, names_in, no_access_time, path_only, seen_at, seen_of, sequential, sync_fs,
+    unnamed,
 };
 
 #[cfg(target_os = "linux")]

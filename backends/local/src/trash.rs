@@ -74,12 +74,11 @@ impl Trash {
         if !crate::part::is_held(&displaced.name) {
             return;
         }
-        let moved = recovered(path).map_err(|_| Errno::NAMETOOLONG).and_then(|wanted| {
-            match self.keep(displaced, &wanted) {
+        let moved =
+            recovered(path).map_err(|_| Errno::NAMETOOLONG).and_then(|wanted| match self.keep(displaced, &wanted) {
                 Err(Errno::XDEV) => self.copy_away(displaced, &wanted),
                 kept => kept.map(drop),
-            }
-        });
+            });
         if let Err(errno) = moved {
             // It stays under its held name, which the next sweep tries again.
             tracing::warn!(%path, %errno, "a displaced version could not be moved to the trash yet");
@@ -127,7 +126,8 @@ impl Trash {
 
 /// Where a version that nobody expected is kept.
 fn recovered(path: &RelPath) -> Result<RelPath> {
-    RelPath::parse(&format!("{TRASH_DIR}/{RECOVERED}/{path}")).map_err(|_| Error::new(Fault::Malformed, "no path").at(path))
+    RelPath::parse(&format!("{TRASH_DIR}/{RECOVERED}/{path}"))
+        .map_err(|_| Error::new(Fault::Malformed, "no path").at(path))
 }
 
 /// Moves a held file, which a crash left, into the trash.

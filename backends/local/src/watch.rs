@@ -202,7 +202,8 @@ impl Waiting {
             }
             Err(error) => {
                 tracing::debug!(%error, "the watcher could not watch everything");
-                noticed.degraded = Some(format!("a part of the tree cannot be watched ({error}): it is scanned instead"));
+                noticed.degraded =
+                    Some(format!("a part of the tree cannot be watched ({error}): it is scanned instead"));
                 noticed.everything();
             }
         }

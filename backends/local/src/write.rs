@@ -66,12 +66,7 @@ pub async fn replace(
 }
 
 /// Makes a finished content durable and gives it its name.
-pub async fn publish(
-    local: &Local,
-    finished: Finished,
-    guard: &Guard,
-    trash: Option<&RelPath>,
-) -> Result<Written> {
+pub async fn publish(local: &Local, finished: Finished, guard: &Guard, trash: Option<&RelPath>) -> Result<Written> {
     let (path, file) = (finished.path.clone(), finished.part.fd().clone());
     let trash = Trash::new(&finished.handle, trash);
     let mut dirs = vec![finished.part.dir().clone()];
@@ -92,7 +87,9 @@ async fn write_small(local: &Local, path: &RelPath, content: Content, guard: &Gu
         let piece = piece?;
         size += piece.len() as u64;
         if size > content.size {
-            return Err(Error::new(Fault::Refused, "the content is longer than announced: it changed meanwhile").at(path));
+            return Err(
+                Error::new(Fault::Refused, "the content is longer than announced: it changed meanwhile").at(path)
+            );
         }
         pieces.push(piece);
     }

@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use super::{Raw, Survey};
 use crate::entry::{Entry, Hash, Kind, Token};
 use crate::error::{Error, Fault, Result};
-use crate::job::Which;
+use crate::job::{Pair, Which};
 use crate::merge::{Row, Seen};
 use crate::path::RelPath;
 use crate::report::ProblemKind;
@@ -36,30 +36,10 @@ impl Survey<'_> {
                 }
             }
         }
-        for (task, result) in self.hash_all(tasks).await? {
+        for (task, result) in hash_all(self.pair, tasks).await? {
             seen[task.index][task.which as usize] = self.outcome(&task, result)?;
         }
         Ok(raws.into_iter().zip(seen).map(|(raw, seen)| raw.into_row(seen)).collect())
-    }
-
-    async fn hash_all(&self, tasks: Vec<Task>) -> Result<Vec<(Task, Result<Hash>)>> {
-        let at_once = self.pair.sides.iter().map(|side| side.backend.facts().in_flight).max().unwrap_or(1).max(1);
-        let hash = |task: Task| async move {
-            let result = self.pair.side(task.which).backend.hash(&task.path, &task.token).await;
-            (task, result)
-        };
-        let done: Vec<_> = futures::stream::iter(tasks).map(hash).buffer_unordered(at_once).collect().await;
-        for which in Which::BOTH {
-            let fresh: Vec<_> = done
-                .iter()
-                .filter(|(task, _)| task.which == which)
-                .filter_map(|(task, result)| Some((task.path.clone(), task.token.clone(), *result.as_ref().ok()?)))
-                .collect();
-            if !fresh.is_empty() {
-                self.pair.store.remember_hashes(&self.pair.side(which).place, &fresh)?;
-            }
-        }
-        Ok(done)
     }
 
     fn outcome(&mut self, task: &Task, result: Result<Hash>) -> Result<Seen> {
@@ -78,6 +58,26 @@ impl Survey<'_> {
         }
         Ok(Seen::Unknown)
     }
+}
+
+async fn hash_all(pair: &Pair, tasks: Vec<Task>) -> Result<Vec<(Task, Result<Hash>)>> {
+    let at_once = pair.sides.iter().map(|side| side.backend.facts().in_flight).max().unwrap_or(1).max(1);
+    let hash = |task: Task| async move {
+        let result = pair.side(task.which).backend.hash(&task.path, &task.token).await;
+        (task, result)
+    };
+    let done: Vec<_> = futures::stream::iter(tasks).map(hash).buffer_unordered(at_once).collect().await;
+    for which in Which::BOTH {
+        let fresh: Vec<_> = done
+            .iter()
+            .filter(|(task, _)| task.which == which)
+            .filter_map(|(task, result)| Some((task.path.clone(), task.token.clone(), *result.as_ref().ok()?)))
+            .collect();
+        if !fresh.is_empty() {
+            pair.store.remember_hashes(&pair.side(which).place, &fresh)?;
+        }
+    }
+    Ok(done)
 }
 
 /// The sizes of files that vanished from each side: a new file of such a size may be one of them, moved.

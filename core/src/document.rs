@@ -1,0 +1,233 @@
+//! A YAML file whose errors name file, line and key.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use serde_saphyr::granit_parser::{Event, Parser};
+
+use crate::error::{Error, Fault, Result};
+use crate::schema::{Violation, child, key_of};
+
+/// What a file holds, and the line of every key in it.
+pub(crate) struct Document {
+    file: PathBuf,
+    pub(crate) value: Value,
+    lines: HashMap<String, usize>,
+}
+
+impl Document {
+    /// Reads YAML that came from a file; what stands before the first line `---` is a header, and left out.
+    pub(crate) fn parse(file: &Path, text: &str) -> Result<Self> {
+        let (header, body) = split_header(text);
+        let skipped = header.lines().count();
+        let value: Value = serde_saphyr::from_str(body).map_err(|error| {
+            let line = error.location().map_or(0, |location| usize::try_from(location.line()).unwrap_or(0));
+            // Its text may quote the file, which may hold secrets: only the first line of it, without the excerpt.
+            let what = first_line(&error.without_snippet().to_string());
+            malformed(file, skipped + line.max(1), &format!("this is not YAML: {what}; correct it"))
+        })?;
+        Ok(Self { file: file.to_owned(), value, lines: lines_of_keys(body, skipped) })
+    }
+
+    /// The first of the violations in the order of lines, as an error that names file, line and key.
+    pub(crate) fn error(&self, violations: Vec<Violation>) -> Error {
+        let mut located: Vec<_> =
+            violations.into_iter().map(|violation| (self.line_of(&violation.pointer), violation)).collect();
+        located.sort_by_key(|(line, _)| *line);
+        let what = located.into_iter().next().map(|(line, violation)| {
+            malformed(
+                &self.file,
+                line,
+                &format!("{} {}", key_of(&violation.pointer, "the document"), violation.message),
+            )
+        });
+        what.unwrap_or_else(|| malformed(&self.file, 1, "this is not as its schema says"))
+    }
+
+    /// The line of a key, or of the nearest thing around it whose line is known.
+    fn line_of(&self, pointer: &str) -> usize {
+        let mut at = pointer;
+        loop {
+            match (self.lines.get(at), at.rsplit_once('/')) {
+                (Some(line), _) => return *line,
+                (None, Some((above, _))) => at = above,
+                (None, None) => return 1,
+            }
+        }
+    }
+}
+
+fn malformed(file: &Path, line: usize, what: &str) -> Error {
+    Error::new(Fault::Malformed, format!("{}, line {line}: {what}", file.display()))
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().trim_end_matches(['.', ':']).to_owned()
+}
+
+/// The header with its closing `---`, and the rest.
+fn split_header(text: &str) -> (&str, &str) {
+    let mut end = 0;
+    for line in text.split_inclusive('\n') {
+        end += line.len();
+        if line.trim_end() == "---" {
+            return text.split_at(end);
+        }
+    }
+    ("", text)
+}
+
+/// Where each key and each item of a list begins, by JSON pointer. As far as the text can be read.
+fn lines_of_keys(text: &str, skipped: usize) -> HashMap<String, usize> {
+    /// A mapping or a list that is being read.
+    enum Open {
+        Mapping { pointer: String, key: Option<String> },
+        List { pointer: String, next: usize },
+    }
+    let mut lines = HashMap::new();
+    let mut open: Vec<Open> = Vec::new();
+    for (event, span) in Parser::new_from_str(text).map_while(Result::ok) {
+        let line = skipped + span.start.line();
+        if matches!(event, Event::MappingEnd | Event::SequenceEnd) {
+            open.pop();
+            continue;
+        }
+        let is_node =
+            matches!(event, Event::Scalar(..) | Event::MappingStart(..) | Event::SequenceStart(..) | Event::Alias(_));
+        if !is_node {
+            continue;
+        }
+        // A mapping's nodes are keys and values by turns.
+        let pointer = match open.last_mut() {
+            None => String::new(),
+            Some(Open::List { pointer, next }) => {
+                *next += 1;
+                child(pointer, &(*next - 1).to_string())
+            }
+            Some(Open::Mapping { pointer, key }) => match (key.take(), &event) {
+                (Some(key), _) => child(pointer, &key),
+                (None, Event::Scalar(text, ..)) => {
+                    lines.insert(child(pointer, text), line);
+                    *key = Some(text.to_string());
+                    continue;
+                }
+                (None, _) => return lines,
+            },
+        };
+        lines.entry(pointer.clone()).or_insert(line);
+        match event {
+            Event::MappingStart(..) => open.push(Open::Mapping { pointer, key: None }),
+            Event::SequenceStart(..) => open.push(Open::List { pointer, next: 0 }),
+            _ => {}
+        }
+    }
+    lines
+}
+
+/// Puts a file in place at once, readable by its owner only.
+pub(crate) fn write_atomically(file: &Path, text: &str) -> Result<()> {
+    let failed = |error: io::Error| {
+        let what = format!("cannot write {}: {error}; check the directory's permissions and room", file.display());
+        Error::new(fault_of(&error), what)
+    };
+    write_beside(file, text).and_then(|part| fs::rename(part, file)).and_then(|()| sync_parent(file)).map_err(failed)
+}
+
+/// Puts a new file in place at once, readable by its owner only. Whether it did: not if there is one already.
+pub(crate) fn create_atomically(file: &Path, text: &str) -> Result<bool> {
+    let failed = |error: io::Error| {
+        let what = format!("cannot write {}: {error}; check the directory's permissions and room", file.display());
+        Error::new(fault_of(&error), what)
+    };
+    let part = write_beside(file, text).map_err(failed)?;
+    let linked = fs::hard_link(&part, file);
+    fs::remove_file(&part).map_err(failed)?;
+    match linked {
+        Ok(()) => sync_parent(file).map(|()| true).map_err(failed),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn write_beside(file: &Path, text: &str) -> io::Result<PathBuf> {
+    let dir = parent(file);
+    fs::create_dir_all(dir)?;
+    let part = dir.join(format!(".wl-part-{}", uuid::Uuid::new_v4()));
+    let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.sync_all());
+    if written.is_err() {
+        // What cannot be written can often not be removed either; the first failure is the one to tell.
+        let _ = fs::remove_file(&part);
+    }
+    written.map(|()| part)
+}
+
+fn sync_parent(file: &Path) -> io::Result<()> {
+    fs::File::open(parent(file))?.sync_all()
+}
+
+fn parent(file: &Path) -> &Path {
+    file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// What a caller does about a failure of the file system.
+pub(crate) fn fault_of(error: &io::Error) -> Fault {
+    match error.kind() {
+        io::ErrorKind::NotFound => Fault::Missing,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Fault::Denied,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Fault::Full,
+        _ => Fault::Broken,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_line_of_every_key_behind_a_header() {
+        let text = "signature: |\n  x\n---\n# why\na:\n  - b: 1\n    c: {d: 2}\n  - e\nf: g\n";
+        let document = Document::parse(Path::new("f"), text).unwrap();
+        for (pointer, line) in
+            [("/a", 5), ("/a/0", 6), ("/a/0/b", 6), ("/a/0/c/d", 7), ("/a/1", 8), ("/f", 9), ("/a/0/c/missing", 7)]
+        {
+            assert_eq!(document.line_of(pointer), line, "{pointer}");
+        }
+        assert_eq!(document.value["a"][0]["c"]["d"], 2);
+    }
+
+    #[test]
+    fn the_first_violation_in_the_order_of_lines_is_told() {
+        let document = Document::parse(Path::new("f"), "a: 1\nb: 2\n").unwrap();
+        let violation = |pointer: &str| Violation { pointer: pointer.to_owned(), message: "is wrong".to_owned() };
+        let error = document.error(vec![violation("/b"), violation("/a")]);
+        assert_eq!(error.to_string(), "f, line 1: a is wrong");
+    }
+
+    #[test]
+    fn what_is_no_yaml_is_told_with_its_line_and_without_its_text() {
+        for text in ["---\na: 1\npassword: [hunter2\nb: 3\n", "a: 1\npassword: hunter2\n  hunter2: x\n", "p: 'hunter2"]
+        {
+            let error = Document::parse(Path::new("f"), text).err().unwrap().to_string();
+            assert!(error.starts_with("f, line ") && !error.contains("hunter2") && !error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_replaced_at_once_and_private() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("deep/f");
+        assert!(create_atomically(&file, "one").unwrap());
+        assert!(!create_atomically(&file, "two").unwrap());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "one");
+        write_atomically(&file, "three").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "three");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
+    }
+}

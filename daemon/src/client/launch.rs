@@ -1,0 +1,117 @@
+//! Starting a daemon in the background.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use wl_core::config::{LogTo, Places};
+
+use super::{Client, ClientError, check_alive};
+use crate::run::DETACHED;
+
+/// How long a daemon has to begin.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a daemon that lost the race to be the only one is given for the other one to answer.
+const GRACE: Duration = Duration::from_secs(3);
+/// How often to look.
+const LOOK: Duration = Duration::from_millis(20);
+/// How much of what it said before it died is shown.
+const LAST_LINES: usize = 10;
+
+/// Connects to the daemon of these places; starts one, with `exe` and this process's environment, if none is running.
+/// It is then independent of this process and its terminal.
+pub async fn ensure_daemon(places: &Places, exe: &Path) -> Result<Client, ClientError> {
+    match Client::connect(&places.socket).await {
+        Err(ClientError::NotRunning(_)) => start(places, exe).await,
+        Ok(client) => {
+            check_alive(&places.socket).await?;
+            Ok(client)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn start(places: &Places, exe: &Path) -> Result<Client, ClientError> {
+    let said = said_file(places);
+    let failed =
+        |error: io::Error| ClientError::NotStarted(format!("cannot start the sync daemon {}: {error}", exe.display()));
+    let stderr = open_said(&said).map_err(failed)?;
+    let mut child = command(places, exe).stderr(stderr).spawn().map_err(failed)?;
+    let begun = Instant::now();
+    let mut died = None;
+    loop {
+        match Client::connect(&places.socket).await {
+            Ok(client) => {
+                check_alive(&places.socket).await?;
+                return Ok(client);
+            }
+            Err(ClientError::NotRunning(_)) => {}
+            Err(error) => return Err(error),
+        }
+        if died.is_none() && child.try_wait().map_err(failed)?.is_some() {
+            died = Some(Instant::now());
+        }
+        // It may have died because another one is beginning: that one will answer soon.
+        if died.is_some_and(|died| died.elapsed() > GRACE) {
+            return Err(ClientError::NotStarted(last_words(places, &said, "it ended at once")));
+        }
+        if begun.elapsed() > PATIENCE {
+            return Err(ClientError::NotStarted(last_words(places, &said, "it does not answer")));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn command(places: &Places, exe: &Path) -> Command {
+    let mut command = Command::new(exe);
+    command.args(["daemon", "run"]);
+    if places.base_dir_given {
+        command.arg("--base-dir").arg(&places.base_dir);
+    }
+    command.arg("--socket-path").arg(&places.socket);
+    let log = match &places.log {
+        LogTo::File(path) => path.as_path(),
+        LogTo::Stderr => Path::new("-"),
+    };
+    command.arg("--log-path").arg(log);
+    command.env(DETACHED, "1").current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+/// What a daemon in the background says outside its log: the error it ends with.
+fn said_file(places: &Places) -> PathBuf {
+    places.state_dir.join("daemon.stderr")
+}
+
+fn open_said(path: &Path) -> io::Result<File> {
+    if let Some(parent) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+    }
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+fn last_words(places: &Places, said: &Path, what: &str) -> String {
+    let mut text = format!("the sync daemon cannot be started: {what}");
+    let lines = [Some(said), if let LogTo::File(log) = &places.log { Some(log) } else { None }];
+    for (file, tail) in lines.into_iter().flatten().filter_map(|file| Some((file, tail(file)?))) {
+        text.push_str(&format!("\nthe end of {}:\n{tail}", file.display()));
+    }
+    text
+}
+
+/// The last lines of a file, if it has any.
+fn tail(path: &Path) -> Option<String> {
+    const ENOUGH: u64 = 8192;
+    let mut file = File::open(path).ok()?;
+    let size = fs::metadata(path).ok()?.len();
+    file.seek(SeekFrom::Start(size.saturating_sub(ENOUGH))).ok()?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<_> = text.lines().collect();
+    let last = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
+    (!last.is_empty()).then_some(last)
+}

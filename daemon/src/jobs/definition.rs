@@ -1,0 +1,179 @@
+//! What a job is: the arguments of `start`, checked.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+use wl_core::config::duration;
+use wl_core::job::Options;
+use wl_core::manifest::Storage;
+use wl_core::report::Mode;
+
+use super::pairs::Defaults;
+use crate::protocol::{ErrorClass, WireError};
+
+/// Values of environment variables that a client handed over; only memory holds them.
+pub type Environment = BTreeMap<String, SecretString>;
+
+/// Two storages of a container and how to keep them.
+#[derive(Clone)]
+pub struct Definition {
+    job_id: String,
+    container: String,
+    storages: [Storage; 2],
+    mode: Mode,
+    unidirectional: bool,
+    allow_deletes: bool,
+    /// The arguments that only say how, as they came.
+    manner: Map<String, Value>,
+    environment: Environment,
+    lacks: Option<String>,
+}
+
+/// The arguments that [`Definition`] keeps as they came.
+const MANNER: [&str; 6] = ["exclude", "max-delete", "keep-deleted", "transfers", "bandwidth-limit", "retry-for"];
+
+impl Definition {
+    /// Reads the arguments of `start`, or of a command that looks at a pair, which its schema has validated.
+    pub fn from_args(args: &Map<String, Value>) -> Result<Self, WireError> {
+        let text = |key: &str| args.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let flag = |key: &str| args.get(key).and_then(Value::as_bool).unwrap_or_default();
+        let storages = [storage(args, "source")?, storage(args, "target")?];
+        check_apart(&storages)?;
+        let manner = MANNER.iter().filter_map(|key| Some(((*key).to_owned(), args.get(*key)?.clone())));
+        Ok(Self {
+            job_id: text("job-id"),
+            container: text("container-name"),
+            storages,
+            mode: if flag("continuous") { Mode::Continuous } else { Mode::OneShot },
+            unidirectional: flag("unidirectional"),
+            allow_deletes: flag("allow-deletes"),
+            manner: manner.collect(),
+            environment: environment(args),
+            lacks: None,
+        })
+    }
+
+    /// The same with something missing that it cannot run without, in words.
+    pub fn lacking(mut self, what: String) -> Self {
+        self.lacks = Some(what);
+        self
+    }
+
+    /// What is missing, if anything is.
+    pub fn lacks(&self) -> Option<&str> {
+        self.lacks.as_deref()
+    }
+
+    /// The arguments to start it again, without a secret and without leave to delete, which was given once.
+    pub fn for_disk(&self) -> Map<String, Value> {
+        let mut args = self.manner.clone();
+        args.insert("container-name".into(), self.container.clone().into());
+        args.insert("job-id".into(), self.job_id.clone().into());
+        args.insert("source".into(), self.storages[0].for_disk().into());
+        args.insert("target".into(), self.storages[1].for_disk().into());
+        args.insert("continuous".into(), (self.mode == Mode::Continuous).into());
+        args.insert("unidirectional".into(), self.unidirectional.into());
+        args
+    }
+
+    /// The same with these values of environment variables beside those it has.
+    pub fn with_environment(&self, environment: Environment) -> Self {
+        let mut all = self.clone();
+        all.environment.extend(environment);
+        all
+    }
+
+    /// `owner|container-uuid`, with `|backend-id` where it is one of several.
+    pub fn job_id(&self) -> &str {
+        &self.job_id
+    }
+
+    /// `owner|container-uuid`: what the state is kept under.
+    pub fn container_id(&self) -> &str {
+        let end = self.job_id.match_indices('|').nth(1).map_or(self.job_id.len(), |(at, _)| at);
+        &self.job_id[..end]
+    }
+
+    /// The container's name.
+    pub fn container(&self) -> &str {
+        &self.container
+    }
+
+    /// The storages, the source first.
+    pub fn storages(&self) -> &[Storage; 2] {
+        &self.storages
+    }
+
+    /// The values of environment variables that a client handed over for it.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// Once or until stopped.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether only the source's changes travel.
+    pub fn unidirectional(&self) -> bool {
+        self.unidirectional
+    }
+}
+
+impl Definition {
+    /// How to keep the pair, with `defaults` for what was not said.
+    pub fn options(&self, defaults: &Defaults) -> Options {
+        let usual = Options::default();
+        let number = |key: &str| self.manner.get(key).and_then(Value::as_u64);
+        let exclude = self.manner.get("exclude").and_then(Value::as_array).into_iter().flatten();
+        Options {
+            unidirectional: self.unidirectional,
+            exclude: exclude.filter_map(Value::as_str).map(str::to_owned).collect(),
+            max_delete: number("max-delete").and_then(|share| u8::try_from(share).ok()).unwrap_or(usual.max_delete),
+            allow_deletes: self.allow_deletes,
+            keep_deleted: number("keep-deleted").map_or(usual.keep_deleted, |days| Duration::from_hours(24 * days)),
+            transfers: number("transfers").and_then(|many| usize::try_from(many).ok()).or(defaults.transfers),
+            bandwidth_limit: self.manner.get("bandwidth-limit").and_then(bytes).or(defaults.bandwidth_limit),
+            retry_for: self.manner.get("retry-for").and_then(duration).unwrap_or(defaults.retry_for),
+        }
+    }
+}
+
+/// The values of environment variables among the arguments of a command.
+pub fn environment(args: &Map<String, Value>) -> Environment {
+    let given = args.get("env").and_then(Value::as_object).into_iter().flatten();
+    given.filter_map(|(name, value)| Some((name.clone(), SecretString::from(value.as_str()?)))).collect()
+}
+
+/// The value of an environment variable: what a client handed over goes before what the daemon was started with.
+pub fn variable(environment: &Environment, name: &str) -> Option<String> {
+    let given = environment.get(name).map(|value| value.expose_secret().to_owned());
+    given.or_else(|| std::env::var(name).ok())
+}
+
+/// Storage parameters among the arguments of a command.
+fn storage(args: &Map<String, Value>, key: &str) -> Result<Storage, WireError> {
+    let params = args.get(key).cloned().unwrap_or_default();
+    Storage::from_params(params).map_err(|error| WireError::new(ErrorClass::ArgumentError, format!("`{key}`: {error}")))
+}
+
+fn check_apart([source, target]: &[Storage; 2]) -> Result<(), WireError> {
+    let text = if source.backend_id() == target.backend_id() {
+        format!("source and target have the same backend-id ({}): choose two storages", source.backend_id())
+    } else if source.same_or_nested(target) {
+        let [source, target] = [source.location(), target.location()];
+        format!("source and target are at the same place or one is inside the other ({source}, {target})")
+    } else {
+        return Ok(());
+    };
+    Err(WireError::new(ErrorClass::ArgumentError, text))
+}
+
+/// Bytes from a number or a text such as `10MiB`.
+fn bytes(value: &Value) -> Option<u64> {
+    let text = value.as_str().and_then(|text| text.parse::<ByteSize>().ok()).map(|size| size.as_u64());
+    text.or_else(|| value.as_u64()).filter(|bytes| *bytes > 0)
+}
