@@ -68,7 +68,10 @@ impl Row {
         };
         for again in 0..2 {
             world.settle().await;
-            let name = format!("({}, {}, {}) with source as {first:?}, run {again}\n{world:?}", self.base, self.source, self.target);
+            let name = format!(
+                "({}, {}, {}) with source as {first:?}, run {again} {}\n{world:?}",
+                self.base, self.source, self.target, self.why
+            );
             for (expected, which) in [(source, first), (target, first.other())] {
                 assert!(Tree::parse(expected).same(&world.tree(which)), "{which:?} should be [{expected}]: {name}");
             }

@@ -110,7 +110,7 @@ impl World {
         panic!("no rest after {ROUNDS} rounds\n{self:?}");
     }
 
-    /// Operations so far that change something.
+    /// Operations so far that changed something.
     pub fn writes(&self) -> u64 {
         self.sides.iter().map(|side| side.writes()).sum()
     }

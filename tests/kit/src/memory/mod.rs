@@ -122,7 +122,7 @@ struct Disk {
     forbidden: Option<Names>,
     unlisted: Option<Names>,
     ledger: user::Ledger,
-    operations: BTreeMap<What, u64>,
+    operations: BTreeMap<(What, Stage), u64>,
 }
 
 /// How many hints a watcher may lag behind before it is told that everything may have changed.
@@ -201,12 +201,12 @@ impl Memory {
 
     /// How many operations of that kind were begun.
     pub fn count(&self, what: What) -> u64 {
-        self.disk().operations.get(&what).copied().unwrap_or(0)
+        self.disk().operations.get(&(what, Stage::Before)).copied().unwrap_or(0)
     }
 
-    /// How many operations were begun that change something.
+    /// How many operations changed something.
     pub fn writes(&self) -> u64 {
-        self.disk().operations.iter().filter(|(what, _)| what.writes()).map(|(_, count)| count).sum()
+        self.disk().operations.iter().filter(|((_, stage), _)| *stage == Stage::After).map(|(_, count)| count).sum()
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -217,8 +217,8 @@ impl Memory {
     async fn moment(&self, what: What, stage: Stage, path: &RelPath) -> Result<()> {
         let hook = {
             let mut disk = self.disk();
-            if stage == Stage::Before {
-                *disk.operations.entry(what).or_default() += 1;
+            if matches!(stage, Stage::Before | Stage::After) {
+                *disk.operations.entry((what, stage)).or_default() += 1;
             }
             disk.hook.clone()
         };
