@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use tokio::sync::{Mutex, Notify};
@@ -31,7 +32,9 @@ pub struct World {
     pub options: Options,
     /// Which sides are only read.
     pub read_only: [bool; 2],
+    /// The state of all worlds of a thread is one database: making one takes longer than most worlds live.
     state: State,
+    number: u64,
     crashed: Arc<Notify>,
 }
 
@@ -44,7 +47,8 @@ impl World {
     /// These two storages.
     pub fn of(sides: [Arc<Memory>; 2]) -> Self {
         let (options, read_only) = (Options::default(), [false; 2]);
-        Self { sides, options, read_only, state: fresh_state(), crashed: Arc::new(Notify::new()) }
+        let (state, number) = (STATE.with(State::clone), fresh_number());
+        Self { sides, options, read_only, state, number, crashed: Arc::new(Notify::new()) }
     }
 
     /// One of the two.
@@ -54,7 +58,7 @@ impl World {
 
     /// Forgets everything but what the storages hold.
     pub fn forget(&mut self) {
-        self.state = fresh_state();
+        self.number = fresh_number();
     }
 
     /// Asks `hook` at every moment of every operation, with the side it is on. A hook that answers [`Fate::Hangs`] ends
@@ -163,15 +167,20 @@ impl World {
     }
 
     fn pair_state(&self) -> Result<wl_core::state::PairState> {
-        let [source, target] = Which::BOTH.map(place);
-        self.state.pair("local|world", source, target)
+        let [source, target] = Which::BOTH.map(|which| self.place(which));
+        self.state.pair("local|world", &source, &target)
+    }
+
+    fn place(&self, which: Which) -> String {
+        let name = if which == Which::Source { "source" } else { "target" };
+        format!("memory:{name}/{}", self.number)
     }
 
     fn opened(&self, which: Which) -> Side {
         let backend_id = if which == Which::Source { "source-id" } else { "target-id" }.to_owned();
         Side {
-            view: StorageView { backend_id, storage_type: "memory".to_owned(), location: place(which).to_owned() },
-            place: place(which).to_owned(),
+            view: StorageView { backend_id, storage_type: "memory".to_owned(), location: self.place(which) },
+            place: self.place(which),
             backend: self.side(which).backend(),
             read_only: self.read_only[which as usize],
             watcher_interval: None,
@@ -216,12 +225,14 @@ impl Carrier for Direct {
     }
 }
 
-fn place(which: Which) -> &'static str {
-    if which == Which::Source { "memory:source" } else { "memory:target" }
+thread_local! {
+    static STATE: State = State::in_memory().unwrap_or_else(|error| panic!("{error}"));
 }
 
-fn fresh_state() -> State {
-    State::in_memory().unwrap_or_else(|error| panic!("{error}"))
+/// Tells worlds that share a database apart.
+fn fresh_number() -> u64 {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    NUMBER.fetch_add(1, Ordering::Relaxed)
 }
 
 fn status(pair: &Pair) -> JobStatus {
