@@ -180,6 +180,7 @@ pub(crate) fn fault_of(error: &io::Error) -> Fault {
         io::ErrorKind::NotFound => Fault::Missing,
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Fault::Denied,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Fault::Full,
+        io::ErrorKind::InvalidData => Fault::Malformed,
         _ => Fault::Broken,
     }
 }

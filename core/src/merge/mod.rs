@@ -236,3 +236,6 @@ fn suppress_below(rows: &mut [Row], index: usize) {
     let top = &above[index].path;
     below.iter_mut().take_while(|row| row.path.is_below(top)).for_each(|row| row.verdict = Verdict::Suppressed);
 }
+
+#[cfg(test)]
+mod tests;
