@@ -100,12 +100,11 @@ async fn no_version_that_was_moved_in_is_lost() {
         let trash = path(&format!(".wl-trash/{}/f", written.len()));
         let look = s.local.stat(&path("f")).await.unwrap();
         let wl_core::backend::Look::Entry(entry) = look else { continue };
-        let done = match written.len() % 3 {
-            2 => s.local.remove(&path("f"), &entry.token, Some(&trash)).await,
-            _ => {
-                let guard = Guard::Unchanged(entry.token);
-                s.local.replace(&path("f"), content(text.clone()), &guard, Some(&trash)).await.map(drop)
-            }
+        let done = if written.len() % 3 == 2 {
+            s.local.remove(&path("f"), &entry.token, Some(&trash)).await
+        } else {
+            let guard = Guard::Unchanged(entry.token);
+            s.local.replace(&path("f"), content(text.clone()), &guard, Some(&trash)).await.map(drop)
         };
         match done {
             Ok(()) => written.push(text),

@@ -137,9 +137,9 @@ async fn a_root_that_goes_ends_the_watch() {
         let local = wl_backend_local::Local::new(&at).unwrap();
         let mut hints = local.watch().await.unwrap();
         if removed {
-            fs::remove_dir(&at).unwrap()
+            fs::remove_dir(&at).unwrap();
         } else {
-            fs::rename(&at, parent.path().join("away")).unwrap()
+            fs::rename(&at, parent.path().join("away")).unwrap();
         }
         Heard::default().until(&mut hints, |heard| heard.everything).await;
         Heard::default().until(&mut hints, |heard| heard.ended).await;
