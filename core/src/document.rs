@@ -180,6 +180,7 @@ pub(crate) fn fault_of(error: &io::Error) -> Fault {
         io::ErrorKind::NotFound => Fault::Missing,
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Fault::Denied,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Fault::Full,
+        io::ErrorKind::InvalidData => Fault::Malformed,
         _ => Fault::Broken,
     }
 }
@@ -210,7 +211,8 @@ mod tests {
 
     #[test]
     fn what_is_no_yaml_is_told_with_its_line_and_without_its_text() {
-        for text in ["---\na: 1\npassword: [hunter2\nb: 3\n", "a: 1\npassword: hunter2\n  hunter2: x\n", "p: 'hunter2"] {
+        for text in ["---\na: 1\npassword: [hunter2\nb: 3\n", "a: 1\npassword: hunter2\n  hunter2: x\n", "p: 'hunter2"]
+        {
             let error = Document::parse(Path::new("f"), text).err().unwrap().to_string();
             assert!(error.starts_with("f, line ") && !error.contains("hunter2") && !error.contains('\n'), "{error}");
         }

@@ -145,8 +145,19 @@ fn collect_keys(schema: &'static Value, above: &[&'static str], keys: &mut Vec<S
 }
 
 fn check(validator: &Validator, value: &Value) -> Result<(), Vec<Violation>> {
-    let violations: Vec<_> = validator.iter_errors(value).flat_map(|error| violations_of(&error)).collect();
+    let errors: Vec<_> = validator.iter_errors(value).collect();
+    // A key that is missing where another one is unknown is most likely that one, misspelt.
+    let has_unknown_key =
+        |at: &str| errors.iter().any(|error| is_unknown_key(error) && error.instance_path().as_str() == at);
+    let misspelt = |error: &ValidationError<'_>| {
+        matches!(error.kind(), Broken::Required { .. }) && has_unknown_key(error.instance_path().as_str())
+    };
+    let violations: Vec<_> = errors.iter().filter(|error| !misspelt(error)).flat_map(violations_of).collect();
     if violations.is_empty() { Ok(()) } else { Err(violations) }
+}
+
+fn is_unknown_key(error: &ValidationError<'_>) -> bool {
+    matches!(error.kind(), Broken::AdditionalProperties { .. } | Broken::UnevaluatedProperties { .. })
 }
 
 fn violations_of(error: &ValidationError<'_>) -> Vec<Violation> {

@@ -1,10 +1,10 @@
 //! Secrets and references to them. A secret's value is held in memory only, and no error or `Debug` shows it.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
-use std::process::{Child, Command, Stdio};
+use std::io::{self, Read as _};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
@@ -55,7 +55,7 @@ impl SecretRef {
                 Error::new(Fault::Denied, what)
             }),
             Self::File(path) => {
-                let at = crate::manifest::expand_home(path, env("HOME").as_deref());
+                let at = crate::manifest::expand_home(path, std::env::var("HOME").ok().as_deref());
                 let text = std::fs::read_to_string(at);
                 let text = text
                     .map_err(|error| Error::new(Fault::Denied, format!("cannot read the secret in {path}: {error}")))?;
@@ -112,7 +112,7 @@ impl Storage {
     /// The parameters without inline secrets, for what the daemon keeps on disk: whoever reads them back takes those
     /// from the manifest again, by container and backend-id ([`Self::with_secrets_of`]).
     pub fn for_disk(&self) -> Map<String, Value> {
-        let kept = self.map_secrets(|_, value| Ok::<_, Error>(value.is_object().then(|| value.clone())));
+        let kept = self.map_secrets(|key, value| Ok::<_, Error>((!is_hidden(key, value)).then(|| value.clone())));
         kept.map(|storage| storage.params().clone()).unwrap_or_default()
     }
 
@@ -141,8 +141,7 @@ impl Storage {
     /// The parameters with every inline secret replaced by asterisks; references stay visible.
     pub fn masked(&self) -> Value {
         let masked = self.map_secrets(|key, value| {
-            let shown = value.is_object() || key.name() == "login";
-            Ok::<_, Error>(Some(if shown { value.clone() } else { Value::String(MASK.to_owned()) }))
+            Ok::<_, Error>(Some(if is_hidden(key, value) { Value::String(MASK.to_owned()) } else { value.clone() }))
         });
         masked.map(|storage| Value::Object(storage.params().clone())).unwrap_or_default()
     }
@@ -158,6 +157,11 @@ impl Storage {
         };
         needed.into_iter().filter(|(with, secret)| given(with) && !given(secret)).map(|(_, secret)| secret).collect()
     }
+}
+
+/// Whether a value is neither shown nor kept: an inline secret, or an access key, which some take for one.
+fn is_hidden(key: &StorageKey, value: &Value) -> bool {
+    !value.is_object() && (key.holds == Holds::Secret || key.name() == "access-key")
 }
 
 fn without_newline(mut text: String) -> String {
@@ -177,14 +181,13 @@ fn run(line: &str, timeout: Duration) -> Result<String> {
     let mut command = Command::new("sh");
     command.args(["-c", line]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(|error| failed(format!("cannot be run: {error}")))?;
-    let output = read_with_timeout(&mut child, timeout);
-    let Some(output) = output else {
+    let Some((output, status)) = ended(&mut child, Instant::now() + timeout) else {
         // Both fail only where it has ended by itself meanwhile.
         let _ = child.kill();
         let _ = child.wait();
         return Err(failed(format!("took longer than {} s: it must not ask for anything", timeout.as_secs())));
     };
-    let status = child.wait().map_err(|error| failed(format!("was lost: {error}")))?;
+    let status = status.map_err(|error| failed(format!("was lost: {error}")))?;
     if !status.success() {
         return Err(failed(format!("failed ({status}): run it in a terminal to see why")));
     }
@@ -192,8 +195,8 @@ fn run(line: &str, timeout: Duration) -> Result<String> {
     text.map(without_newline).ok_or_else(|| failed("printed what is not UTF-8".to_owned()))
 }
 
-/// What a child prints until it closes its output; none if that takes too long.
-fn read_with_timeout(child: &mut Child, timeout: Duration) -> Option<std::io::Result<Vec<u8>>> {
+/// What a child printed, and how it ended; none if that takes until the deadline.
+fn ended(child: &mut Child, deadline: Instant) -> Option<(io::Result<Vec<u8>>, io::Result<ExitStatus>)> {
     let mut stdout = child.stdout.take()?;
     let (done, outcome) = mpsc::channel();
     std::thread::spawn(move || {
@@ -202,7 +205,18 @@ fn read_with_timeout(child: &mut Child, timeout: Duration) -> Option<std::io::Re
         // Nobody listens any more once the time is up.
         let _ = done.send(read);
     });
-    outcome.recv_timeout(timeout).ok()
+    let output = outcome.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()?;
+    loop {
+        // Usually it ends with its output.
+        if let Some(status) = child.try_wait().transpose() {
+            return Some((output, status));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        std::thread::sleep(left.min(Duration::from_millis(5)));
+    }
 }
 
 #[cfg(test)]

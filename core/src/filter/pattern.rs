@@ -16,7 +16,18 @@ pub(super) fn read(line: &str) -> Result<Option<Pattern>, String> {
     if written.starts_with('#') || matches!(written, "" | "!" | "/" | "!/") {
         return Ok(None);
     }
-    Ok(Some(Pattern { written: written.to_owned(), glob: for_globset(written)? }))
+    if written.contains("//") || written.ends_with("\\/") {
+        return Err("it has a slash where no path has one".to_owned());
+    }
+    let (sign, body) = written.strip_prefix('!').map_or(("", written), |body| ("!", body));
+    let mut glob = for_globset(body)?;
+    // A pattern with a slash in it speaks of one place; one that has got its slash here, in brackets, must not.
+    let has_slash = |pattern: &str| pattern.strip_suffix('/').unwrap_or(pattern).contains('/');
+    if has_slash(&glob) && !has_slash(body) {
+        glob.insert_str(0, "**/");
+    }
+    glob.insert_str(0, sign);
+    Ok(Some(Pattern { written: written.to_owned(), glob }))
 }
 
 fn without_trailing_spaces(line: &str) -> &str {
@@ -75,15 +86,26 @@ fn class(text: &str) -> Option<(String, &str)> {
         }
         first = false;
     }
-    // A closing bracket is a member only where it comes first; `^` and `!` are only where they do not.
-    let (sign, bracket) = (if negated { "!" } else { "" }, if bracket { "]" } else { "" });
-    let members = match members.strip_prefix(['!', '^']) {
-        Some(others) if !negated && bracket.is_empty() => format!("{others}{}", &members[..1]),
-        _ => members,
-    };
-    match (sign, bracket, members.as_str()) {
-        ("", "", only @ ("!" | "^")) => Some((format!("\\{only}"), rest)),
-        _ => Some((format!("[{sign}{bracket}{members}]"), rest)),
+    Some((if negated { all_but(bracket, &members) } else { any_of(bracket, &members) }, rest))
+}
+
+/// A class for the matcher. A closing bracket is a member only where it comes first, `^` and `!` only where they do not.
+fn any_of(bracket: bool, members: &str) -> String {
+    match (bracket, members.strip_prefix(['!', '^'])) {
+        (true, _) => format!("[]{members}]"),
+        (false, Some("")) => format!("\\{members}"),
+        (false, Some(others)) => format!("[{others}{}]", &members[..1]),
+        (false, None) => format!("[{members}]"),
+    }
+}
+
+/// The same for a negated one, which for the matcher, not for git, has the slash among what it matches.
+fn all_but(bracket: bool, members: &str) -> String {
+    let bracket = if bracket { "]" } else { "" };
+    match members.strip_prefix('-') {
+        // The dash stays first, and is not last too: it must not become a range with the slash.
+        Some(others) => format!("[!{bracket}-{}/]", others.strip_suffix('-').unwrap_or(others)),
+        None => format!("[!{bracket}/{members}]"),
     }
 }
 
@@ -97,7 +119,7 @@ fn named_class(text: &str) -> Option<(&'static str, &str)> {
         ("[:space:]", " \t-\r"),
         ("[:upper:]", "A-Z"),
         ("[:xdigit:]", "0-9a-fA-F"),
-        ("[:punct:]", "!-,.-/:-@[-`{-~-"),
+        ("[:punct:]", "!-,.:-@[-`{-~-"),
     ];
     NAMED.iter().find_map(|(name, members)| Some((*members, text.strip_prefix(name)?)))
 }
@@ -119,7 +141,7 @@ mod tests {
 
     #[test]
     fn what_can_never_match_is_an_error() {
-        for line in ["a\\", "[a", "x[]", "[!]"] {
+        for line in ["a\\", "[a", "x[]", "[!]", "a//b", "a\\/"] {
             assert!(glob(line).is_err(), "{line:?}");
         }
     }
@@ -137,7 +159,11 @@ mod tests {
             ("[{]", "[{]"),
             ("[\\]a]", "[]a]"),
             ("[[:digit:]x]", "[0-9x]"),
-            ("[!]a]", "[!]a]"),
+            ("[!]a]", "**/[!]/a]"),
+            ("x/[!a]", "x/[!/a]"),
+            ("![^-a-]/", "!**/[!-a/]/"),
+            ("[\\!]", "\\!"),
+            ("[\\^a]", "[a^]"),
             ("\\#a", "\\#a"),
         ] {
             assert_eq!(glob(line), Ok(Some(wanted.to_owned())), "{line:?}");

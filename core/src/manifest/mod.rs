@@ -9,8 +9,8 @@ mod storage;
 use std::path::PathBuf;
 
 use crate::error::{Error, Fault, Result};
-pub use storage::Storage;
-pub(crate) use storage::{bytes_a_second, expand_home};
+pub(crate) use storage::expand_home;
+pub use storage::{Storage, bytes_a_second};
 
 /// A manifest, checked.
 #[derive(Debug, Clone, PartialEq)]

@@ -89,7 +89,9 @@ impl Storage {
                 let path = self.text("path");
                 let path = if path.starts_with('~') { format!("/{path}") } else { path.to_owned() };
                 let port = self.params.get("port").map_or_else(String::new, |port| format!(":{port}"));
-                format!("sftp://{}{port}{path}", self.text("host"))
+                let host = self.text("host");
+                let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+                format!("sftp://{host}{port}{path}")
             }
             "webdav" => self.text("url").to_owned(),
             _ => self.text("location").to_owned(),
@@ -206,7 +208,7 @@ impl fmt::Debug for Storage {
 }
 
 /// Bytes a second from a number or a text such as `10MiB`; none where it is none, or zero.
-pub(crate) fn bytes_a_second(value: &Value) -> Option<u64> {
+pub fn bytes_a_second(value: &Value) -> Option<u64> {
     let bytes = match value {
         Value::String(text) => text.parse::<bytesize::ByteSize>().ok()?.as_u64(),
         other => other.as_u64()?,

@@ -22,7 +22,11 @@ fn storage(of: &str) -> Value {
 fn with(mut value: Value, pointer: &str, new: Value) -> Value {
     let (above, key) = pointer.rsplit_once('/').unwrap();
     let at = value.pointer_mut(above).unwrap().as_object_mut().unwrap();
-    if new.is_null() { at.remove(key) } else { at.insert(key.to_owned(), new) };
+    if new.is_null() {
+        at.remove(key)
+    } else {
+        at.insert(key.to_owned(), new)
+    };
     value
 }
 
@@ -108,7 +112,10 @@ fn storages_may_hold_nothing_else() {
     ] {
         let value = with(storage(of), pointer, value);
         let complaint = complaint(validate_storage(&value));
-        assert!(complaint.as_ref().is_some_and(|text| text.starts_with(&format!("{place} "))), "{value}: {complaint:?}");
+        assert!(
+            complaint.as_ref().is_some_and(|text| text.starts_with(&format!("{place} "))),
+            "{value}: {complaint:?}"
+        );
     }
 }
 
@@ -142,7 +149,10 @@ fn a_configuration_may_hold_what_the_contract_says() {
     ] {
         assert_eq!(complaint(validate_config(&json!({ key: good }))), None, "{key}");
         let complaint = complaint(validate_config(&json!({ key: bad }))).unwrap_or_default();
-        assert!(complaint.contains(key) && complaint.contains("must be") && !complaint.contains("schema"), "{complaint}");
+        assert!(
+            complaint.contains(key) && complaint.contains("must be") && !complaint.contains("schema"),
+            "{complaint}"
+        );
     }
     assert!(validate_config(&json!({ "transfer": 4 })).is_err());
 }

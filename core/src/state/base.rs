@@ -19,9 +19,9 @@ impl PairState {
                 "SELECT key, kind, hash, size, mtime, mtime_ns, mode, token0, token1 FROM base
                  WHERE pair = ?1 AND key > ?2 AND key < ?3 ORDER BY key LIMIT ?4",
             )?;
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let mut rows = statement.query((self.id, from, end_of(below), limit))?;
-            let mut found = Vec::new();
+            let most = i64::try_from(limit).unwrap_or(i64::MAX);
+            let mut rows = statement.query((self.id, from, end_of(below), most))?;
+            let mut found = Vec::with_capacity(limit.min(1024));
             while let Some(row) = rows.next()? {
                 found.push(self.base_row(row)?);
             }

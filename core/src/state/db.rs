@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, Transaction};
 
 use super::schema::{Fit, Schema};
 use crate::error::{Error, Fault, Result};
@@ -42,7 +42,7 @@ pub(super) enum Unusable {
 impl Db {
     /// Opens the file, making it if there is none, and brings its tables up to date.
     pub(super) fn open(path: &Path, schema: &Schema, sync: Sync) -> Result<Self, Unusable> {
-        if marker(path).exists() {
+        if path.exists() && marker(path).exists() {
             return Err(Unusable::Damaged("an earlier run found it malformed".to_owned()));
         }
         make_private(path)?;
@@ -53,6 +53,8 @@ impl Db {
             writer.pragma_update(None, "journal_mode", "wal")?;
             writer.pragma_update(None, "synchronous", sync.word())?;
             let fit = schema.migrate(&mut writer)?;
+            // The file was just found writable: if it says otherwise, its header is wrong.
+            let fit = if fit == Fit::Current && writer.is_readonly(MAIN_DB)? { Fit::Foreign } else { fit };
             Ok((writer, fit))
         };
         let reading = || {
@@ -64,7 +66,7 @@ impl Db {
             Ok((writer, Fit::Current)) => writer,
             Ok((_, Fit::Newer)) => return Err(Unusable::Newer),
             Ok((_, Fit::Foreign)) => {
-                return Err(Unusable::Damaged("its tables are not those it should have".to_owned()));
+                return Err(Unusable::Damaged("it is not as wl writes it".to_owned()));
             }
             Err(cause) => return Err(unusable(path, &cause)),
         };
@@ -147,12 +149,16 @@ pub(super) fn cannot(what: &str, path: &Path, cause: &std::io::Error) -> Error {
 /// SQLite gives its other files the mode of this one.
 fn make_private(path: &Path) -> Result<(), Unusable> {
     let failed = |cause| Unusable::Failed(cannot("open", path, &cause));
-    match path.symlink_metadata() {
+    match path.metadata() {
         Ok(found) if !found.is_file() => return Err(Unusable::Damaged("it is no file".to_owned())),
         // SQLite takes an empty file for a new database, in silence; wl leaves none.
         Ok(found) if found.len() == 0 => return Err(Unusable::Damaged("it is cut off".to_owned())),
         Ok(_) => std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?,
-        Err(_) => {}
+        // Who removed the file by hand removed the damage too.
+        Err(_) => match std::fs::remove_file(marker(path)) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => return Err(failed(cause)),
+            _ => {}
+        },
     }
     OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(failed)?;
     Ok(())
@@ -178,7 +184,7 @@ fn unusable(path: &Path, cause: &rusqlite::Error) -> Unusable {
     // Opening asks for nothing unusual, so that an answer which does not fit comes from what the file holds.
     match explain(Some(path), cause) {
         error if error.fault == Fault::Broken && !is_io(cause) => Unusable::Damaged(cause.to_string()),
-        // The directory and the file were just found writable: it is the header that claims otherwise.
+        // Again a header that says otherwise.
         _ if code(cause) == Some(ErrorCode::ReadOnly) => Unusable::Damaged(cause.to_string()),
         error => Unusable::Failed(error),
     }

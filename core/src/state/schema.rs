@@ -101,7 +101,7 @@ impl Schema {
     }
 
     fn version(&self) -> u16 {
-        // INVARIANT: nobody writes so many steps.
+        // Nobody writes so many steps.
         u16::try_from(self.steps.len()).unwrap_or(u16::MAX)
     }
 
