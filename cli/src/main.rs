@@ -1,2 +1,5 @@
-//! wl
-fn main() {}
+//! The command `wl`.
+
+fn main() -> std::process::ExitCode {
+    wl::main()
+}

@@ -3,19 +3,32 @@
 //! Read [`round`] first: it is the whole of a sync on one screen.
 
 pub mod backend;
+pub mod brakes;
 pub mod config;
 mod document;
+pub mod drive;
 pub mod entry;
 pub mod error;
+pub mod execute;
 pub mod filter;
+pub mod inspect;
 pub mod job;
+pub mod limit;
 pub mod manifest;
+pub mod merge;
 pub mod monitor;
 pub mod path;
+pub mod plan;
 pub mod report;
+pub mod resolve;
+pub mod round;
 pub mod schema;
 pub mod secret;
 pub mod state;
+mod step;
+pub mod survey;
 pub mod syncer;
+pub mod trash;
+pub mod watch;
 
 pub use error::{Error, Fault, Result};

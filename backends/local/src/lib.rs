@@ -1,1 +1,207 @@
-//! Stub.
+//! Storage type `local`: a directory.
+//!
+//! Everything below it is reached from its open handle and through no link. What a user wrote is never the only copy
+//! under a name that is swept, and nothing is told to be done before it is durable.
+
+mod change;
+mod commit;
+mod error;
+mod leftovers;
+mod part;
+mod pool;
+mod probe;
+mod publish;
+mod read;
+mod rename;
+mod root;
+mod seen;
+mod sys;
+mod trash;
+mod walk;
+mod watch;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use wl_core::backend::{Backend, Body, Content, Facts, Guard, Hint, Listing, Look, Obstacle, Prune, Written};
+use wl_core::entry::{Entry, Hash, Meta, Token};
+use wl_core::error::{Error, Fault, Result};
+use wl_core::manifest::Storage;
+use wl_core::path::{PART_PREFIX, RelPath};
+use wl_core::report::ProblemKind;
+
+use crate::commit::Committer;
+use crate::leftovers::Leftovers;
+use crate::pool::Pool;
+use crate::root::Root;
+use crate::seen::What;
+use crate::trash::Trash;
+
+/// A directory as a storage.
+pub struct Local {
+    root: Arc<Root>,
+    pool: Arc<Pool>,
+    committer: Committer,
+    leftovers: Arc<Leftovers>,
+}
+
+/// The storage that a manifest describes. Its directory need not exist yet.
+pub fn open(storage: &Storage) -> Result<Arc<dyn Backend>> {
+    let location = storage.params().get("location").and_then(serde_json::Value::as_str);
+    let location = location.filter(|location| !location.is_empty()).ok_or_else(|| {
+        Error::new(Fault::Malformed, "a local storage needs a `location`: the absolute path of a directory")
+    })?;
+    let path = match location.strip_prefix("~/") {
+        None => PathBuf::from(location),
+        Some(below) => std::env::home_dir()
+            .ok_or_else(|| Error::new(Fault::Malformed, format!("{location}: no home directory is known: set HOME")))?
+            .join(below),
+    };
+    Ok(Local::new(&path)?)
+}
+
+impl Local {
+    /// The directory at that absolute path, whether it exists yet or not.
+    pub fn new(root: &Path) -> Result<Arc<Self>> {
+        if !root.is_absolute() {
+            let message = format!("{}: the location of a local storage must be an absolute path", root.display());
+            return Err(Error::new(Fault::Malformed, message));
+        }
+        Ok(Arc::new(Self {
+            root: Arc::new(Root::new(root.to_owned())),
+            pool: Arc::new(Pool::new()),
+            committer: Committer::new(),
+            leftovers: Arc::default(),
+        }))
+    }
+}
+
+#[async_trait]
+impl Backend for Local {
+    fn facts(&self) -> Facts {
+        probe::facts(self.root.nature().as_deref())
+    }
+
+    async fn root(&self) -> Result<String> {
+        let root = self.root.clone();
+        self.pool.run(move || root.identity()).await
+    }
+
+    async fn make_root(&self) -> Result<()> {
+        let root = self.root.clone();
+        self.pool.run(move || root.make()).await
+    }
+
+    async fn probe(&self) -> Result<Facts> {
+        let root = self.root.clone();
+        self.pool.run(move || probe::probe(&root)).await
+    }
+
+    fn list(&self, under: &RelPath, prune: Option<Prune>) -> Listing {
+        match self.root.open() {
+            Ok(handle) => walk::list(handle, under, prune, self.leftovers.clone()),
+            Err(error) if error.fault == Fault::Missing => Box::pin(futures::stream::empty()),
+            Err(error) => walk::blocked(under, Obstacle { kind: ProblemKind::Unreadable, message: error.message }),
+        }
+    }
+
+    async fn stat(&self, path: &RelPath) -> Result<Look> {
+        if path.segments().any(|segment| segment.starts_with(PART_PREFIX)) {
+            return Ok(Look::Absent);
+        }
+        let (root, path) = (self.root.clone(), path.clone());
+        self.pool.run(move || look(&root, &path)).await
+    }
+
+    async fn hash(&self, path: &RelPath, token: &Token) -> Result<Hash> {
+        read::hash(&self.pool, &self.root, path, token).await
+    }
+
+    async fn read(&self, path: &RelPath, token: &Token, from: u64) -> Result<Body> {
+        read::read(&self.pool, &self.root, path, token, from).await
+    }
+
+    async fn replace(
+        &self,
+        path: &RelPath,
+        content: Content,
+        guard: &Guard,
+        trash: Option<&RelPath>,
+    ) -> Result<Written> {
+        write::replace(self, path, content, guard, trash).await
+    }
+
+    async fn remove(&self, path: &RelPath, token: &Token, trash: Option<&RelPath>) -> Result<()> {
+        let (root, at, token, wanted) = (self.root.clone(), path.clone(), token.clone(), trash.cloned());
+        let remove = move || {
+            let handle = root.open()?;
+            let trash = Trash::new(&handle, wanted.as_ref());
+            let dir = publish::remove(&handle, &at, &token, &trash)?;
+            Ok([Some(dir), trash.dir()].into_iter().flatten().collect())
+        };
+        let dirs = self.pool.run(remove).await?;
+        self.committer.durable(path, dirs).await
+    }
+
+    async fn make_dir(&self, path: &RelPath, meta: &Meta) -> Result<()> {
+        if path.is_root() {
+            return self.make_root().await;
+        }
+        let (root, at, meta) = (self.root.clone(), path.clone(), *meta);
+        let dir = self.pool.run(move || change::make_dir(&*root.open()?, &at, &meta)).await?;
+        self.committer.durable(path, vec![dir]).await
+    }
+
+    async fn remove_dir(&self, path: &RelPath) -> Result<()> {
+        let (root, at) = (self.root.clone(), path.clone());
+        let dir = self.pool.run(move || change::remove_dir(&root.open()?, &at)).await?;
+        self.committer.durable(path, vec![dir]).await
+    }
+
+    async fn move_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
+        let (root, source, token, target) = (self.root.clone(), from.clone(), token.clone(), to.clone());
+        let moved = move || publish::move_within(&root.open()?, &source, &token, &target);
+        let (entry, dirs) = self.pool.run(moved).await?;
+        self.committer.durable(to, dirs.into()).await.map(|()| entry)
+    }
+
+    async fn copy_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
+        let (root, source, token, target) = (self.root.clone(), from.clone(), token.clone(), to.clone());
+        let copied = self.pool.run_long(move |_| change::copy(&root.open()?, &source, &token, &target)).await?;
+        write::publish(self, copied, &Guard::Absent, None).await.map(|written| written.entry)
+    }
+
+    async fn set_meta(&self, path: &RelPath, token: &Token, meta: &Meta) -> Result<Entry> {
+        let (root, at, token, meta) = (self.root.clone(), path.clone(), token.clone(), *meta);
+        let set = move || change::set_meta(&*root.open()?, &at, &token, &meta);
+        let (entry, dir) = self.pool.run(set).await?;
+        self.committer.durable(path, vec![dir]).await.map(|()| entry)
+    }
+
+    async fn watch(&self) -> Result<BoxStream<'static, Hint>> {
+        let root = self.root.clone();
+        self.pool.run_long(move |_| watch::watch(&root)).await
+    }
+
+    async fn sweep(&self) -> Result<usize> {
+        let (root, leftovers) = (self.root.clone(), self.leftovers.clone());
+        self.pool.run_long(move |_| Ok(leftovers.sweep(&root.open()?))).await
+    }
+}
+
+fn look(root: &Root, path: &RelPath) -> Result<Look> {
+    let handle = root.open()?;
+    let seen = match handle.look(path) {
+        Ok(None) => return Ok(Look::Absent),
+        Ok(Some(seen)) => seen,
+        Err(errno) => return Ok(Look::Blocked(error::obstacle(errno))),
+    };
+    Ok(match (handle.clock(&seen).entry(&seen), seen.what) {
+        (Some(entry), _) => Look::Entry(entry),
+        (None, What::Special(what)) => Look::Blocked(Obstacle { kind: ProblemKind::Skipped, message: what.to_owned() }),
+        (None, _) => Look::Absent,
+    })
+}

@@ -1,0 +1,201 @@
+//! A content that is being written, under a name that no listing reports.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use rustix::fd::OwnedFd;
+use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+use wl_core::backend::Content;
+use wl_core::entry::{Hash, Meta};
+use wl_core::error::{Error, Fault, Result};
+use wl_core::path::{PART_PREFIX, RelPath};
+
+use crate::error::error;
+use crate::root::Dir;
+use crate::seen::Seen;
+use crate::sys;
+
+/// What marks a part name under which a user's version is held for a moment: it is never simply deleted.
+const HELD: &str = "held-";
+
+/// A name that nobody uses, unless a process of the same number elsewhere does.
+pub fn fresh_name() -> String {
+    format!("{PART_PREFIX}{}", fresh())
+}
+
+/// A fresh name to hold a user's version under.
+pub fn held_name() -> String {
+    format!("{PART_PREFIX}{HELD}{}", fresh())
+}
+
+/// Whether a part name holds a user's version.
+pub fn is_held(name: &str) -> bool {
+    name.strip_prefix(PART_PREFIX).is_some_and(|rest| rest.starts_with(HELD))
+}
+
+fn fresh() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A part file. It is locked while it lives, so that nobody takes it for a dead writer's; dropped under its part name,
+/// it is deleted.
+pub struct Part {
+    dir: Arc<Dir>,
+    name: String,
+    here: bool,
+    fd: Arc<OwnedFd>,
+}
+
+impl Part {
+    /// A new, empty one in that directory.
+    pub fn create(dir: &Arc<Dir>) -> Result<Self, Errno> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        loop {
+            let name = fresh_name();
+            let fd = match rustix::fs::openat(&**dir, &name, flags, Mode::from_raw_mode(0o600)) {
+                Err(Errno::EXIST) => continue,
+                opened => opened?,
+            };
+            let part = Self { dir: dir.clone(), name, here: true, fd: Arc::new(fd) };
+            let locked = rustix::fs::flock(&*part.fd, FlockOperation::NonBlockingLockExclusive);
+            // Somebody sweeping came between creating and locking: leave it to them.
+            if locked != Err(Errno::WOULDBLOCK) && sys::seen_of(&*part.fd)?.links > 0 {
+                return Ok(part);
+            }
+        }
+    }
+
+    /// The file, open.
+    pub fn fd(&self) -> &Arc<OwnedFd> {
+        &self.fd
+    }
+
+    /// The directory it is in.
+    pub fn dir(&self) -> &Arc<Dir> {
+        &self.dir
+    }
+
+    /// Its part name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Says that it has another name now.
+    pub fn renamed(&mut self) {
+        self.here = false;
+    }
+
+    /// Says that it has its part name again.
+    pub fn is_back(&mut self) {
+        self.here = true;
+    }
+
+    /// Gives it mode, owner and modification time: those wanted, else the replaced file's, else the usual ones.
+    pub fn dress(&self, meta: &Meta, old: Option<&Seen>, usual_mode: u32) -> Result<(), Errno> {
+        if let Some((user, group)) = old.map(|old| old.owner)
+            && sys::seen_of(&*self.fd)?.owner != (user, group)
+        {
+            // Only a privileged process may: the file is worth more than its owner.
+            let _ = rustix::fs::fchown(&*self.fd, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
+        }
+        let mode = meta.mode.or(old.map(|old| old.mode)).unwrap_or(usual_mode) & 0o777;
+        match set_mode(&*self.fd, mode) {
+            // File systems without permission bits refuse to be told any.
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            done => done?,
+        }
+        meta.mtime.map_or(Ok(()), |mtime| set_mtime(&*self.fd, mtime))
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if self.here {
+            let _ = rustix::fs::unlinkat(&*self.dir, &self.name, rustix::fs::AtFlags::empty());
+        }
+    }
+}
+
+/// Sets the nine permission bits.
+pub fn set_mode(fd: impl rustix::fd::AsFd, mode: u32) -> Result<(), Errno> {
+    #[allow(clippy::unnecessary_cast, clippy::cast_possible_truncation)] // narrower on some systems
+    rustix::fs::fchmod(fd, Mode::from_raw_mode(mode as rustix::fs::RawMode))
+}
+
+/// Sets the modification time and leaves the access time.
+pub fn set_mtime(fd: impl rustix::fd::AsFd, mtime: jiff::Timestamp) -> Result<(), Errno> {
+    let nanos = mtime.as_nanosecond();
+    let (Ok(tv_sec), Ok(tv_nsec)) =
+        (nanos.div_euclid(1_000_000_000).try_into(), nanos.rem_euclid(1_000_000_000).try_into())
+    else {
+        return Err(Errno::INVAL);
+    };
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
+        last_modification: Timespec { tv_sec, tv_nsec },
+    };
+    rustix::fs::futimens(fd, &times)
+}
+
+/// A content on its way into a part file, hashed as it is handed to the system.
+pub struct Writer {
+    part: Part,
+    path: RelPath,
+    hasher: Sha256,
+    written: u64,
+    size: u64,
+    hash: Option<Hash>,
+}
+
+/// From this size on the room is taken before anything is written.
+const ALLOCATE: u64 = 1 << 20;
+
+impl Writer {
+    /// Begins a content that will take the name of `path`.
+    pub fn begin(part: Part, path: &RelPath, content: &Content) -> Result<Self> {
+        if content.size >= ALLOCATE {
+            sys::allocate(&**part.fd(), content.size).map_err(|errno| error(errno, path))?;
+        }
+        Ok(Self { part, path: path.clone(), hasher: Sha256::new(), written: 0, size: content.size, hash: content.hash })
+    }
+
+    /// Appends.
+    pub fn write(&mut self, bytes: &Bytes) -> Result<()> {
+        if self.written + bytes.len() as u64 > self.size {
+            return Err(self.refused("the content is longer than announced"));
+        }
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            match rustix::io::write(&**self.part.fd(), rest) {
+                Ok(count) => {
+                    self.hasher.update(&rest[..count]);
+                    self.written += count as u64;
+                    rest = &rest[count..];
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(error(errno, &self.path)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The part and its hash, if everything announced was written and nothing else.
+    pub fn finish(self) -> Result<(Part, Hash)> {
+        if self.written < self.size {
+            return Err(self.refused(&format!("the content ended after {} of {} bytes", self.written, self.size)));
+        }
+        let hash = Hash(self.hasher.clone().finalize().into());
+        if self.hash.is_some_and(|expected| expected != hash) {
+            return Err(self.refused("the content does not have the sha256 it should have"));
+        }
+        Ok((self.part, hash))
+    }
+
+    fn refused(&self, what: &str) -> Error {
+        Error::new(Fault::Refused, format!("{what}: it changed meanwhile")).at(&self.path)
+    }
+}

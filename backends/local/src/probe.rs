@@ -1,0 +1,118 @@
+//! What a directory can do, found out by trying.
+
+use std::sync::atomic::Ordering;
+
+use rustix::fd::AsFd as _;
+use rustix::fs::{AtFlags, Mode};
+use rustix::io::Errno;
+use wl_core::backend::{Facts, HashBy, Swap, Vouch, WatchBy};
+use wl_core::entry::Meta;
+use wl_core::error::{Error, Fault, Result};
+use wl_core::path::{RelPath, TRASH_DIR};
+
+use crate::error::error;
+use crate::part::{Part, fresh_name};
+use crate::rename::{exchange, move_new};
+use crate::root::{Handle, Nature, Root};
+use crate::seen::Clock;
+use crate::sys;
+use crate::trash::Place;
+
+/// How many small operations at once pay: so many share a sync.
+const IN_FLIGHT: usize = 256;
+
+/// What it can do, as far as is known.
+pub fn facts(nature: Option<&Nature>) -> Facts {
+    let can = |ability: fn(&Nature) -> &std::sync::atomic::AtomicBool| {
+        nature.is_none_or(|nature| ability(nature).load(Ordering::Relaxed))
+    };
+    let (no_replace, exchange) = (can(|nature| &nature.no_replace), can(|nature| &nature.exchange));
+    let mut windows = Vec::new();
+    if !no_replace {
+        windows.push(
+            "this file system cannot rename without replacing: links are used where it has them, else a file that \
+             appears within microseconds of a look is replaced"
+                .to_owned(),
+        );
+    }
+    if !exchange {
+        windows.push(
+            "this file system cannot exchange two files: while one is replaced its name is free for some microseconds"
+                .to_owned(),
+        );
+    }
+    if nature.is_some_and(|nature| nature.clock != Clock::Fine) {
+        windows.push("file dates are coarse here: files changed just now are hashed again".to_owned());
+    }
+    let swap = |atomic| if atomic { Swap::Atomic } else { Swap::Checked };
+    Facts {
+        hash: HashBy::Read,
+        token: Vouch::Strong,
+        replace: swap(exchange && no_replace),
+        create: swap(no_replace),
+        delete: swap(no_replace),
+        watcher: WatchBy::Native,
+        server_copy: true,
+        server_move: true,
+        trash: true,
+        mtime: true,
+        mode: true,
+        mtime_resolution_ns: 1,
+        in_flight: IN_FLIGHT,
+        windows,
+    }
+}
+
+/// Finds out by trying, under temporary names.
+pub fn probe(root: &Root) -> Result<Facts> {
+    let handle = root.open()?;
+    let dir = handle.dir(&RelPath::root()).map_err(|errno| error(errno, &RelPath::root()))?;
+    let part = || Part::create(&dir).map_err(|errno| error(errno, &RelPath::root()));
+    let (mut one, two) = (part()?, part()?);
+    let place = |part: &Part| Place { dir: dir.clone(), name: part.name().to_owned() };
+    let (a, b, free) = (place(&one), place(&two), Place { dir: dir.clone(), name: fresh_name() });
+    handle.nature.no_replace.store(true, Ordering::Relaxed);
+    handle.nature.exchange.store(true, Ordering::Relaxed);
+    exchange(&handle.nature, &a, &b).map_err(|errno| error(errno, &RelPath::root()))?;
+    if move_new(&handle.nature, &a, &b) != Err(Errno::EXIST) {
+        one.renamed();
+        return Err(Error::new(Fault::Broken, "this file system replaces a file when told not to"));
+    }
+    let moved = move_new(&handle.nature, &a, &free).and_then(|()| move_new(&handle.nature, &free, &a));
+    moved.map_err(|errno| error(errno, &RelPath::root()))?;
+    let mut facts = facts(Some(&handle.nature));
+    (facts.mtime, facts.mode, facts.mtime_resolution_ns) = keeps(&two);
+    facts.trash = has_trash(&handle);
+    facts.windows.extend(watches());
+    Ok(facts)
+}
+
+/// Whether modification times and modes are kept, and how finely.
+fn keeps(part: &Part) -> (bool, bool, u64) {
+    const ODD: i128 = 1_000_000_000_123_456_789;
+    let meta = Meta { mtime: jiff::Timestamp::from_nanosecond(ODD).ok(), mode: Some(0o640) };
+    let dressed = part.dress(&meta, None, 0o600);
+    let Ok(seen) = sys::seen_of(&**part.fd()) else { return (false, false, 1) };
+    let lost = (ODD - seen.mtime.nanos()).unsigned_abs();
+    let resolution = [1, 100, 1_000, 1_000_000, 1_000_000_000, 2_000_000_000].into_iter().find(|step| lost < *step);
+    let kept = dressed.is_ok() && resolution.is_some();
+    (kept, seen.mode == 0o640, resolution.and_then(|step| u64::try_from(step).ok()).unwrap_or(2_000_000_000))
+}
+
+/// Whether the trash is there, or can be made.
+fn has_trash(handle: &Handle) -> bool {
+    match rustix::fs::mkdirat(handle.as_fd(), TRASH_DIR, Mode::from_raw_mode(0o700)) {
+        Ok(()) => rustix::fs::unlinkat(handle.as_fd(), TRASH_DIR, AtFlags::REMOVEDIR).is_ok(),
+        Err(errno) => errno == Errno::EXIST,
+    }
+}
+
+/// A warning where the system allows few watches.
+fn watches() -> Option<String> {
+    const FEW: u64 = 65_536;
+    let text = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").ok()?;
+    let most: u64 = text.trim().parse().ok()?;
+    (most < FEW).then(|| {
+        format!("the system lets a user watch {most} directories: raise fs.inotify.max_user_watches for a larger tree")
+    })
+}

@@ -1,0 +1,205 @@
+//! Giving a finished content its name, and taking a version away, only if the name still holds what was expected.
+
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use wl_core::backend::{Guard, Written};
+use wl_core::entry::{Entry, Hash, Token};
+use wl_core::error::{Error, Fault, Result};
+use wl_core::path::RelPath;
+
+use crate::error::error;
+use crate::part::Part;
+use crate::rename::{exchange, move_new};
+use crate::root::{Dir, Handle, need_file, refused_if_gone};
+use crate::seen::Seen;
+use crate::sys;
+use crate::trash::{Place, Trash};
+
+/// Looks whether a path holds what is expected; returns the file that is there.
+pub fn check(dir: &Dir, path: &RelPath, guard: &Guard) -> Result<Option<Seen>> {
+    let found = match sys::seen_at(rustix::fd::AsFd::as_fd(dir), path.name()) {
+        Err(Errno::NOENT) => None,
+        found => Some(found.map_err(|errno| error(errno, path))?),
+    };
+    match (found, guard) {
+        (None, Guard::Absent) => Ok(None),
+        (None, Guard::Unchanged(_)) => Err(Error::changed(path)),
+        (Some(seen), guard) => {
+            need_file(&seen, path)?;
+            match guard {
+                Guard::Unchanged(token) if seen.is(token) => Ok(Some(seen)),
+                _ => Err(Error::changed(path)),
+            }
+        }
+    }
+}
+
+/// A finished content and where it belongs.
+pub struct Finished {
+    pub handle: Arc<Handle>,
+    pub part: Part,
+    pub path: RelPath,
+    pub hash: Hash,
+}
+
+impl Finished {
+    /// Takes the name if it still holds what `guard` says.
+    pub fn publish(mut self, guard: &Guard, trash: &Trash) -> Result<Written> {
+        let target = Place { dir: self.part.dir().clone(), name: self.path.name().to_owned() };
+        let old = check(&target.dir, &self.path, guard)?;
+        let sealed = sys::seen_of(&**self.part.fd()).map_err(|errno| self.error(errno))?;
+        match old {
+            None => {
+                let part = Place { dir: target.dir.clone(), name: self.part.name().to_owned() };
+                move_new(&self.handle.nature, &part, &target).map_err(|errno| self.error(errno))?;
+                self.part.renamed();
+            }
+            Some(old) => self.swap(&old, &sealed, &target, trash)?,
+        }
+        self.written(&sealed)
+    }
+
+    /// Exchanges the content with the version that is expected under the name.
+    ///
+    /// The content first goes to where the old version shall be kept, so that the exchange itself keeps it: a crash
+    /// never leaves the only copy of a user's version under a name that is swept.
+    ///
+    /// RACE: who rewrites the old version in place, with as many bytes, and sets its modification time back, between the
+    /// last look at it and the exchange a few microseconds later is not noticed, because the exchange changes the change
+    /// time too. Worst outcome: that rewrite is found in the trash, or lost where there is none. Who has the old version
+    /// open and goes on writing into it after the exchange writes into the trash.
+    fn swap(&mut self, old: &Seen, sealed: &Seen, target: &Place, trash: &Trash) -> Result<()> {
+        let (open, before) = self.handle.watch_file(&target.dir, &self.path, old)?;
+        let part = Place { dir: target.dir.clone(), name: self.part.name().to_owned() };
+        let held = trash.take_in(&part).map_err(|errno| self.error(errno))?;
+        self.part.renamed();
+        match exchange(&self.handle.nature, &held, target) {
+            Ok(true) => {}
+            Ok(false) => {
+                // Where it cannot be exchanged it is moved away, then the new one takes the free name.
+                self.unhold(&held, &part)?;
+                return self.step_in(&before, &part, target, trash);
+            }
+            Err(errno) => {
+                self.unhold(&held, &part)?;
+                return Err(refused_if_gone(errno, &self.path));
+            }
+        }
+        let came_out = held.look().map_err(|errno| self.error(errno))?;
+        let still = sys::seen_of(&open).map_err(|errno| self.error(errno))?;
+        if came_out.same_but_renamed(&before) && still.same_but_renamed(&before) {
+            return trash.settle(&held).map_err(|errno| self.error(errno));
+        }
+        self.swap_back(&held, sealed, target, trash);
+        Err(Error::changed(&self.path))
+    }
+
+    /// Somebody else's version came out: it goes back. If by then yet another took the name, that one, the newest, has
+    /// it, and what came out is kept in the trash.
+    fn swap_back(&mut self, held: &Place, sealed: &Seen, target: &Place, trash: &Trash) {
+        let back = || exchange(&self.handle.nature, held, target);
+        let ours = |place: &Place| place.look().is_ok_and(|seen| seen.same_but_renamed(sealed));
+        if back() != Ok(true) {
+            // The name is gone: its deletion is the newest, and what came out is kept.
+            trash.rescue(held, &self.path);
+        } else if ours(held) {
+            let _ = rustix::fs::unlinkat(&*held.dir, &held.name, rustix::fs::AtFlags::empty());
+        } else {
+            let _ = back();
+            trash.rescue(held, &self.path);
+        }
+    }
+
+    /// Takes the part back from where it was to wait for the exchange.
+    fn unhold(&mut self, held: &Place, part: &Place) -> Result<()> {
+        move_new(&self.handle.nature, held, part).map_err(|errno| self.error(errno))?;
+        self.part.is_back();
+        Ok(())
+    }
+
+    /// RACE: between the two renames the name is free: a reader finds nothing, and a crash leaves the old version in the
+    /// trash only. Only on file systems that cannot exchange, which `Facts` says.
+    fn step_in(&mut self, before: &Seen, part: &Place, target: &Place, trash: &Trash) -> Result<()> {
+        let held = take_away(&self.handle, before, target, &self.path, trash)?;
+        if let Err(errno) = move_new(&self.handle.nature, part, target) {
+            if move_new(&self.handle.nature, &held, target).is_err() {
+                trash.rescue(&held, &self.path);
+            }
+            return Err(self.error(errno));
+        }
+        self.part.renamed();
+        trash.settle(&held).map_err(|errno| self.error(errno))
+    }
+
+    /// What stands there now. If somebody has changed it since, the entry is that of what was written, which no later
+    /// look will find.
+    fn written(&self, sealed: &Seen) -> Result<Written> {
+        let seen = sys::seen_of(&**self.part.fd()).map_err(|errno| self.error(errno))?;
+        let seen = if seen.same_but_renamed(sealed) { &seen } else { sealed };
+        let entry = self.handle.clock(seen).entry(seen).ok_or_else(|| Error::changed(&self.path))?;
+        Ok(Written { entry, hash: self.hash })
+    }
+
+    fn error(&self, errno: Errno) -> Error {
+        match errno {
+            Errno::EXIST => Error::changed(&self.path),
+            _ => error(errno, &self.path),
+        }
+    }
+}
+
+/// Moves the expected version away from its name, to where it is kept or held.
+fn take_away(handle: &Arc<Handle>, before: &Seen, from: &Place, path: &RelPath, trash: &Trash) -> Result<Place> {
+    let held = trash.take_in(from).map_err(|errno| refused_if_gone(errno, path))?;
+    let came_out = held.look().map_err(|errno| error(errno, path))?;
+    if came_out.same_but_renamed(before) {
+        return Ok(held);
+    }
+    if move_new(&handle.nature, &held, from).is_err() {
+        trash.rescue(&held, path);
+    }
+    Err(Error::changed(path))
+}
+
+/// Deletes that version of a file, or keeps it in the trash.
+///
+/// RACE: as for an exchange, a rewrite in place of the same size with its modification time set back in the microseconds
+/// before the rename goes unnoticed, into the trash if there is one.
+pub fn remove(handle: &Arc<Handle>, path: &RelPath, token: &Token, trash: &Trash) -> Result<Arc<Dir>> {
+    let dir = handle.parent(path)?;
+    let Some(seen) = check(&dir, path, &Guard::Unchanged(token.clone()))? else { return Err(Error::changed(path)) };
+    let from = Place { dir: dir.clone(), name: path.name().to_owned() };
+    let held = take_away(handle, &seen, &from, path, trash)?;
+    trash.settle(&held).map_err(|errno| error(errno, path))?;
+    Ok(dir)
+}
+
+/// Moves that version of a file to a name where nothing is.
+pub fn move_within(
+    handle: &Arc<Handle>,
+    from: &RelPath,
+    token: &Token,
+    to: &RelPath,
+) -> Result<(Entry, [Arc<Dir>; 2])> {
+    let dirs = [handle.parent(from)?, handle.parent(to)?];
+    let Some(before) = check(&dirs[0], from, &Guard::Unchanged(token.clone()))? else {
+        return Err(Error::changed(from));
+    };
+    let [source, target] =
+        [(&dirs[0], from), (&dirs[1], to)].map(|(dir, path)| Place { dir: dir.clone(), name: path.name().to_owned() });
+    move_new(&handle.nature, &source, &target).map_err(|errno| match errno {
+        Errno::EXIST => Error::new(Fault::Refused, "something is there already").at(to),
+        Errno::NOENT => Error::changed(from),
+        Errno::XDEV => Error::new(Fault::Unsupported, "it lies on another file system mounted below the root").at(to),
+        _ => error(errno, to),
+    })?;
+    let moved = target.look().map_err(|errno| refused_if_gone(errno, to))?;
+    if !moved.same_but_renamed(&before) {
+        // Whatever it is goes back, unless the name is taken again: then both stay.
+        let _ = move_new(&handle.nature, &target, &source);
+        return Err(Error::changed(from));
+    }
+    let entry = handle.clock(&moved).entry(&moved).ok_or_else(|| Error::changed(to))?;
+    Ok((entry, dirs))
+}

@@ -1,0 +1,244 @@
+//! The directory that a storage is, and everything that is opened below it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use wl_core::error::{Error, Fault, Result};
+use wl_core::path::RelPath;
+
+use crate::error::{error, words};
+use crate::seen::{Clock, Seen, What};
+use crate::sys;
+
+/// The place of a storage. Its directory may appear, vanish and be replaced by another at any time.
+pub struct Root {
+    path: PathBuf,
+    last: Mutex<Option<Last>>,
+}
+
+/// The directory that was there last, open only while it is used: an idle storage can be unmounted.
+struct Last {
+    id: (u64, u64),
+    nature: Arc<Nature>,
+    handle: Weak<Handle>,
+}
+
+/// What was found out about the file system.
+pub struct Nature {
+    /// How finely it dates changes; measured where the root is.
+    pub clock: Clock,
+    /// Whether it can rename without replacing.
+    pub no_replace: AtomicBool,
+    /// Whether it can exchange two names.
+    pub exchange: AtomicBool,
+    /// The mode of a new file where nothing else says one.
+    pub usual_mode: u32,
+}
+
+/// The root, open.
+pub struct Handle {
+    fd: OwnedFd,
+    dev: u64,
+    /// What was found out about its file system.
+    pub nature: Arc<Nature>,
+    dirs: Mutex<HashMap<RelPath, Weak<Dir>>>,
+}
+
+/// A directory, open.
+pub struct Dir {
+    fd: OwnedFd,
+    /// The file system it is on.
+    pub dev: u64,
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsFd for Handle {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Root {
+    /// A place, whatever is there.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, last: Mutex::new(None) }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens the directory that is there now.
+    pub fn open(&self) -> Result<Arc<Handle>> {
+        let found = rustix::fs::stat(&self.path).map_err(|errno| self.error(errno))?;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast)] // the types differ from system to system
+        let id = (found.st_dev as u64, found.st_ino as u64);
+        let same = last.as_ref().filter(|last| last.id == id);
+        if let Some(handle) = same.and_then(|last| last.handle.upgrade()) {
+            return Ok(handle);
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(&self.path, flags, Mode::empty()).map_err(|errno| self.error(errno))?;
+        let seen = sys::seen_of(&fd).map_err(|errno| self.error(errno))?;
+        let nature = match same {
+            Some(last) => last.nature.clone(),
+            None => Arc::new(Nature {
+                clock: Clock::measure(fd.as_fd()),
+                no_replace: AtomicBool::new(true),
+                exchange: AtomicBool::new(true),
+                usual_mode: usual_mode(fd.as_fd()),
+            }),
+        };
+        let handle = Arc::new(Handle { fd, dev: seen.dev, nature: nature.clone(), dirs: Mutex::default() });
+        *last = Some(Last { id: (seen.dev, seen.ino), nature, handle: Arc::downgrade(&handle) });
+        Ok(handle)
+    }
+
+    /// The text that tells this directory from any other that may take its place.
+    pub fn identity(&self) -> Result<String> {
+        let handle = self.open()?;
+        let seen = sys::seen_of(&*handle).map_err(|errno| self.error(errno))?;
+        let born = seen.born.map_or_else(|| "-".to_owned(), |at| format!("{}.{:09}", at.sec, at.ns));
+        Ok(format!("{:x}:{}:{born}", seen.dev, seen.ino))
+    }
+
+    /// Makes the directory if its parent exists.
+    pub fn make(&self) -> Result<()> {
+        match rustix::fs::mkdir(&self.path, Mode::from_raw_mode(0o777)) {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST) => self.open().map(drop),
+            Err(Errno::NOENT) => {
+                Err(self.named(Fault::Missing, "neither it nor the directory it is in exists: make that first"))
+            }
+            Err(errno) => Err(self.error(errno)),
+        }
+    }
+
+    /// What was found out about the file system last; none if the root was never seen.
+    pub fn nature(&self) -> Option<Arc<Nature>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|last| last.nature.clone())
+    }
+
+    fn error(&self, errno: Errno) -> Error {
+        match errno {
+            Errno::NOENT => {
+                self.named(Fault::Missing, "there is no such directory: make it, or mount what belongs there")
+            }
+            Errno::NOTDIR => self.named(Fault::Malformed, "this is not a directory: give the storage another location"),
+            _ => self.named(crate::error::fault(errno), &words(errno)),
+        }
+    }
+
+    fn named(&self, fault: Fault, what: &str) -> Error {
+        Error::new(fault, format!("{}: {what}", self.path.display())).at(&RelPath::root())
+    }
+}
+
+impl Handle {
+    /// Opens a path, through no link.
+    pub fn open(&self, path: &RelPath, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        sys::open_beneath(self.fd.as_fd(), path.as_str(), flags, Mode::empty())
+    }
+
+    /// Opens a directory, or shares it while another operation has it open.
+    ///
+    /// RACE: one that is renamed or replaced meanwhile is worked in where it went, as if it had been opened just before.
+    pub fn dir(&self, path: &RelPath) -> rustix::io::Result<Arc<Dir>> {
+        let mut dirs = self.dirs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(dir) = dirs.get(path).and_then(Weak::upgrade) {
+            return Ok(dir);
+        }
+        let fd = self.open(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let dev = sys::seen_of(&fd)?.dev;
+        let dir = Arc::new(Dir { fd, dev });
+        if dirs.len() >= 256 {
+            dirs.retain(|_, dir| dir.strong_count() > 0);
+        }
+        dirs.insert(path.clone(), Arc::downgrade(&dir));
+        Ok(dir)
+    }
+
+    /// The directory a path is in.
+    pub fn parent(&self, path: &RelPath) -> Result<Arc<Dir>> {
+        let Some(parent) = path.parent() else {
+            return Err(Error::new(Fault::Refused, "this is the storage's root").at(path));
+        };
+        self.dir(&parent).map_err(|errno| match errno {
+            Errno::NOENT | Errno::NOTDIR => {
+                Error::new(Fault::Missing, "the directory it belongs in does not exist").at(path)
+            }
+            _ => error(errno, path),
+        })
+    }
+
+    /// One look at a path; none if nothing is there, or a file is where its parent should be.
+    pub fn look(&self, path: &RelPath) -> rustix::io::Result<Option<Seen>> {
+        let found = match path.parent() {
+            None => sys::seen_of(self),
+            Some(parent) if parent.is_root() => sys::seen_at(self.as_fd(), path.name()),
+            Some(parent) => self
+                .open(&parent, sys::path_only() | OFlags::DIRECTORY)
+                .and_then(|dir| sys::seen_at(dir.as_fd(), path.name())),
+        };
+        match found {
+            Ok(seen) => Ok(Some(seen)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Opens a file to look at it, if it is that version.
+    pub fn watch_file(&self, dir: &Dir, path: &RelPath, seen_first: &Seen) -> Result<(OwnedFd, Seen)> {
+        let fd =
+            rustix::fs::openat(dir, path.name(), sys::path_only() | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|errno| refused_if_gone(errno, path))?;
+        let seen = sys::seen_of(&fd).map_err(|errno| error(errno, path))?;
+        if seen == *seen_first { Ok((fd, seen)) } else { Err(Error::changed(path)) }
+    }
+
+    /// How finely the file system that this was seen on dates changes.
+    pub fn clock(&self, seen: &Seen) -> Clock {
+        if seen.dev == self.dev { self.nature.clock } else { Clock::Coarse { ahead: 0 } }
+    }
+}
+
+/// What vanished while it was expected to be there has changed.
+pub fn refused_if_gone(errno: Errno, path: &RelPath) -> Error {
+    match errno {
+        Errno::NOENT | Errno::NOTDIR => Error::changed(path),
+        _ => error(errno, path),
+    }
+}
+
+/// Refuses what is no regular file.
+pub fn need_file(seen: &Seen, path: &RelPath) -> Result<()> {
+    match seen.what {
+        What::File => Ok(()),
+        What::Dir => Err(Error::new(Fault::Refused, "a directory is in the way").at(path)),
+        What::Special(what) => Err(Error::new(Fault::Refused, format!("a {what} is in the way")).at(path)),
+    }
+}
+
+impl Nature {
+    /// Remembers that the file system cannot do something.
+    pub fn lacks(ability: &AtomicBool) {
+        ability.store(false, Ordering::Relaxed);
+    }
+}
+
+/// What the process's mask leaves of read and write for all, seen on a file without a name.
+fn usual_mode(dir: BorrowedFd<'_>) -> u32 {
+    sys::unnamed(dir).and_then(sys::seen_of).map_or(0o644, |seen| seen.mode)
+}

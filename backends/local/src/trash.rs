@@ -1,0 +1,205 @@
+//! Where a user's version goes when another takes its place: the trash, or a held name for a moment.
+
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use wl_core::error::{Error, Fault, Result};
+use wl_core::path::{RelPath, TRASH_DIR};
+
+use crate::error::error;
+use crate::part::{Part, held_name, set_mode, set_mtime};
+use crate::rename::move_new;
+use crate::root::{Dir, Handle};
+use crate::seen::Seen;
+use crate::sys;
+
+/// A directory and a name in it.
+#[derive(Clone)]
+pub struct Place {
+    pub dir: Arc<Dir>,
+    pub name: String,
+}
+
+impl Place {
+    /// What is there.
+    pub fn look(&self) -> rustix::io::Result<Seen> {
+        sys::seen_at(rustix::fd::AsFd::as_fd(&*self.dir), self.name.as_str())
+    }
+}
+
+/// Where versions are put when nobody named a place in the trash but one must not be lost.
+const RECOVERED: &str = "recovered";
+
+/// Where what was displaced goes.
+pub struct Trash {
+    handle: Arc<Handle>,
+    wanted: Option<RelPath>,
+}
+
+impl Trash {
+    /// Keeps what is displaced under that path, or nowhere.
+    pub fn new(handle: &Arc<Handle>, wanted: Option<&RelPath>) -> Self {
+        Self { handle: handle.clone(), wanted: wanted.cloned() }
+    }
+
+    /// Moves something out of the way, straight to where it is kept if that is on the same file system, else under a held
+    /// name beside it, from where [`settle`](Self::settle) takes it on.
+    pub fn take_in(&self, from: &Place) -> Result<Place, Errno> {
+        if let Some(wanted) = &self.wanted {
+            match self.keep(from, wanted) {
+                Err(Errno::XDEV) => {}
+                kept => return kept,
+            }
+        }
+        let held = Place { dir: from.dir.clone(), name: held_name() };
+        move_new(&self.handle.nature, from, &held)?;
+        Ok(held)
+    }
+
+    /// What was displaced was the expected version: it is kept where it should be, or deleted. Returns the directory
+    /// that keeps it.
+    pub fn settle(&self, displaced: &Place) -> Result<(), Errno> {
+        if !crate::part::is_held(&displaced.name) {
+            return Ok(());
+        }
+        match &self.wanted {
+            None => rustix::fs::unlinkat(&*displaced.dir, &displaced.name, AtFlags::empty()),
+            Some(wanted) => self.copy_away(displaced, wanted),
+        }
+    }
+
+    /// What was displaced was not expected, and its name is taken by now: it is kept in any case.
+    pub fn rescue(&self, displaced: &Place, path: &RelPath) {
+        if !crate::part::is_held(&displaced.name) {
+            return;
+        }
+        let moved =
+            recovered(path).map_err(|_| Errno::NAMETOOLONG).and_then(|wanted| match self.keep(displaced, &wanted) {
+                Err(Errno::XDEV) => self.copy_away(displaced, &wanted),
+                kept => kept.map(drop),
+            });
+        if let Err(errno) = moved {
+            // It stays under its held name, which the next sweep tries again.
+            tracing::warn!(%path, %errno, "a displaced version could not be moved to the trash yet");
+        }
+    }
+
+    /// Moves into the trash, under another name if that one is taken.
+    fn keep(&self, from: &Place, wanted: &RelPath) -> Result<Place, Errno> {
+        let dir = make_parents(&self.handle, wanted)?;
+        for name in names_like(wanted.name()) {
+            let place = Place { dir: dir.clone(), name };
+            match move_new(&self.handle.nature, from, &place) {
+                Err(Errno::EXIST) => {}
+                done => return done.map(|()| place),
+            }
+        }
+        Err(Errno::EXIST)
+    }
+
+    /// Copies into the trash on another file system, and deletes when that is durable.
+    fn copy_away(&self, from: &Place, wanted: &RelPath) -> Result<(), Errno> {
+        let dir = make_parents(&self.handle, wanted)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let source = rustix::fs::openat(&*from.dir, &from.name, flags, Mode::empty())?;
+        let before = sys::seen_of(&source)?;
+        let mut part = Part::create(&dir)?;
+        copy_bytes(&source, &**part.fd(), before.size)?;
+        set_mode(&**part.fd(), before.mode)?;
+        if let Some(mtime) = before.meta().mtime {
+            set_mtime(&**part.fd(), mtime)?;
+        }
+        rustix::fs::fsync(&**part.fd())?;
+        let written = Place { dir: dir.clone(), name: part.name().to_owned() };
+        self.keep(&written, wanted)?;
+        part.renamed();
+        sys::sync_fs(&*dir)?;
+        rustix::fs::unlinkat(&*from.dir, &from.name, AtFlags::empty())
+    }
+
+    /// The directory that keeps what is displaced, if it has been made.
+    pub fn dir(&self) -> Option<Arc<Dir>> {
+        self.wanted.as_ref().and_then(RelPath::parent).and_then(|dir| self.handle.dir(&dir).ok())
+    }
+}
+
+/// Where a version that nobody expected is kept.
+fn recovered(path: &RelPath) -> Result<RelPath> {
+    RelPath::parse(&format!("{TRASH_DIR}/{RECOVERED}/{path}"))
+        .map_err(|_| Error::new(Fault::Malformed, "no path").at(path))
+}
+
+/// Moves a held file, which a crash left, into the trash.
+pub fn recover(handle: &Arc<Handle>, held: &RelPath) -> Result<()> {
+    let from = Place { dir: handle.parent(held)?, name: held.name().to_owned() };
+    let trash = Trash::new(handle, None);
+    let kept = held.name().trim_start_matches('.');
+    let wanted = match held.parent() {
+        Some(parent) if !parent.is_root() => format!("{TRASH_DIR}/{RECOVERED}/{parent}/{kept}"),
+        _ => format!("{TRASH_DIR}/{RECOVERED}/{kept}"),
+    };
+    let wanted = RelPath::parse(&wanted).map_err(|_| Error::new(Fault::Malformed, "no path").at(held))?;
+    match trash.keep(&from, &wanted) {
+        Err(Errno::XDEV) => trash.copy_away(&from, &wanted).map_err(|errno| error(errno, held)),
+        kept => kept.map(drop).map_err(|errno| error(errno, held)),
+    }
+}
+
+/// Copies a content between two open files.
+pub fn copy_bytes(from: &impl rustix::fd::AsFd, to: &impl rustix::fd::AsFd, size: u64) -> Result<(), Errno> {
+    if sys::copy_range(from.as_fd(), to.as_fd(), size)? {
+        return Ok(());
+    }
+    let (mut buffer, mut at) = (vec![0; 256 << 10], 0);
+    loop {
+        let count = match rustix::io::pread(from, &mut buffer[..], at) {
+            Ok(0) => return Ok(()),
+            Err(Errno::INTR) => continue,
+            count => count?,
+        };
+        let mut done = 0;
+        while done < count {
+            match rustix::io::pwrite(to, &buffer[done..count], at + done as u64) {
+                Err(Errno::INTR) => {}
+                written => done += written?,
+            }
+        }
+        at += count as u64;
+    }
+}
+
+/// Makes the directories a path in the trash is in, for wl's user alone.
+fn make_parents(handle: &Handle, path: &RelPath) -> Result<Arc<Dir>, Errno> {
+    let parent = path.parent().unwrap_or_else(RelPath::root);
+    match handle.dir(&parent) {
+        Err(Errno::NOENT) => {}
+        opened => return opened,
+    }
+    let above = make_parents(handle, &parent)?;
+    match rustix::fs::mkdirat(&*above, parent.name(), Mode::from_raw_mode(0o700)) {
+        Ok(()) | Err(Errno::EXIST) => handle.dir(&parent),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// `name.ext`, `name (2).ext` and so on.
+fn names_like(name: &str) -> impl Iterator<Item = String> {
+    let (stem, ext) = match name.rfind('.') {
+        Some(dot) if dot > 0 => name.split_at(dot),
+        _ => (name, ""),
+    };
+    (1..10_000).map(move |count| if count == 1 { name.to_owned() } else { format!("{stem} ({count}){ext}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_name_is_counted_up() {
+        let names: Vec<_> = names_like("a.b.txt").take(3).collect();
+        assert_eq!(names, ["a.b.txt", "a.b (2).txt", "a.b (3).txt"]);
+        assert_eq!(names_like(".hidden").nth(1), Some(".hidden (2)".to_owned()));
+    }
+}

@@ -1,0 +1,219 @@
+//! Watching: the system's own events, as hints.
+
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use futures::Stream;
+use futures::stream::BoxStream;
+use notify::event::{CreateKind, ModifyKind, RemoveKind, RenameMode};
+use notify::{Config, ErrorKind, Event, EventKind, EventKindMask, RecommendedWatcher, RecursiveMode, Watcher as _};
+use wl_core::backend::Hint;
+use wl_core::error::{Error, Fault, Result};
+use wl_core::path::RelPath;
+
+use crate::root::Root;
+
+/// Begins to watch everything below the root.
+pub fn watch(root: &Root) -> Result<BoxStream<'static, Hint>> {
+    watch_with(root, MOST)
+}
+
+/// Paths that wait to be taken; beyond them everything is to be looked at.
+const MOST: usize = 16_384;
+
+fn watch_with(root: &Root, most: usize) -> Result<BoxStream<'static, Hint>> {
+    root.open()?;
+    // Events name paths as the watch was asked for.
+    let path = std::fs::canonicalize(root.path())
+        .map_err(|error| Error::new(Fault::Missing, format!("{}: {error}", root.path().display())))?;
+    let waiting = Arc::new(Waiting { most, hints: Mutex::default() });
+    let (told, base) = (waiting.clone(), path.clone());
+    let config = Config::default()
+        .with_event_kinds(EventKindMask::CORE | EventKindMask::ACCESS_CLOSE)
+        .with_follow_symlinks(false);
+    let mut watcher = RecommendedWatcher::new(move |event| told.tell(&base, event), config).map_err(failed)?;
+    match watcher.watch(&path, RecursiveMode::Recursive) {
+        Ok(()) => {}
+        Err(error) if matches!(error.kind, ErrorKind::MaxFilesWatch) => waiting.tell(&path, Err(error)),
+        Err(error) => return Err(failed(error)),
+    }
+    Ok(Box::pin(Hints { waiting, _watcher: watcher }))
+}
+
+fn failed(error: notify::Error) -> Error {
+    match error.kind {
+        ErrorKind::MaxFilesWatch => Error::new(Fault::Unsupported, TOO_MANY),
+        ErrorKind::Io(error) if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
+            Error::new(Fault::Unsupported, "too many watchers: raise fs.inotify.max_user_instances (sysctl)")
+        }
+        ErrorKind::PathNotFound => Error::new(Fault::Missing, "the storage's root vanished"),
+        kind => Error::new(Fault::Broken, format!("the directory cannot be watched: {kind:?}")),
+    }
+}
+
+const TOO_MANY: &str = "more directories than the system lets a user watch: raise fs.inotify.max_user_watches (sysctl); \
+                        until then the storage is scanned";
+
+/// The stream of hints. Dropped, it ends the watcher.
+struct Hints {
+    waiting: Arc<Waiting>,
+    _watcher: RecommendedWatcher,
+}
+
+impl Stream for Hints {
+    type Item = Hint;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Hint>> {
+        let mut hints = self.waiting.lock();
+        match hints.take() {
+            Some(hint) => Poll::Ready(Some(hint)),
+            None => {
+                hints.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// What was noticed and not taken yet. The watcher's thread is never kept waiting.
+struct Waiting {
+    most: usize,
+    hints: Mutex<Noticed>,
+}
+
+#[derive(Default)]
+struct Noticed {
+    look: Vec<RelPath>,
+    below: Vec<RelPath>,
+    gone: Vec<RelPath>,
+    everything: bool,
+    degraded: Option<String>,
+    waker: Option<Waker>,
+}
+
+impl Noticed {
+    /// The next hint. Looks come last, so that a path that vanished and came back is looked at.
+    fn take(&mut self) -> Option<Hint> {
+        if let Some(why) = self.degraded.take() {
+            return Some(Hint::Degraded(why));
+        }
+        if std::mem::take(&mut self.everything) {
+            return Some(Hint::Everything);
+        }
+        let some = |paths: &mut Vec<RelPath>| Some(std::mem::take(paths)).filter(|paths| !paths.is_empty());
+        some(&mut self.gone)
+            .map(Hint::Gone)
+            .or_else(|| some(&mut self.below).map(Hint::LookBelow))
+            .or_else(|| some(&mut self.look).map(Hint::Look))
+    }
+
+    fn everything(&mut self) {
+        (self.look, self.below, self.gone) = Default::default();
+        self.everything = true;
+    }
+
+    fn len(&self) -> usize {
+        self.look.len() + self.below.len() + self.gone.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0 && !self.everything && self.degraded.is_none()
+    }
+
+    fn notice(&mut self, base: &Path, event: &Event) {
+        if event.need_rescan() {
+            return self.everything();
+        }
+        for (at, path) in event.paths.iter().enumerate() {
+            let Ok(below) = path.strip_prefix(base) else { return self.everything() };
+            let what = meaning(&event.kind, at);
+            match relative(below) {
+                // The root itself was deleted, moved or unmounted.
+                Some(root) if root.is_root() && what == Meaning::Gone => self.everything(),
+                Some(path) if path.is_root() || path.is_ours() => {}
+                Some(path) => self.add(what, path),
+                // A name that cannot be said: whoever looks at its directory finds it.
+                None => match nearest(below) {
+                    Some(dir) if dir.is_root() => self.everything(),
+                    Some(dir) => self.add(Meaning::Below, dir),
+                    None => self.everything(),
+                },
+            }
+        }
+    }
+
+    fn add(&mut self, what: Meaning, path: RelPath) {
+        let list = match what {
+            Meaning::Look => &mut self.look,
+            Meaning::Below => &mut self.below,
+            Meaning::Gone => &mut self.gone,
+        };
+        // One file's events often follow each other.
+        if list.last() != Some(&path) {
+            list.push(path);
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    Look,
+    Below,
+    Gone,
+}
+
+/// What an event means for the path at that place of its list.
+fn meaning(kind: &EventKind, at: usize) -> Meaning {
+    match kind {
+        // Files may have been put into a new directory before it was watched.
+        EventKind::Create(CreateKind::File) => Meaning::Look,
+        EventKind::Create(_) => Meaning::Below,
+        EventKind::Remove(RemoveKind::File | RemoveKind::Folder | RemoveKind::Any | RemoveKind::Other)
+        | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Meaning::Gone,
+        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) if at == 0 => Meaning::Gone,
+        // It may be a directory that was moved here.
+        EventKind::Modify(ModifyKind::Name(_)) => Meaning::Below,
+        _ => Meaning::Look,
+    }
+}
+
+fn relative(below: &Path) -> Option<RelPath> {
+    RelPath::parse(below.to_str()?).ok()
+}
+
+fn nearest(below: &Path) -> Option<RelPath> {
+    below.ancestors().skip(1).find_map(relative)
+}
+
+impl Waiting {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Noticed> {
+        self.hints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, base: &Path, event: notify::Result<Event>) {
+        let mut noticed = self.lock();
+        match event {
+            Ok(event) => noticed.notice(base, &event),
+            Err(error) if matches!(error.kind, ErrorKind::MaxFilesWatch) => {
+                noticed.degraded = Some(TOO_MANY.to_owned());
+                noticed.everything();
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the watcher could not watch everything");
+                noticed.degraded =
+                    Some(format!("a part of the tree cannot be watched ({error}): it is scanned instead"));
+                noticed.everything();
+            }
+        }
+        if noticed.len() > self.most {
+            noticed.everything();
+        }
+        let waker = if noticed.is_empty() { None } else { noticed.waker.take() };
+        drop(noticed);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Safe replace: write beside, prove the hash, make durable, take the name if it holds what is expected.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use wl_core::backend::{Body, Content, Guard, Written};
+use wl_core::error::{Error, Fault, Result};
+use wl_core::path::RelPath;
+
+use crate::Local;
+use crate::error::error;
+use crate::part::{Part, Writer};
+use crate::publish::{Finished, check};
+use crate::read::PIECE;
+use crate::root::{Handle, Root};
+use crate::seen::Seen;
+use crate::trash::Trash;
+
+/// A content being written, and what it will replace.
+struct Writing {
+    handle: Arc<Handle>,
+    writer: Writer,
+    old: Option<Seen>,
+    content: Content,
+    path: RelPath,
+}
+
+impl Writing {
+    fn begin(root: &Root, path: &RelPath, content: Content, guard: &Guard) -> Result<Self> {
+        let handle = root.open()?;
+        let dir = handle.parent(path)?;
+        let old = check(&dir, path, guard)?;
+        let part = Part::create(&dir).map_err(|errno| error(errno, path))?;
+        let writer = Writer::begin(part, path, &content)?;
+        Ok(Self { handle, writer, old, content, path: path.clone() })
+    }
+
+    fn write(mut self, bytes: &Bytes) -> Result<Self> {
+        self.writer.write(bytes)?;
+        Ok(self)
+    }
+
+    fn finish(self) -> Result<Finished> {
+        let (part, hash) = self.writer.finish()?;
+        part.dress(&self.content.meta, self.old.as_ref(), self.handle.nature.usual_mode)
+            .map_err(|errno| error(errno, &self.path))?;
+        Ok(Finished { handle: self.handle, part, path: self.path, hash })
+    }
+}
+
+/// Replaces what `guard` expects.
+pub async fn replace(
+    local: &Local,
+    path: &RelPath,
+    content: Content,
+    guard: &Guard,
+    trash: Option<&RelPath>,
+) -> Result<Written> {
+    let finished = if content.size <= PIECE as u64 {
+        write_small(local, path, content, guard).await?
+    } else {
+        write_large(local, path, content, guard).await?
+    };
+    publish(local, finished, guard, trash).await
+}
+
+/// Makes a finished content durable and gives it its name.
+pub async fn publish(local: &Local, finished: Finished, guard: &Guard, trash: Option<&RelPath>) -> Result<Written> {
+    let (path, file) = (finished.path.clone(), finished.part.fd().clone());
+    let trash = Trash::new(&finished.handle, trash);
+    let mut dirs = vec![finished.part.dir().clone()];
+    if matches!(guard, Guard::Unchanged(_)) {
+        // Two names change, which one directory's sync need not cover.
+        dirs.push(finished.part.dir().clone());
+        dirs.extend(trash.dir());
+    }
+    let guard = guard.clone();
+    local.committer.publish(&path, file, dirs, move || finished.publish(&guard, &trash)).await
+}
+
+/// One job for the whole file.
+async fn write_small(local: &Local, path: &RelPath, content: Content, guard: &Guard) -> Result<Finished> {
+    let mut body = content.read(0).await?;
+    let (mut pieces, mut size) = (Vec::new(), 0);
+    while let Some(piece) = body.next().await {
+        let piece = piece?;
+        size += piece.len() as u64;
+        if size > content.size {
+            return Err(
+                Error::new(Fault::Refused, "the content is longer than announced: it changed meanwhile").at(path)
+            );
+        }
+        pieces.push(piece);
+    }
+    let (root, path, guard) = (local.root.clone(), path.clone(), guard.clone());
+    let write = move || {
+        let writing = Writing::begin(&root, &path, content, &guard)?;
+        pieces.iter().try_fold(writing, Writing::write)?.finish()
+    };
+    local.pool.run(write).await
+}
+
+/// One job a piece, while the next is awaited.
+async fn write_large(local: &Local, path: &RelPath, content: Content, guard: &Guard) -> Result<Finished> {
+    let (root, at, expected, what) = (local.root.clone(), path.clone(), guard.clone(), content.clone());
+    let mut writing = local.pool.run(move || Writing::begin(&root, &at, what, &expected)).await?;
+    let mut body: Body = content.read(0).await?;
+    let mut piece = body.next().await;
+    while let Some(bytes) = piece {
+        let bytes = bytes?;
+        let write = local.pool.run(move || writing.write(&bytes));
+        let (written, next) = futures::join!(write, body.next());
+        (writing, piece) = (written?, next);
+    }
+    local.pool.run(move || writing.finish()).await
+}

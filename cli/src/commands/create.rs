@@ -1,0 +1,60 @@
+//! `wl container create`: writes a manifest.
+
+use serde::Serialize;
+use serde_json::Value;
+use wl_core::manifest::{Manifest, Storage};
+use wl_core::report::StorageView;
+
+use crate::args::Create;
+use crate::context::Context;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::pairs;
+use crate::render::containers;
+
+/// `container create --json`, and what `add-storage` and `remove-storage` print too.
+#[derive(Debug, Serialize)]
+pub struct Made {
+    name: String,
+    file: String,
+    storages: Vec<StorageView>,
+}
+
+/// Makes a container.
+pub fn run(context: &Context, args: &Create) -> Outcome {
+    let storages = args.storages.iter().map(|text| storage(context, text)).collect::<Outcome<Vec<_>>>()?;
+    let manifest = write(context, &args.name, storages)?;
+    context.screen.say(format!("Made container `{}`: {}", manifest.name, manifest.file.display()));
+    show(context, &manifest)?;
+    Ok(Exit::Done)
+}
+
+/// Shows what a manifest holds now.
+pub fn show(context: &Context, manifest: &Manifest) -> Outcome<()> {
+    let made = Made {
+        name: manifest.name.clone(),
+        file: manifest.file.display().to_string(),
+        storages: pairs::views(manifest),
+    };
+    context.screen.show(&made, |made| containers::storages(&made.storages))
+}
+
+/// Writes a new manifest; a name that is taken is refused.
+pub fn write(context: &Context, name: &str, storages: Vec<Storage>) -> Outcome<Manifest> {
+    Manifest::create(&context.places.base_dir, name, storages).map_err(|error| Failure::manifest(&error))
+}
+
+/// Reads a STORAGE, and asks a terminal for the secrets it needs and may not have in it.
+pub fn storage(context: &Context, text: &str) -> Outcome<Storage> {
+    let mut storage = Storage::from_argument(text).map_err(|error| Failure::manifest(&error))?;
+    for key in storage.missing_secrets() {
+        let place = storage.location();
+        if !context.screen.can_ask() {
+            let hint = format!("give a reference to it: {key}=env:NAME, {key}=file:PATH or {key}=command:LINE");
+            return Err(Failure::usage(format!("storage {place} needs a `{key}`")).hint(hint));
+        }
+        let secret = rpassword::prompt_password(format!("{key} of {place}: "))
+            .map_err(|error| Failure::new(format!("the {key} of {place} cannot be read: {error}")))?;
+        storage = storage.with_param(key, Value::String(secret));
+    }
+    Ok(storage)
+}

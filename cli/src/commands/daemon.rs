@@ -1,0 +1,40 @@
+//! `wl daemon`: the daemon in the foreground, in the background, and its end.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use wl_daemon::RunOptions;
+
+use crate::context::Context;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::rooms::BuiltIn;
+
+/// Runs the daemon until it is told to end.
+pub async fn run(context: &Context) -> Outcome {
+    let rooms = Arc::new(BuiltIn::default());
+    let (places, config) = (context.places.clone(), context.config.clone());
+    wl_daemon::run(RunOptions { places, config, rooms }).await?;
+    Ok(Exit::Done)
+}
+
+/// Starts the daemon unless it is running.
+pub async fn start(context: &Context) -> Outcome {
+    let wmatchingning = context.running().await?.is_some();
+    context.link().await?;
+    let socket = context.places.socket.display().to_string();
+    let text = if wmatchingning { "The daemon is running already" } else { "The daemon is running now" };
+    context.screen.show(&json!({ "started": !wmatchingning, "socket": socket }), |_| format!("{text}, at {socket}."))?;
+    Ok(Exit::Done)
+}
+
+/// Ends the daemon and waits for its end.
+pub async fn stop(context: &Context) -> Outcome {
+    let running = context.running().await?;
+    let wmatchingning = running.is_some();
+    if let Some(link) = running {
+        link.shutdown().await.map_err(|failure: Failure| failure.about("the daemon was not stopped"))?;
+    }
+    let text = if wmatchingning { "The daemon has ended." } else { "The daemon was not running." };
+    context.screen.show(&json!({ "stopped": wmatchingning }), |_| text.to_owned())?;
+    Ok(Exit::Done)
+}

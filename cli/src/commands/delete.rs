@@ -1,0 +1,25 @@
+//! `wl container delete`: deletes a manifest; the files stay where they are.
+
+use serde_json::json;
+
+use crate::args::Name;
+use crate::context::Context;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::pairs;
+
+/// Deletes the manifest, unless the container is being synced.
+pub async fn run(context: &Context, args: &Name) -> Outcome {
+    let manifest = context.manifest(&args.name)?;
+    if let Some(link) = context.running().await?
+        && !pairs::jobs_of(&manifest, link.jobs().await?).is_empty()
+    {
+        return Err(Failure::new(format!("container `{}` is being synced: its manifest was not deleted", args.name))
+            .hint(format!("`wl container stop-sync {}` first", args.name)));
+    }
+    std::fs::remove_file(&manifest.file)
+        .map_err(|error| Failure::new(format!("{} cannot be deleted: {error}", manifest.file.display())))?;
+    let file = manifest.file.display().to_string();
+    let text = || format!("Deleted container `{}`. Its files stay where they are.", args.name);
+    context.screen.show(&json!({ "deleted": args.name, "file": file }), |_| text())?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,87 @@
+//! `wl container edit`: a copy of the manifest in an editor, put back once it is valid.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+use wl_core::manifest::Manifest;
+
+use crate::args::Name;
+use crate::context::Context;
+use crate::failure::{Exit, Failure, Outcome};
+
+/// Edits until the copy is valid or the user gives up. Without a terminal an invalid copy is refused at once; the
+/// manifest stays as it was.
+pub fn run(context: &Context, args: &Name) -> Outcome {
+    // The file may be the very thing that is broken: it is found by name, not read.
+    let file = context.manifest_file(&args.name)?;
+    let before = fs::read(&file).map_err(|error| cannot(&file, "read", &error))?;
+    // Beside the manifests, so that the copy is as private, and on the same file system.
+    let dir = tempfile::Builder::new()
+        .prefix(".wl-edit-")
+        .tempdir_in(&context.places.base_dir)
+        .map_err(|error| cannot(&context.places.base_dir, "written to", &error))?;
+    let copy = dir.path().join(file.file_name().unwrap_or_default());
+    fs::copy(&file, &copy).map_err(|error| cannot(&copy, "written", &error))?;
+    loop {
+        open_editor(&copy)?;
+        let after = fs::read(&copy).map_err(|error| cannot(&copy, "read", &error))?;
+        if after == before {
+            context.screen.show(&json!({ "changed": false }), |_| "Nothing was changed.".to_owned())?;
+            return Ok(Exit::Done);
+        }
+        match Manifest::load(&copy) {
+            Ok(_) => break,
+            Err(error) => {
+                let text = error.to_string().replace(&*copy.to_string_lossy(), &file.to_string_lossy());
+                let failure = Failure::usage(text).hint("the manifest was left as it was");
+                if !context.screen.can_ask() {
+                    return Err(failure);
+                }
+                context.screen.fail(&failure);
+                if !context.screen.confirm("Edit again?") {
+                    return Err(Failure::usage(format!("{} was left as it was", file.display())));
+                }
+            }
+        }
+    }
+    put_back(&copy, &file, &before)?;
+    context.screen.show(&json!({ "changed": true }), |_| {
+        let name = &args.name;
+        format!("Changed container `{name}`. A job that runs goes on with what it was started with, until `wl container stop-sync {name}` and `wl container sync {name}`.")
+    })?;
+    Ok(Exit::Done)
+}
+
+fn open_editor(file: &Path) -> Outcome<()> {
+    let editor = ["VISUAL", "EDITOR"].into_iter().filter_map(|name| std::env::var(name).ok());
+    let editor = editor.map(|editor| editor.trim().to_owned()).find(|editor| !editor.is_empty());
+    let editor = editor.unwrap_or_else(|| "vi".to_owned());
+    // As every program does it: the variable may hold arguments, so a shell reads it; the file is no part of that text.
+    let status = Command::new("sh").arg("-c").arg(format!("{editor} \"$1\"")).arg("sh").arg(file).status();
+    let hint = "set VISUAL or EDITOR to an editor";
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => {
+            Err(Failure::new(format!("the editor `{editor}` failed ({status}): nothing was changed")).hint(hint))
+        }
+        Err(error) => Err(Failure::new(format!("the editor `{editor}` cannot be run: {error}")).hint(hint)),
+    }
+}
+
+fn put_back(copy: &Path, file: &Path, before: &[u8]) -> Outcome<()> {
+    let now = fs::read(file).map_err(|error| cannot(file, "read", &error))?;
+    if now != before {
+        return Err(Failure::new(format!(
+            "{} was changed by somebody else meanwhile: your edit was not saved",
+            file.display()
+        ))
+        .hint("edit it again"));
+    }
+    fs::rename(copy, file).map_err(|error| cannot(file, "written", &error))
+}
+
+fn cannot(file: &Path, what: &str, error: &std::io::Error) -> Failure {
+    Failure::new(format!("{} cannot be {what}: {error}", file.display()))
+}

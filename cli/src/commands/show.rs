@@ -1,0 +1,13 @@
+//! `wl container show`: a manifest with its secrets masked.
+
+use crate::args::Name;
+use crate::context::Context;
+use crate::failure::{Exit, Outcome};
+use crate::render::containers;
+
+/// Shows one manifest.
+pub fn run(context: &Context, args: &Name) -> Outcome {
+    let manifest = context.manifest(&args.name)?;
+    context.screen.show(&manifest.masked(), containers::tree)?;
+    Ok(Exit::Done)
+}

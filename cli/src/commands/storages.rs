@@ -1,0 +1,51 @@
+//! `wl container add-storage` and `remove-storage`: change a manifest; the files stay where they are.
+
+use wl_core::manifest::Manifest;
+
+use super::create;
+use crate::args::{AddStorage, RemoveStorage};
+use crate::context::Context;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::pairs;
+
+/// Adds a storage.
+pub fn add(context: &Context, args: &AddStorage) -> Outcome {
+    let mut manifest = context.manifest(&args.name)?;
+    let storage = create::storage(context, &args.storage)?;
+    let place = storage.location();
+    manifest.add_storage(storage).map_err(|error| Failure::manifest(&error))?;
+    save(context, &manifest)?;
+    context.screen.say(format!("Container `{}` is kept at {place} too, once it is synced.", args.name));
+    create::show(context, &manifest)?;
+    Ok(Exit::Done)
+}
+
+/// Takes a storage out, unless a job is running over it.
+pub async fn remove(context: &Context, args: &RemoveStorage) -> Outcome {
+    let mut manifest = context.manifest(&args.name)?;
+    let id = pairs::find(&manifest, &args.id)?.backend_id().to_owned();
+    if let Some(link) = context.running().await? {
+        let jobs = pairs::jobs_of(&manifest, link.jobs().await?);
+        if jobs.iter().any(|job| job.source.backend_id == id || job.target.backend_id == id) {
+            let name = &args.name;
+            return Err(Failure::new(format!(
+                "storage {id} of container `{name}` is being synced: it was not removed"
+            ))
+            .hint(format!("`wl container stop-sync {name}` first")));
+        }
+    }
+    let removed = manifest.remove_storage(&id).map_err(|error| Failure::manifest(&error))?;
+    save(context, &manifest)?;
+    let place = removed.location();
+    context.screen.say(format!("Container `{}` is not kept at {place} any more; what is there stays.", args.name));
+    create::show(context, &manifest)?;
+    Ok(Exit::Done)
+}
+
+fn save(context: &Context, manifest: &Manifest) -> Outcome<()> {
+    manifest.save()?;
+    if manifest.owner.is_some() {
+        context.screen.warn(format!("{}: a signature it had no longer fits and was left out", manifest.file.display()));
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! `wl container sync`: starts a container's jobs, or plans them, and waits as far as it was asked to.
+
+mod start;
+mod wait;
+
+use serde::{Deserialize, Serialize};
+use wl_core::manifest::Manifest;
+use wl_core::report::PlannedAction;
+
+use crate::args::{Sync, SyncOptions};
+use crate::context::Context;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::link::Link;
+use crate::pairs::{self, Pair};
+use crate::render::jobs;
+
+/// `sync --dry-run --json`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Plan {
+    actions: Vec<PlannedAction>,
+}
+
+/// Syncs the pair that was asked for or is usual, or with `--all` the source with each other storage.
+pub async fn run(context: &Context, args: &Sync) -> Outcome {
+    let manifest = context.manifest(&args.name)?;
+    sync(context, &manifest, &args.options, args.all).await
+}
+
+/// The same, once the manifest is known.
+pub async fn sync(context: &Context, manifest: &Manifest, options: &SyncOptions, all: bool) -> Outcome {
+    let mut pairs = if all {
+        pairs::star(manifest, &options.choice)?
+    } else {
+        vec![pairs::chosen(manifest, &context.config, &options.choice)?]
+    };
+    for pair in &mut pairs {
+        pair.unidirectional = options.unidirectional;
+    }
+    if options.dry_run {
+        return plan(context, manifest, &pairs, options).await;
+    }
+    let link = context.link().await?;
+    let ids = start::each(context, &link, manifest, &pairs, options, all).await?;
+    remember_target(context, manifest, options, &pairs)?;
+    if options.one_shot && !options.no_wait {
+        wait::for_the_end(context, &link, manifest, &ids).await
+    } else if options.wait {
+        wait::until_synced(context, &link, &ids).await
+    } else {
+        started(context, &link, &ids).await
+    }
+}
+
+async fn plan(context: &Context, manifest: &Manifest, pairs: &[Pair], options: &SyncOptions) -> Outcome {
+    let link = context.link().await?;
+    let mut all = Plan::default();
+    for pair in pairs {
+        let mut args = pair.args(manifest);
+        args.insert("allow-deletes".into(), options.allow_deletes.into());
+        let found: Plan = link.call("plan", args).await?;
+        all.actions.extend(found.actions);
+    }
+    let storages = pairs::views(manifest);
+    context.screen.show(&all, |plan| jobs::plan(&plan.actions, &storages))?;
+    Ok(Exit::of_plan(&all.actions))
+}
+
+fn remember_target(context: &Context, manifest: &Manifest, options: &SyncOptions, pairs: &[Pair]) -> Outcome<()> {
+    let (Some(_), Some(pair)) = (&options.choice.target_storage, pairs.first()) else { return Ok(()) };
+    context
+        .remember_target(manifest, pair.target.backend_id())
+        .map_err(|failure: Failure| failure.about("the sync runs, but the chosen target could not be remembered"))
+}
+
+async fn started(context: &Context, link: &Link, ids: &[String]) -> Outcome {
+    if context.screen.is_json() {
+        let mut jobs = link.jobs().await?;
+        jobs.retain(|job| ids.contains(&job.job_id));
+        context.screen.show(&super::status::Jobs { jobs }, |_| String::new())?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,115 @@
+//! Starting jobs, unless they run already.
+
+use serde_json::Value;
+use wl_core::manifest::Manifest;
+use wl_core::report::{JobState, JobStatus, Mode};
+
+use crate::args::SyncOptions;
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+use crate::link::Link;
+use crate::pairs::{self, Pair};
+use crate::render::jobs::mode;
+
+/// What to do about a pair, given the jobs the container has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// No job is in the way.
+    Start,
+    /// A job is over or needs a push: forget it, and start again.
+    Restart,
+    /// It runs as it was asked for.
+    Keep,
+}
+
+/// Starts a job for each pair; their ids, also of those that ran already.
+pub async fn each(
+    context: &Context,
+    link: &Link,
+    manifest: &Manifest,
+    pairs: &[Pair],
+    options: &SyncOptions,
+    all: bool,
+) -> Outcome<Vec<String>> {
+    let jobs = pairs::jobs_of(manifest, link.jobs().await?);
+    refuse_others(manifest, pairs, &jobs)?;
+    let mut plan = Vec::new();
+    for pair in pairs {
+        let job = jobs.iter().find(|job| pair.is_of(job));
+        plan.push((pair, job, next(manifest, pair, options, job)?));
+    }
+    let mut ids = Vec::new();
+    for (pair, job, next) in plan {
+        let mut pair = pair.clone();
+        if let (Some(job), false) = (job, all) {
+            pair.job_id.clone_from(&job.job_id);
+        }
+        match (next, job) {
+            (Next::Keep, Some(job)) => {
+                context.screen.say(format!("{} is being synced already.", line(manifest, &pair)));
+                ids.push(job.job_id.clone());
+                continue;
+            }
+            (Next::Restart, Some(job)) => link.stop(&job.job_id).await?,
+            _ => {}
+        }
+        let _: Value = link.call("start", args(context, manifest, &pair, options)).await?;
+        let how = if options.one_shot { Mode::OneShot } else { Mode::Continuous };
+        context.screen.say(format!("Syncing {} ({}).", line(manifest, &pair), mode(how)));
+        ids.push(pair.job_id);
+    }
+    Ok(ids)
+}
+
+fn line(manifest: &Manifest, pair: &Pair) -> String {
+    let arrow = if pair.unidirectional { "->" } else { "<->" };
+    format!("{}: {} {arrow} {}", manifest.name, pair.source.location(), pair.target.location())
+}
+
+fn args(context: &Context, manifest: &Manifest, pair: &Pair, options: &SyncOptions) -> serde_json::Map<String, Value> {
+    let mut args = pair.args(manifest);
+    args.insert("continuous".into(), (!options.one_shot).into());
+    args.insert("allow-deletes".into(), options.allow_deletes.into());
+    args.extend(context.job_options());
+    args
+}
+
+fn refuse_others(manifest: &Manifest, pairs: &[Pair], jobs: &[JobStatus]) -> Outcome<()> {
+    match jobs.iter().find(|job| !is_over(job) && !pairs.iter().any(|pair| pair.is_of(job))) {
+        Some(job) => Err(differs(manifest, job, "with other storages")),
+        None => Ok(()),
+    }
+}
+
+fn next(manifest: &Manifest, pair: &Pair, options: &SyncOptions, job: Option<&JobStatus>) -> Outcome<Next> {
+    let Some(job) = job else { return Ok(Next::Start) };
+    if is_over(job) {
+        return Ok(Next::Restart);
+    }
+    let asked = if options.one_shot { Mode::OneShot } else { Mode::Continuous };
+    // A pair is symmetric unless only one side's changes travel.
+    let is_turned = pair.unidirectional && job.source.backend_id != pair.source.backend_id();
+    if job.mode != asked || job.unidirectional != pair.unidirectional || is_turned {
+        return Err(differs(manifest, job, "in another way"));
+    }
+    if job.paused {
+        let name = &manifest.name;
+        return Err(Failure::new(format!("container `{name}` is paused"))
+            .hint(format!("`wl container resume {name}` lets it go on")));
+    }
+    // Who asks again while it waits for something or is in ERROR wants it tried again; who allows deletes wants a run
+    // that may.
+    Ok(if job.error.is_some() || options.allow_deletes { Next::Restart } else { Next::Keep })
+}
+
+/// Whether a job is only remembered.
+fn is_over(job: &JobStatus) -> bool {
+    let ended = job.mode == Mode::OneShot && (job.summary.is_some() || job.state == JobState::Error);
+    ended || job.state == JobState::Stopped && !job.paused
+}
+
+fn differs(manifest: &Manifest, job: &JobStatus, how: &str) -> Failure {
+    let (name, running) = (&manifest.name, crate::render::jobs::pair(job));
+    Failure::new(format!("container `{name}` is being synced {how}: {running} ({})", mode(job.mode)))
+        .hint(format!("`wl container stop-sync {name}` first"))
+}

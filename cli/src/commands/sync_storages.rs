@@ -1,0 +1,94 @@
+//! `wl sync`: the container of exactly two storages, made or found again, and synced.
+
+use wl_core::manifest::{Manifest, Storage};
+
+use super::create;
+use super::sync::sync;
+use crate::args::SyncStorages;
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+
+/// Syncs two storages.
+pub async fn run(context: &Context, args: &SyncStorages) -> Outcome {
+    let read = |text: &str| create::storage(context, text);
+    let storages = [read(&args.first)?, read(&args.second)?];
+    let manifest = if let Some(manifest) = find(context, &storages)? {
+        context.screen.say(format!("This is container `{}`.", manifest.name));
+        manifest
+    } else {
+        let name = free_name(context, &storages[0])?;
+        let manifest = create::write(context, &name, storages.to_vec())?;
+        context.screen.say(format!("Made container `{}`: {}", manifest.name, manifest.file.display()));
+        manifest
+    };
+    let mut options = args.options.clone();
+    if options.choice.source_storage.is_none() && options.choice.target_storage.is_none() {
+        // The manifest may have them the other way round.
+        let place = storages[0].place();
+        let first = manifest.storages.iter().find(|storage| storage.place() == place);
+        options.choice.source_storage = first.map(|storage| storage.backend_id().to_owned());
+    }
+    sync(context, &manifest, &options, false).await
+}
+
+/// The container of exactly these two storages, the first of them first if there are several.
+fn find(context: &Context, storages: &[Storage; 2]) -> Outcome<Option<Manifest>> {
+    let places = storages.each_ref().map(Storage::place);
+    let mut found: Vec<_> = context
+        .manifests()?
+        .into_iter()
+        .filter_map(|(_, manifest)| manifest.ok())
+        .filter(|manifest| is_of(manifest, &places))
+        .collect();
+    found.sort_by_key(|manifest| manifest.storages[0].place() != places[0]);
+    Ok(found.into_iter().next())
+}
+
+fn is_of(manifest: &Manifest, places: &[String; 2]) -> bool {
+    let [a, b] = places;
+    match manifest.storages.as_slice() {
+        [one, other] => (one.place() == *a && other.place() == *b) || (one.place() == *b && other.place() == *a),
+        _ => false,
+    }
+}
+
+fn free_name(context: &Context, storage: &Storage) -> Outcome<String> {
+    let wanted = name_of(&storage.location());
+    let numbered = (2..10_000).map(|number| format!("{wanted}-{number}"));
+    for name in std::iter::once(wanted.clone()).chain(numbered) {
+        if !Manifest::path_of(&context.places.base_dir, &name).exists() {
+            return Ok(name);
+        }
+    }
+    Err(Failure::new(format!("there are too many containers named `{wanted}`"))
+        .hint("make one with `wl container create NAME STORAGE STORAGE`"))
+}
+
+/// A valid container name from a location's last segment.
+fn name_of(location: &str) -> String {
+    let path = location.split(['?', '#']).next().unwrap_or_default();
+    let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let valid = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
+    let name: String = last.chars().map(valid).collect();
+    let name = name.trim_matches(['-', '.']);
+    if name.is_empty() { "files".to_owned() } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_the_last_segment_made_valid() {
+        let cases = [
+            ("/home/me/photos", "photos"),
+            ("/home/me/my photos/", "my-photos"),
+            ("s3://bucket/a?endpoint=x/y", "a"),
+            ("sftp://h/~/.config", "config"),
+            ("/", "files"),
+        ];
+        for (location, name) in cases {
+            assert_eq!(name_of(location), name, "{location}");
+        }
+    }
+}

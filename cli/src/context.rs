@@ -1,0 +1,133 @@
+//! What every command is given: places, configuration, the screen, and the way to containers and the daemon.
+
+use std::path::PathBuf;
+
+use serde_json::{Map, Value, json};
+use wl_core::config::{Config, Places};
+use wl_core::manifest::Manifest;
+
+use crate::args::{Choice, Global};
+use crate::failure::{Failure, Outcome};
+use crate::link::Link;
+use crate::pairs::{self, Pair};
+use crate::render::Screen;
+
+/// Where everything is, and where to print to.
+#[derive(Debug)]
+pub struct Context {
+    /// Where everything is kept.
+    pub places: Places,
+    /// What the configuration says.
+    pub config: Config,
+    /// Where to print to.
+    pub screen: Screen,
+}
+
+impl Context {
+    /// Finds every place from the command line, the environment and the configuration.
+    pub fn find(global: &Global) -> Outcome<Self> {
+        let log = global.log_path.as_ref().map(|path| path.to_string_lossy());
+        let (base_dir, socket) = (global.base_dir.as_deref(), global.socket_path.as_deref());
+        let (places, config) =
+            Places::find(base_dir, socket, log.as_deref(), &env).map_err(|error| Failure::manifest(&error))?;
+        Ok(Self { places, config, screen: Screen::new(global.json) })
+    }
+
+    /// A container's manifest.
+    pub fn manifest(&self, name: &str) -> Outcome<Manifest> {
+        self.manifest_file(name)?;
+        Manifest::open(&self.places.base_dir, name).map_err(|error| Failure::manifest(&error))
+    }
+
+    /// The file a container's manifest is kept in, which exists.
+    pub fn manifest_file(&self, name: &str) -> Outcome<PathBuf> {
+        wl_core::manifest::check_name(name).map_err(|error| Failure::manifest(&error))?;
+        let file = Manifest::path_of(&self.places.base_dir, name);
+        if file.exists() { Ok(file) } else { Err(self.no_such_container(name)) }
+    }
+
+    /// Every manifest by its container's name, or why it cannot be used.
+    pub fn manifests(&self) -> Outcome<Vec<(String, wl_core::Result<Manifest>)>> {
+        Ok(Manifest::list(&self.places.base_dir)?)
+    }
+
+    /// The daemon, which is started if it is not running.
+    pub async fn link(&self) -> Outcome<Link> {
+        Link::ensure(&self.places).await
+    }
+
+    /// The daemon if it is running.
+    pub async fn running(&self) -> Outcome<Option<Link>> {
+        Link::running(&self.places).await
+    }
+
+    /// The pairs a command is about: the one that was asked for, else every one that has a job, else the usual one.
+    pub async fn pairs_of(&self, link: &Link, manifest: &Manifest, choice: &Choice) -> Outcome<Vec<Pair>> {
+        let jobs = pairs::jobs_of(manifest, link.jobs().await?);
+        if choice.source_storage.is_none() && choice.target_storage.is_none() {
+            let has_job = |pair: &Pair| jobs.iter().any(|job| pair.is_of(job));
+            let running: Vec<_> =
+                pairs::every(manifest).into_iter().filter(has_job).map(|pair| pair.matching(&jobs)).collect();
+            if !running.is_empty() {
+                return Ok(running);
+            }
+        }
+        Ok(vec![pairs::chosen(manifest, &self.config, choice)?.matching(&jobs)])
+    }
+
+    /// The first of them.
+    pub async fn pair_of(&self, link: &Link, manifest: &Manifest, choice: &Choice) -> Outcome<Pair> {
+        let pairs = self.pairs_of(link, manifest, choice).await?;
+        match pairs.into_iter().next() {
+            Some(pair) => Ok(pair),
+            None => pairs::chosen(manifest, &self.config, choice),
+        }
+    }
+
+    /// What a job takes from the configuration.
+    pub fn job_options(&self) -> Map<String, Value> {
+        let options = [
+            ("transfers", self.config.transfers.map(|transfers| json!(transfers))),
+            ("bandwidth-limit", self.config.bandwidth_limit.map(|limit| json!(limit))),
+            ("retry-for", self.config.retry_for.map(|time| json!(time.as_secs_f64()))),
+        ];
+        options.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+    }
+
+    /// Remembers the target that was chosen for a container.
+    pub fn remember_target(&self, manifest: &Manifest, backend_id: &str) -> Outcome<()> {
+        Ok(self.config.clone().remember_remote(&manifest.uuid, backend_id)?)
+    }
+
+    fn no_such_container(&self, name: &str) -> Failure {
+        let names = Manifest::list(&self.places.base_dir).unwrap_or_default().into_iter().map(|(name, _)| name);
+        let near: Vec<_> = names.filter(|known| is_near(known, name)).map(|known| format!("`{known}`")).collect();
+        let hint = match near.as_slice() {
+            [] => "`wl container list` shows those there are".to_owned(),
+            near => format!("did you mean {}?", near.join(" or ")),
+        };
+        let place = self.places.containers_dir.display();
+        Failure::usage(format!("there is no container `{name}` in {place}")).hint(hint)
+    }
+}
+
+/// A variable of this process's environment.
+pub fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn is_near(known: &str, typed: &str) -> bool {
+    let (a, b) = (known.to_lowercase(), typed.to_lowercase());
+    a.starts_with(&b) || b.starts_with(&a) || similar::TextDiff::from_chars(&a, &b).ratio() > 0.7
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_names_are_near() {
+        assert!(is_near("photos", "photo") && is_near("photos", "phtoos") && is_near("Photos", "photos"));
+        assert!(!is_near("photos", "music"));
+    }
+}

@@ -1,0 +1,131 @@
+//! What is known about files, as text: conflicts, differences, explanations, history, trash, two versions of one file.
+
+use wl_core::report::{
+    Conflict, Explanation, HistoryEntry, StorageView, TrashEntry, TrashReason, Verification, Version,
+};
+
+use super::jobs::{conflict_kind, problem};
+use super::words::{count, indented, moment, short_hash, size, storage, table};
+use super::{GOOD, WARN, styled};
+use crate::commands::diff::Versions;
+use crate::commands::resolve::Resolved;
+
+/// Open conflicts, each with its two versions.
+pub fn conflicts(conflicts: &[Conflict], storages: &[StorageView]) -> String {
+    if conflicts.is_empty() {
+        return "No conflicts.\n".to_owned();
+    }
+    let one = |conflict: &Conflict| {
+        let (kind, since) = (conflict_kind(conflict.kind), moment(conflict.since));
+        let versions = conflict.storages.iter().zip(&conflict.hashes).map(|(id, hash)| {
+            let held = hash.as_ref().map_or_else(|| "no file".to_owned(), |hash| short_hash(Some(hash)));
+            format!("  {held:<12}  {}\n", storage(storages, id))
+        });
+        format!("{}: {kind}, since {since}\n{}", styled(WARN, &conflict.path), versions.collect::<String>())
+    };
+    conflicts.iter().map(one).collect()
+}
+
+/// What became of conflicts that were to end.
+pub fn resolved(resolved: &Resolved) -> String {
+    resolved.resolved.iter().map(|path| format!("{} {path}\n", styled(GOOD, "resolved"))).collect()
+}
+
+/// What a verification found.
+pub fn verification(found: &Verification, storages: &[StorageView]) -> String {
+    let differences = found.differences.iter().map(|difference| {
+        [difference.path.clone(), short_hash(difference.source.as_ref()), short_hash(difference.target.as_ref())]
+    });
+    let mut text = String::new();
+    if found.differences.is_empty() {
+        text += &format!("{} {} read on both sides and equal\n", styled(GOOD, "OK:"), count(found.checked, "file"));
+    } else {
+        text += &table(["DIFFERS", "SOURCE", "TARGET"], differences);
+        let (checked, differing) = (count(found.checked, "file"), count(found.differences.len() as u64, "difference"));
+        text += &format!("{checked} read on both sides, {}\n", styled(WARN, differing));
+    }
+    text + &found.problems.iter().map(|found| problem(found, storages) + "\n").collect::<String>()
+}
+
+/// What is known about a path.
+pub fn explanation(found: &Explanation, storages: &[StorageView]) -> String {
+    let mut text = format!("{}\n", found.path);
+    for (name, version) in [("base", &found.base), ("source", &found.source), ("target", &found.target)] {
+        text += &format!("  {name:<8} {}\n", self::version(version));
+    }
+    if let Some(pattern) = &found.excluded_by {
+        text += &format!("  excluded by {pattern}\n");
+    }
+    text += &format!("  next: {} ({})\n", found.verdict, found.reason);
+    if !found.history.is_empty() {
+        text += &format!("\n{}", history(&found.history, storages));
+    }
+    text
+}
+
+/// One version of a path, on one line.
+pub fn version(version: &Version) -> String {
+    let parts = [
+        Some(version.kind.clone()),
+        version.size.map(size),
+        version.mtime.map(moment),
+        version.hash.map(|hash| format!("sha256 {hash}")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// What was done, the newest first.
+pub fn history(entries: &[HistoryEntry], storages: &[StorageView]) -> String {
+    if entries.is_empty() {
+        return "Nothing was done yet.\n".to_owned();
+    }
+    let place = |id: &Option<String>| id.as_ref().map_or_else(|| "-".to_owned(), |id| storage(storages, id));
+    let rows = entries.iter().map(|entry| {
+        [
+            moment(entry.at),
+            entry.action.clone(),
+            entry.path.clone(),
+            place(&entry.from),
+            place(&entry.to),
+            short_hash(entry.hash.as_ref()),
+            size(entry.bytes),
+        ]
+    });
+    table(["WHEN", "WHAT", "PATH", "FROM", "TO", "SHA256", "SIZE"], rows)
+}
+
+/// What the trash keeps; the times are those that `restore --at` takes.
+pub fn trash(entries: &[TrashEntry], storages: &[StorageView]) -> String {
+    if entries.is_empty() {
+        return "The trash is empty.\n".to_owned();
+    }
+    let rows = entries.iter().map(|entry| {
+        let reason = match entry.reason {
+            TrashReason::Overwritten => "overwritten",
+            TrashReason::Deleted => "deleted",
+        };
+        [
+            entry.path.clone(),
+            entry.at.to_string(),
+            reason.to_owned(),
+            size(entry.bytes),
+            storage(storages, &entry.storage),
+        ]
+    });
+    table(["PATH", "WHEN", "WHY", "SIZE", "ON"], rows)
+}
+
+/// The two versions of a file: what differs between them where both are texts, else what is known about each.
+pub fn versions(versions: &Versions) -> String {
+    if let Some(diff) = &versions.diff {
+        return if diff.is_empty() { "Both versions are equal.\n".to_owned() } else { diff.clone() };
+    }
+    let sides = versions.sides.iter().map(|side| {
+        let lines = side.version.iter().map(version).chain(side.problem.clone());
+        format!("{}\n{}", side.storage.location, indented(&lines.collect::<Vec<_>>().join("\n")))
+    });
+    sides.collect()
+}
+
+#[cfg(test)]
+mod tests;

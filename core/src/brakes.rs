@@ -1,0 +1,93 @@
+//! When not to delete. Pure.
+
+use crate::job::Which;
+
+/// Below this many known files a share says nothing: whoever has ten files may delete nine.
+pub const FEW_FILES: u64 = 20;
+
+/// What one batch is about to do, and what is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Files about to be deleted on each side. Moves do not count.
+    pub deletes: [u64; 2],
+    /// Files deleted on each side a short while ago: a slow mass deletion is one all the same.
+    pub recent: [u64; 2],
+    /// Files both sides are known to agree on now.
+    pub known: u64,
+    /// Whether each root is another one than before.
+    pub replaced: [bool; 2],
+    /// The share of the known files, in percent, that may be deleted.
+    pub max_delete: u8,
+    /// Whether the user allowed more than that.
+    pub allowed: bool,
+}
+
+/// Why the batch must not run; none if it may.
+pub fn check(batch: &Batch, names: [&str; 2]) -> Option<String> {
+    Which::BOTH.into_iter().find_map(|on| check_side(batch, names, on))
+}
+
+fn check_side(batch: &Batch, names: [&str; 2], on: Which) -> Option<String> {
+    let (here, there) = (on as usize, on.other() as usize);
+    let deletes = batch.deletes[here];
+    if deletes == 0 || batch.allowed {
+        return None;
+    }
+    if batch.replaced[there] {
+        return Some(format!(
+            "the root of {} was replaced by another directory, and following it would delete {deletes} files on {}; \
+             nothing was deleted. Bring the old root back, or run once with --allow-deletes",
+            names[there], names[here]
+        ));
+    }
+    let (sum, known) = (deletes + batch.recent[here], batch.known + batch.recent[here]);
+    let too_many = known >= FEW_FILES && sum * 100 > known * u64::from(batch.max_delete);
+    too_many.then(|| {
+        format!(
+            "{sum} of {known} files vanished from {}, which is more than {} percent (max-delete); nothing was deleted on {}. \
+             Bring them back, or run once with --allow-deletes",
+            names[there], batch.max_delete, names[here]
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stops(batch: Batch) -> bool {
+        check(&batch, ["one", "two"]).is_some()
+    }
+
+    fn deletes(deletes: [u64; 2], known: u64) -> Batch {
+        Batch { deletes, known, max_delete: 50, ..Batch::default() }
+    }
+
+    #[test]
+    fn a_share_above_the_limit_stops_and_one_at_it_does_not() {
+        assert!(!stops(deletes([10, 0], 20)));
+        assert!(stops(deletes([11, 0], 20)) && stops(deletes([0, 11], 20)));
+        assert!(!stops(deletes([0, 19], 19)));
+        let strict = |batch| Batch { max_delete: 0, ..batch };
+        assert!(stops(strict(deletes([1, 0], 1000))) && !stops(strict(deletes([0, 0], 1000))));
+        assert!(!stops(Batch { max_delete: 100, ..deletes([0, 1000], 1000) }));
+    }
+
+    #[test]
+    fn a_slow_mass_deletion_is_one_all_the_same() {
+        assert!(stops(Batch { recent: [0, 48], ..deletes([0, 5], 52) }));
+    }
+
+    #[test]
+    fn a_replaced_root_stops_what_it_would_delete_on_the_other_side() {
+        let batch = Batch { replaced: [true, false], ..deletes([0, 1], 3) };
+        assert!(stops(batch));
+        assert!(!stops(Batch { replaced: [false, true], ..batch }));
+        assert!(!stops(Batch { deletes: [0, 0], ..batch }));
+    }
+
+    #[test]
+    fn the_user_may_allow_it() {
+        assert!(!stops(Batch { allowed: true, replaced: [true, true], ..deletes([0, 100], 100) }));
+    }
+}

@@ -1,0 +1,227 @@
+//! Rounds one after the other: once, or until stopped.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::error::{Error, Fault, Result};
+use crate::job::Run;
+use crate::path::RelPath;
+use crate::report::{JobState, Problem, ProblemKind, Summary};
+use crate::round::{Engine, Round};
+use crate::survey::Scope;
+use crate::syncer::Carrier;
+use crate::trash;
+use crate::watch::Watch;
+
+/// How often a one-shot job looks again at what changes while it runs.
+const LOOKS: u32 = 6;
+/// The first and the longest wait for a fault to pass.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// A job in ERROR looks again this often.
+const ERROR_LOOK: Duration = Duration::from_secs(5);
+/// The trash is swept this often.
+const SWEEP: Duration = Duration::from_hours(24);
+
+/// Waits that grow.
+struct Backoff(Duration);
+
+impl Backoff {
+    fn new() -> Self {
+        Self(BACKOFF.0)
+    }
+
+    fn next(&mut self) -> Duration {
+        let wait = self.0;
+        self.0 = (wait * 2).min(BACKOFF.1);
+        wait
+    }
+}
+
+/// Makes both sides equal once.
+pub async fn one_shot(run: &Run, carrier: &dyn Carrier) -> Result<Summary> {
+    let (begun, monitor) = (Instant::now(), &run.monitor);
+    monitor.set_state(JobState::OneShot);
+    let mut engine = Engine::new(run, carrier)?;
+    let mut backoff = Backoff::new();
+    let mut waiting_since: Option<Instant> = None;
+    let mut looks = 0;
+    let unsettled = loop {
+        let round = engine.round(&Scope::All).await;
+        let waits = match round {
+            Ok(Round { waits: None, unsettled, restless, .. }) => {
+                waiting_since = None;
+                looks += 1;
+                if unsettled.is_empty() && !restless || looks >= LOOKS {
+                    break unsettled;
+                }
+                pause(run, Duration::from_millis(20 << looks)).await?;
+                continue;
+            }
+            Ok(Round { waits: Some(error), .. }) => error,
+            Err(error) if error.fault.passes() => error,
+            Err(error) => return Err(error),
+        };
+        let since = *waiting_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= run.pair.options.retry_for {
+            let text = format!("gave up after {} s: {waits}", run.pair.options.retry_for.as_secs());
+            return Err(Error::new(waits.fault, text));
+        }
+        monitor.set_error(Some(format!("waiting: {waits}")));
+        pause(run, backoff.next()).await?;
+    };
+    monitor.set_error(None);
+    engine.report(&busy(run, &unsettled))?;
+    sweep(run).await;
+    Ok(summary(run, &engine, begun))
+}
+
+fn busy(run: &Run, paths: &[RelPath]) -> Vec<Problem> {
+    let problem = |path: &RelPath| Problem {
+        path: path.to_string(),
+        storage: run.pair.sides[0].view.backend_id.clone(),
+        kind: ProblemKind::Busy,
+        message: "it keeps changing while it is copied: sync again when it is at rest".to_owned(),
+    };
+    paths.iter().map(problem).collect()
+}
+
+fn summary(run: &Run, engine: &Engine<'_>, begun: Instant) -> Summary {
+    let (tally, status) = (engine.tally(), run.monitor.status());
+    Summary {
+        state: JobState::Synced,
+        copied: tally.copied,
+        deleted: tally.deleted,
+        moved: tally.moved,
+        adopted: tally.adopted,
+        bytes: tally.bytes,
+        seconds: begun.elapsed().as_secs_f64(),
+        conflicts: status.conflicts,
+        problems: status.problems,
+    }
+}
+
+/// Waits, unless the run is stopped.
+async fn pause(run: &Run, time: Duration) -> Result<()> {
+    tokio::select! {
+        () = sleep(time) => Ok(()),
+        () = run.stop.cancelled() => Err(Error::stopped()),
+    }
+}
+
+async fn sweep(run: &Run) {
+    if let Err(error) = trash::sweep(&run.pair, run.pair.options.keep_deleted).await {
+        tracing::warn!("the trash was not swept: {error}");
+    }
+}
+
+/// Keeps both sides equal until the run is stopped.
+pub async fn continuous(run: &Run, carrier: &dyn Carrier) -> Result<()> {
+    run.monitor.set_state(JobState::OneShot);
+    let mut engine = Engine::new(run, carrier)?;
+    // Watching begins before the first look: what changes in between is seen by one or the other.
+    let mut watch = Watch::begin(run).await;
+    let mut backoff = Backoff::new();
+    let mut swept: Option<Instant> = None;
+    let (mut scope, mut failed);
+    scope = Scope::All;
+    loop {
+        let round = engine.round(&scope).await;
+        failed = round.is_err();
+        match round {
+            Ok(Round { replaced: true, .. }) => {
+                watch = Watch::begin(run).await;
+                continue;
+            }
+            Ok(round) => {
+                if scope == Scope::All {
+                    engine.forbid_deletes();
+                }
+                after_round(run, &mut engine, &mut watch, &mut backoff, round, &scope)?;
+            }
+            Err(error) if error.fault == Fault::Stopped => return Ok(()),
+            Err(error) => {
+                if trouble(run, &mut watch, &mut backoff, &error) {
+                    // The root may come back as another one.
+                    watch = rewatched(run, watch).await;
+                }
+            }
+        }
+        if *run.monitor.state().borrow() == JobState::Synced && swept.is_none_or(|at| at.elapsed() >= SWEEP) {
+            swept = Some(Instant::now());
+            sweep(run).await;
+        }
+        match watch.next(run).await {
+            // What a failed round left undone is known to nobody: look at everything.
+            Some(_) if failed => scope = Scope::All,
+            Some(next) => scope = next,
+            None => return Ok(()),
+        }
+    }
+}
+
+fn after_round(
+    run: &Run,
+    engine: &mut Engine<'_>,
+    watch: &mut Watch,
+    backoff: &mut Backoff,
+    round: Round,
+    scope: &Scope,
+) -> Result<()> {
+    let (monitor, now) = (&run.monitor, Instant::now());
+    if !watch.problems.is_empty() {
+        engine.report(&watch.problems)?;
+    }
+    let settled = round.unsettled.is_empty() && !round.restless && round.waits.is_none();
+    let coalescer = watch.coalescer();
+    coalescer.copied(&round.copied, now);
+    coalescer.unsettled(round.unsettled, now);
+    if round.restless {
+        coalescer.all(now + BACKOFF.0);
+    }
+    if *scope != Scope::All {
+        coalescer.hint(crate::backend::Hint::LookBelow(round.rules_changed), now);
+    }
+    if let Some(error) = round.waits {
+        coalescer.all(now + backoff.next());
+        monitor.set_error(Some(format!("waiting: {error}")));
+    } else {
+        *backoff = Backoff::new();
+        monitor.set_error(None);
+        if engine.problems().any(|problem| may_pass(problem.kind)) {
+            coalescer.all(now + BACKOFF.1);
+        }
+    }
+    // A look that found nothing to do does not take the job out of its rest.
+    monitor.set_state(if settled { JobState::Synced } else { JobState::Running });
+    Ok(())
+}
+
+/// Whether a problem is worth another look though nothing hints at a change.
+fn may_pass(kind: ProblemKind) -> bool {
+    !matches!(kind, ProblemKind::Skipped | ProblemKind::Name | ProblemKind::ReadOnly)
+}
+
+/// Says what is wrong and looks again later. Whether watchers may have lost what they watched.
+fn trouble(run: &Run, watch: &mut Watch, backoff: &mut Backoff, error: &Error) -> bool {
+    let now = Instant::now();
+    run.monitor.plan_over();
+    tracing::warn!(job = run.pair.job_id, "{error}");
+    if error.fault.passes() {
+        run.monitor.set_error(Some(format!("waiting: {error}")));
+        run.monitor.set_state(JobState::Running);
+        watch.coalescer().all(now + backoff.next());
+        return false;
+    }
+    run.monitor.set_error(Some(error.to_string()));
+    run.monitor.set_state(JobState::Error);
+    watch.coalescer().all(now + ERROR_LOOK);
+    error.fault != Fault::Refused
+}
+
+/// Watches anew and keeps what was due.
+async fn rewatched(run: &Run, mut old: Watch) -> Watch {
+    let mut watch = Watch::begin(run).await;
+    std::mem::swap(watch.coalescer(), old.coalescer());
+    watch
+}

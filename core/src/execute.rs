@@ -1,0 +1,241 @@
+//! A plan carried out: group after group, many steps at once, each result taken into the base as it comes.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use tokio::sync::Semaphore;
+
+use crate::error::{Error, Fault, Result};
+use crate::job::Which;
+use crate::path::RelPath;
+use crate::plan::{Plan, Step};
+use crate::report::{Problem, ProblemKind};
+use crate::state::{BaseRow, Batch};
+use crate::step::{Done, Failed, Means};
+
+/// The base takes what happened after so many results…
+const BATCH: usize = 1024;
+/// …or after that long.
+const BATCH_TIME: Duration = Duration::from_millis(500);
+/// How long a step under way may take to end when the job is stopped.
+const GRACE: Duration = Duration::from_millis(1500);
+/// Bytes that may be on their way at once, in units of [`UNIT`].
+const BUDGET: u32 = 1024;
+const UNIT: u64 = 64 * 1024;
+/// From here on a file takes a quarter of the budget: a few large ones at once are as fast as many.
+const LARGE: u64 = 8 << 20;
+/// After so many refusals for lack of room in a row, nothing more is tried in this round.
+const FULL_ENOUGH: u32 = 8;
+
+/// So many copied paths are told.
+const FEW: usize = 64;
+
+/// What was done, in numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Files copied.
+    pub copied: u64,
+    /// Files deleted.
+    pub deleted: u64,
+    /// Files moved.
+    pub moved: u64,
+    /// Files found equal.
+    pub adopted: u64,
+    /// Bytes transferred.
+    pub bytes: u64,
+}
+
+/// How the steps of a round went.
+#[derive(Debug, Default)]
+pub(crate) struct Results {
+    pub tally: Tally,
+    /// Files deleted on each side.
+    pub deleted: [u64; 2],
+    /// What could not be done.
+    pub problems: Vec<Problem>,
+    /// What changed meanwhile and must be looked at again.
+    pub unsettled: Vec<RelPath>,
+    /// A fault that may pass.
+    pub waits: Option<Error>,
+    /// Paths that were copied, the first few.
+    pub copied: Vec<RelPath>,
+}
+
+/// Carries out plans and keeps what they did until the base has it.
+pub(crate) struct Executor<'a> {
+    means: Means<'a>,
+    base: BTreeMap<RelPath, Option<BaseRow>>,
+    batch: Batch,
+    last_commit: Instant,
+    full_in_a_row: u32,
+    pub results: Results,
+    /// Set once nothing more is to be tried: every step left fails with it at once.
+    halted: Mutex<Option<Error>>,
+}
+
+impl<'a> Executor<'a> {
+    pub fn new(means: Means<'a>) -> Self {
+        Self {
+            means,
+            base: BTreeMap::new(),
+            batch: Batch::default(),
+            last_commit: Instant::now(),
+            full_in_a_row: 0,
+            results: Results::default(),
+            halted: Mutex::new(None),
+        }
+    }
+
+    /// Adds to what the next commit takes.
+    pub fn note(&mut self, fill: impl FnOnce(&mut BTreeMap<RelPath, Option<BaseRow>>, &mut Batch)) {
+        fill(&mut self.base, &mut self.batch);
+    }
+
+    /// Runs all groups. Fails only if the job is stopped or the state cannot be written.
+    pub async fn execute(&mut self, plan: Plan) -> Result<()> {
+        for group in plan.groups {
+            self.run_group(group).await?;
+        }
+        self.commit()
+    }
+
+    async fn run_group(&mut self, group: Vec<Step>) -> Result<()> {
+        let run = self.means.run;
+        let at_once = self.at_once(&group);
+        let budget = Semaphore::new(BUDGET as usize);
+        // Taken out for as long as the steps borrow them; put back below.
+        let halted = std::mem::take(&mut self.halted);
+        let means = Means { limits: self.means.limits.clone(), ..self.means };
+        let perform = |step: Step| {
+            let (means, budget, halted) = (&means, &budget, &halted);
+            async move {
+                let _share = budget.acquire_many(share(step.bytes())).await;
+                let halt = halted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let result = match halt {
+                    _ if run.stop.is_cancelled() => Err(failed(&step, Error::stopped())),
+                    Some(error) => Err(failed(&step, error)),
+                    None => means.perform(&step).await,
+                };
+                (step, result)
+            }
+        };
+        let mut running = futures::stream::iter(group).map(perform).buffer_unordered(at_once);
+        let mut grace_ends = None;
+        loop {
+            let grace = tokio::time::sleep_until(grace_ends.unwrap_or_else(|| tokio::time::Instant::now() + GRACE));
+            tokio::select! {
+                next = running.next() => match next {
+                    Some((step, result)) => self.settle(&step, result, &halted)?,
+                    None => break,
+                },
+                () = run.stop.cancelled(), if grace_ends.is_none() => {
+                    grace_ends = Some(tokio::time::Instant::now() + GRACE);
+                }
+                () = grace, if grace_ends.is_some() => break,
+            }
+        }
+        drop(running);
+        self.halted = halted;
+        if run.stop.is_cancelled() {
+            self.commit()?;
+            return Err(Error::stopped());
+        }
+        Ok(())
+    }
+
+    fn at_once(&self, group: &[Step]) -> usize {
+        let pair = &self.means.run.pair;
+        let pays = |which: Which| pair.side(which).backend.facts().in_flight;
+        let transfers = group.iter().any(|step| matches!(step, Step::Copy { .. }));
+        let limit = pair.options.transfers.filter(|_| transfers);
+        limit.unwrap_or_else(|| pays(Which::Source).max(pays(Which::Target))).max(1)
+    }
+
+    fn settle(&mut self, step: &Step, result: Result<Done, Failed>, halted: &Mutex<Option<Error>>) -> Result<()> {
+        self.means.run.monitor.step_done(step.bytes());
+        match result {
+            Ok(done) => {
+                self.full_in_a_row = 0;
+                self.take(step, done);
+            }
+            Err(failed) => self.fail(step, failed, halted),
+        }
+        if self.base.len() >= BATCH || self.last_commit.elapsed() >= BATCH_TIME {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, step: &Step, done: Done) {
+        let tally = &mut self.results.tally;
+        tally.copied += done.copied;
+        tally.deleted += done.deleted;
+        tally.moved += done.moved;
+        tally.bytes += done.bytes;
+        self.results.deleted[step.on() as usize] += done.deleted;
+        if done.copied > 0 && self.results.copied.len() < FEW {
+            self.results.copied.push(step.path().clone());
+        }
+        self.base.extend(done.base);
+        self.batch.history.extend(done.history);
+    }
+
+    fn fail(&mut self, step: &Step, failed: Failed, halted: &Mutex<Option<Error>>) {
+        let Failed { error, on, reading } = failed;
+        match error.fault {
+            Fault::Stopped => return,
+            // What keeps a directory from being removed is excluded, or the next look sees it.
+            Fault::Refused if matches!(step, Step::RemoveDir { .. }) => return,
+            Fault::Refused | Fault::Missing => {
+                self.results.unsettled.push(step.path().clone());
+                return;
+            }
+            Fault::Offline => *halted.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone()),
+            Fault::Full => {
+                self.full_in_a_row += 1;
+                if self.full_in_a_row >= FULL_ENOUGH {
+                    *halted.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+                }
+            }
+            _ => {}
+        }
+        tracing::warn!(path = %step.path(), storage = self.means.run.pair.id(on), "{}", error.message);
+        let kind = match ProblemKind::of(error.fault) {
+            ProblemKind::Denied if reading => ProblemKind::Unreadable,
+            kind => kind,
+        };
+        let storage = self.means.run.pair.id(on).to_owned();
+        self.results.problems.push(Problem {
+            path: step.path().to_string(),
+            storage,
+            kind,
+            message: error.message.clone(),
+        });
+        if error.fault.passes() {
+            self.results.waits = Some(error);
+        }
+    }
+
+    /// Lets the base take what happened so far.
+    pub fn commit(&mut self) -> Result<()> {
+        self.last_commit = Instant::now();
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.base.extend(std::mem::take(&mut self.base));
+        if batch == Batch::default() {
+            return Ok(());
+        }
+        self.means.run.pair.state.commit(batch)
+    }
+}
+
+fn failed(step: &Step, error: Error) -> Failed {
+    Failed { error, on: step.on(), reading: false }
+}
+
+/// A step's share of the budget.
+fn share(bytes: u64) -> u32 {
+    if bytes >= LARGE { BUDGET / 4 } else { u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(BUDGET).max(1) }
+}

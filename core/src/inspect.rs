@@ -1,0 +1,310 @@
+//! Looking without touching: what a round would do, what differs, why.
+
+use futures::StreamExt as _;
+
+use crate::brakes;
+use crate::entry::Hash;
+use crate::error::{Error, Fault, Result};
+use crate::filter::Filter;
+use crate::job::{Pair, Run, Which};
+use crate::merge::{Row, Seen, Verdict, merge};
+use crate::path::RelPath;
+use crate::plan::{Plan, Step, plan as plan_rows};
+use crate::report::{
+    Action, Conflict, Difference, Explanation, HistoryEntry, PlannedAction, Problem, ProblemKind, Verification, Version,
+};
+use crate::round::terms;
+use crate::state::{ConflictRow, Held};
+use crate::survey::{Found, Scope, Survey, Walk, rules_above};
+
+/// How many things done to a path `explain` tells.
+const LAST_THINGS: usize = 10;
+
+/// What the next full round would do, one line a step, then conflicts, then what cannot be synced.
+pub async fn plan(run: &Run) -> Result<Vec<PlannedAction>> {
+    let pair = &*run.pair;
+    let mut filter = Filter::new(&pair.options.exclude)?;
+    let (rows, problems) = survey_all(pair, &mut filter, &Scope::All).await?;
+    let plan = plan_rows(&rows, &terms(pair));
+    let mut actions: Vec<_> = plan.groups.iter().flatten().map(|step| planned(pair, step)).collect();
+    hold_deletes(pair, &plan, &mut actions)?;
+    actions.extend(plan.clashes.iter().map(|clash| PlannedAction {
+        reason: "both sides differ from what they agreed on: the user decides".to_owned(),
+        ..still(Action::Conflict, clash.path.to_string())
+    }));
+    actions.extend(plan.held_back.iter().map(|(path, on)| PlannedAction {
+        reason: format!("storage {} is read-only", pair.id(*on)),
+        ..still(Action::Skip, path.to_string())
+    }));
+    actions.extend(problems.into_iter().map(|problem| PlannedAction {
+        reason: format!("{} on storage {}", problem.message, problem.storage),
+        ..still(Action::Skip, problem.path)
+    }));
+    Ok(actions)
+}
+
+async fn survey_all(pair: &Pair, filter: &mut Filter, scope: &Scope) -> Result<(Vec<Row>, Vec<Problem>)> {
+    refuse_missing_roots(pair).await?;
+    let mut survey = Survey::new(pair, filter, scope)?;
+    let (mut rows, mut within) = (Vec::new(), None);
+    loop {
+        let mut window = survey.next_window().await?;
+        merge(&mut window.rows, pair.options.unidirectional, &mut within);
+        rows.append(&mut window.rows);
+        if window.last {
+            return Ok((rows, std::mem::take(&mut survey.problems)));
+        }
+    }
+}
+
+/// A root that is missing at first contact is an empty one; one that was there before is not.
+async fn refuse_missing_roots(pair: &Pair) -> Result<()> {
+    let known = pair.state.roots()?;
+    for which in Which::BOTH {
+        match pair.side(which).backend.root().await {
+            Ok(_) => {}
+            Err(error) if error.fault == Fault::Missing && known[which as usize].is_none() => {}
+            Err(error) => {
+                let view = &pair.side(which).view;
+                let text = format!("the root {} of storage {}: {}", view.location, view.backend_id, error.message);
+                return Err(Error::new(error.fault, text));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn still(action: Action, path: String) -> PlannedAction {
+    PlannedAction { action, path, from: None, to: None, bytes: 0, reason: String::new() }
+}
+
+fn planned(pair: &Pair, step: &Step) -> PlannedAction {
+    let (path, on) = (step.path().to_string(), step.on());
+    let (there, here) = (pair.id(on.other()).to_owned(), pair.id(on).to_owned());
+    let (action, reason) = match step {
+        Step::Copy { guard: crate::backend::Guard::Absent, .. } => (Action::Copy, format!("only on {there}")),
+        Step::Copy { .. } => (Action::Copy, format!("modified on {there}")),
+        Step::SetMeta { .. } => {
+            (Action::Copy, format!("modification time or mode changed on {there}; the content is equal"))
+        }
+        Step::Remove { .. } => (Action::Delete, format!("deleted on {there}")),
+        Step::MakeDir { .. } => (Action::Mkdir, format!("only on {there}")),
+        Step::RemoveDir { .. } => (Action::Rmdir, format!("removed on {there}")),
+        Step::Move { to, .. } => {
+            let (from, to) = (Some(path.clone()), Some(to.to_string()));
+            return PlannedAction { from, to, reason: format!("moved on {there}"), ..still(Action::Move, path) };
+        }
+    };
+    PlannedAction { action, path, from: Some(there), to: Some(here), bytes: step.bytes(), reason }
+}
+
+/// Says beside every deletion that the guard would stop it, if it would.
+fn hold_deletes(pair: &Pair, plan: &Plan, actions: &mut [PlannedAction]) -> Result<()> {
+    let batch = brakes::Batch {
+        deletes: plan.deletes,
+        known: pair.state.agreed()?.0,
+        max_delete: pair.options.max_delete,
+        allowed: pair.options.allow_deletes,
+        ..brakes::Batch::default()
+    };
+    let names = Which::BOTH.map(|which| pair.side(which).view.location.as_str());
+    if let Some(reason) = brakes::check(&batch, names) {
+        let deletes = actions.iter_mut().filter(|planned| planned.action == Action::Delete);
+        deletes.for_each(|planned| {
+            planned.reason = format!("{}, but the deletion guard stops it: {reason}", planned.reason);
+        });
+    }
+    Ok(())
+}
+
+/// Reads and hashes everything on both sides, whatever was remembered, and lists what differs.
+pub async fn verify(run: &Run) -> Result<Verification> {
+    let pair = &*run.pair;
+    refuse_missing_roots(pair).await?;
+    let at_once = pair.sides.iter().map(|side| side.backend.facts().in_flight).max().unwrap_or(1).max(1);
+    let mut walk = Walk::begin(pair).await?;
+    let mut result = Verification::default();
+    loop {
+        let mut found = Vec::new();
+        while found.len() < at_once * 4 {
+            let Some(next) = walk.next().await? else { break };
+            found.push(next);
+        }
+        if found.is_empty() {
+            break;
+        }
+        let compared = futures::stream::iter(found).map(|found| compare(pair, found)).buffered(at_once);
+        let compared: Vec<_> = compared.collect().await;
+        for one in compared {
+            if run.stop.is_cancelled() {
+                return Err(Error::stopped());
+            }
+            result.checked += one.files;
+            result.differences.extend(one.difference);
+            result.problems.extend(one.problems);
+        }
+    }
+    result.problems.extend(walk.problems());
+    Ok(result)
+}
+
+#[derive(Default)]
+struct Compared {
+    files: u64,
+    difference: Option<Difference>,
+    problems: Vec<Problem>,
+}
+
+async fn compare(pair: &Pair, found: Found) -> Compared {
+    let mut compared = Compared::default();
+    let mut hashes = [None, None];
+    for which in Which::BOTH {
+        let Some(entry) = found.entries[which as usize].as_ref().filter(|entry| !entry.is_dir()) else { continue };
+        compared.files = 1;
+        match pair.side(which).backend.hash(&found.path, &entry.token).await {
+            Ok(hash) => hashes[which as usize] = Some(hash),
+            Err(error) => {
+                let (path, storage) = (found.path.to_string(), pair.id(which).to_owned());
+                let kind = ProblemKind::of(error.fault);
+                compared.problems.push(Problem { path, storage, kind, message: error.message });
+            }
+        }
+    }
+    let kinds = found.entries.each_ref().map(|entry| entry.as_ref().map(|entry| entry.kind));
+    let unknown = found.unknown.contains(&true) || !compared.problems.is_empty();
+    if !unknown && (kinds[0] != kinds[1] || hashes[0] != hashes[1]) {
+        let [source, target] = hashes;
+        compared.difference = Some(Difference { path: found.path.to_string(), source, target });
+    }
+    compared
+}
+
+/// The conflicts there are now, from comparing both sides.
+pub async fn scan_conflicts(run: &Run) -> Result<Vec<Conflict>> {
+    let pair = &*run.pair;
+    let mut filter = Filter::new(&pair.options.exclude)?;
+    let (rows, _) = survey_all(pair, &mut filter, &Scope::All).await?;
+    let conflicts = rows.iter().filter_map(|row| {
+        let Verdict::Conflict(kind) = row.verdict else { return None };
+        let since = row.recorded.as_ref().map_or_else(jiff::Timestamp::now, |recorded| recorded.since);
+        let hash = |seen| if let Seen::File(hash) = seen { Some(hash) } else { None };
+        let (path, hashes) = (row.path.to_string(), row.seen.map(hash));
+        Some(Conflict { path, kind, storages: ids(pair), hashes, since })
+    });
+    Ok(conflicts.collect())
+}
+
+/// The conflicts recorded by the last rounds.
+pub fn recorded_conflicts(pair: &Pair) -> Result<Vec<Conflict>> {
+    let hash = |held| if let Held::File(hash) = held { Some(hash) } else { None };
+    let conflict = |row: ConflictRow| {
+        let (path, hashes) = (row.path.to_string(), row.versions.map(hash));
+        Conflict { path, kind: row.kind, storages: ids(pair), hashes, since: row.since }
+    };
+    Ok(pair.state.conflicts()?.into_iter().map(conflict).collect())
+}
+
+fn ids(pair: &Pair) -> [String; 2] {
+    Which::BOTH.map(|which| pair.id(which).to_owned())
+}
+
+/// The last things done, the newest first.
+pub fn history(pair: &Pair, path: Option<&RelPath>, limit: usize) -> Result<Vec<HistoryEntry>> {
+    pair.state.history(path, limit)
+}
+
+/// What is known about a path now, what the next round would do, and why.
+pub async fn explain(run: &Run, path: &RelPath) -> Result<Explanation> {
+    let pair = &*run.pair;
+    let mut filter = rules_above(pair, path).await?;
+    let scope = Scope::Paths([(path.clone(), false)].into());
+    let (rows, problems) = survey_all(pair, &mut filter, &scope).await?;
+    let row = rows.into_iter().find(|row| row.path == *path);
+    let base = pair.state.base_of(path)?;
+    let kind = match &base {
+        Some(base) => base.kind,
+        None => row
+            .iter()
+            .flat_map(|row| row.entries.iter().flatten())
+            .map(|entry| entry.kind)
+            .next_back()
+            .unwrap_or(crate::entry::Kind::File),
+    };
+    let excluded = filter.excluded(path, kind);
+    let base_version = match &base {
+        None => version("absent", None),
+        Some(row) => Version {
+            size: row.hash.map(|_| row.size),
+            mtime: row.meta.mtime,
+            ..version(if row.hash.is_some() { "file" } else { "dir" }, row.hash)
+        },
+    };
+    let side = |which: Which| row.as_ref().map_or_else(|| base_version.clone(), |row| seen_version(row, which));
+    let (source, target) = (side(Which::Source), side(Which::Target));
+    let verdict = row.as_ref().map_or(Verdict::Equal, |row| row.verdict);
+    let (verdict, reason) = match (&excluded, problems.iter().find(|problem| problem.path == path.as_str())) {
+        (Some(rule), _) => {
+            ("excluded".to_owned(), format!("the pattern {} in {} leaves it out", rule.pattern, rule.stands_in))
+        }
+        (None, Some(problem)) => ("skip".to_owned(), format!("{} on storage {}", problem.message, problem.storage)),
+        (None, None) => verdict_words(pair, verdict, row.as_ref()),
+    };
+    Ok(Explanation {
+        path: path.to_string(),
+        base: base_version,
+        source,
+        target,
+        excluded_by: excluded.map(|rule| format!("{} ({})", rule.pattern, rule.stands_in)),
+        verdict,
+        reason,
+        history: pair.state.history(Some(path), LAST_THINGS)?,
+    })
+}
+
+fn version(kind: &str, hash: Option<Hash>) -> Version {
+    Version { kind: kind.to_owned(), hash, size: None, mtime: None }
+}
+
+fn seen_version(row: &Row, which: Which) -> Version {
+    let bare = match row.on(which) {
+        Seen::Unknown => version("unknown", None),
+        Seen::Absent => version("absent", None),
+        Seen::Dir => version("dir", None),
+        Seen::File(hash) => version("file", Some(hash)),
+        Seen::NewFile => version("file", None),
+    };
+    let file = row.entry(which).filter(|entry| !entry.is_dir());
+    Version { size: file.map(|entry| entry.size), mtime: file.and_then(|entry| entry.meta.mtime), ..bare }
+}
+
+fn verdict_words(pair: &Pair, verdict: Verdict, row: Option<&Row>) -> (String, String) {
+    let id = |which: Which| pair.id(which);
+    let (word, reason) = match verdict {
+        Verdict::Equal => ("nothing", "both sides are what they last agreed on".to_owned()),
+        Verdict::Unknown => {
+            ("nothing", "a side could not be looked at: what is unknown is never taken for absent".to_owned())
+        }
+        Verdict::Forget => ("nothing", "it is gone on both sides; the base forgets it".to_owned()),
+        Verdict::Adopt => ("adopt", "both sides hold the same; the base takes it".to_owned()),
+        Verdict::Carry(from) if pair.side(from.other()).read_only => {
+            ("skip", format!("it changed on {}, but storage {} is read-only", id(from), id(from.other())))
+        }
+        Verdict::Carry(from) => {
+            let gone = row.is_some_and(|row| row.on(from) == Seen::Absent);
+            let what = if gone { "delete" } else { "copy" };
+            let how = if gone { "was deleted" } else { "was created or modified" };
+            (what, format!("it {how} on {}, and {} still is what both agreed on", id(from), id(from.other())))
+        }
+        Verdict::Conflict(_) => {
+            ("conflict", "both sides differ from what they agreed on: nothing is changed until you decide".to_owned())
+        }
+        Verdict::Leave => {
+            ("nothing", "the job is unidirectional: what changes on the target stays as it is".to_owned())
+        }
+        Verdict::Hold => {
+            ("nothing", "the directory was deleted on one side, but something below it must stay".to_owned())
+        }
+        Verdict::Suppressed => ("nothing", "a directory above it is in a conflict of kinds".to_owned()),
+    };
+    (word.to_owned(), reason)
+}

@@ -1,0 +1,411 @@
+//! Verdicts turned into steps, in an order in which each finds what it needs. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::backend::Guard;
+use crate::entry::{Entry, Hash, Kind, Meta, Token};
+use crate::job::Which;
+use crate::merge::{Row, Seen, Verdict};
+use crate::path::RelPath;
+use crate::report::ConflictKind;
+use crate::state::{BaseRow, Held};
+
+/// One change to one side. Each names what it expects to find.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Copy a file to the other side.
+    Copy {
+        /// The path, on both sides.
+        path: RelPath,
+        /// The side it is read from.
+        from: Which,
+        /// The version to be read.
+        entry: Entry,
+        /// Its sha256, where it is known already.
+        hash: Option<Hash>,
+        /// What the other side must hold.
+        guard: Guard,
+    },
+    /// Move a file inside a side, as it was moved on the other.
+    Move {
+        /// Where it is.
+        path: RelPath,
+        /// Where it goes, and nothing is.
+        to: RelPath,
+        /// The side that changes.
+        on: Which,
+        /// The version to be moved.
+        token: Token,
+        /// Its sha256.
+        hash: Hash,
+        /// The entry under the new path on the other side.
+        there: Entry,
+    },
+    /// Delete a file.
+    Remove {
+        /// The path.
+        path: RelPath,
+        /// The side that changes.
+        on: Which,
+        /// The version to be deleted.
+        token: Token,
+        /// Its sha256 and bytes.
+        content: (Hash, u64),
+    },
+    /// Make a directory.
+    MakeDir {
+        /// The path.
+        path: RelPath,
+        /// The side that changes.
+        on: Which,
+        /// What it is to have.
+        meta: Meta,
+    },
+    /// Remove an empty directory.
+    RemoveDir {
+        /// The path.
+        path: RelPath,
+        /// The side that changes.
+        on: Which,
+    },
+    /// Give a file the modification time and mode it has on the other side.
+    SetMeta {
+        /// The path.
+        path: RelPath,
+        /// The side that changes.
+        on: Which,
+        /// The version to be changed.
+        token: Token,
+        /// What it is to have.
+        meta: Meta,
+        /// The base row it then has, but for the version on this side.
+        base: BaseRow,
+    },
+}
+
+impl Step {
+    /// The path it is about.
+    pub fn path(&self) -> &RelPath {
+        match self {
+            Self::Copy { path, .. }
+            | Self::Move { path, .. }
+            | Self::Remove { path, .. }
+            | Self::MakeDir { path, .. }
+            | Self::RemoveDir { path, .. }
+            | Self::SetMeta { path, .. } => path,
+        }
+    }
+
+    /// The side it changes.
+    pub fn on(&self) -> Which {
+        match self {
+            Self::Copy { from, .. } => from.other(),
+            Self::Move { on, .. }
+            | Self::Remove { on, .. }
+            | Self::MakeDir { on, .. }
+            | Self::RemoveDir { on, .. }
+            | Self::SetMeta { on, .. } => *on,
+        }
+    }
+
+    /// Bytes it transfers.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Copy { entry, .. } => entry.size,
+            _ => 0,
+        }
+    }
+}
+
+/// What the base learns without anything being changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// Both sides are found equal, without a base before.
+    Adopted(BaseRow),
+    /// The same content under newer tokens.
+    Refreshed(BaseRow),
+    /// Neither side has it any more.
+    Forgotten(RelPath),
+}
+
+/// A conflict as it stands now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clash {
+    /// The path.
+    pub path: RelPath,
+    /// What the versions disagree in.
+    pub kind: ConflictKind,
+    /// What each side holds.
+    pub versions: [Held; 2],
+}
+
+/// What is to be done about a window of rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Steps in groups: those of a group may run at once, a group runs after the one before it.
+    pub groups: Vec<Vec<Step>>,
+    /// What the base learns at once.
+    pub notes: Vec<Note>,
+    /// Conflicts open now.
+    pub clashes: Vec<Clash>,
+    /// Recorded conflicts that are over.
+    pub settled: Vec<RelPath>,
+    /// What would be written on a read-only side.
+    pub held_back: Vec<(RelPath, Which)>,
+    /// Files each side would lose. Moves do not count.
+    pub deletes: [u64; 2],
+}
+
+/// What planning must know of the two sides.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Whether each side is only read.
+    pub read_only: [bool; 2],
+    /// Whether a side can move files inside itself.
+    pub moves: [bool; 2],
+    /// Whether only the source's changes travel.
+    pub unidirectional: bool,
+    /// What modification times are rounded down to before they are compared, in nanoseconds; none if a side keeps none.
+    pub mtime_resolution_ns: Option<u64>,
+    /// Whether both sides keep permission bits.
+    pub modes: bool,
+}
+
+/// Plans a window of rows that were merged.
+pub fn plan(rows: &[Row], terms: &Terms) -> Plan {
+    let mut draft = Draft::new(terms);
+    let mut giving_way: Option<(RelPath, Which)> = None;
+    for row in rows {
+        if giving_way.as_ref().is_some_and(|(top, _)| !row.path.is_below(top)) {
+            giving_way = None;
+        }
+        draft.take(row, giving_way.is_some());
+        if let Verdict::Carry(from) = row.verdict
+            && row.on(from.other()) == Seen::Dir
+            && matches!(row.on(from), Seen::File(_) | Seen::NewFile)
+        {
+            giving_way = Some((row.path.clone(), from.other()));
+        }
+    }
+    draft.finish()
+}
+
+/// The steps by what they do, before they are put in order.
+struct Draft<'a> {
+    terms: &'a Terms,
+    plan: Plan,
+    /// Files that give way to directories, and what is below directories that give way to files.
+    clear: Vec<Step>,
+    clear_dirs: BTreeMap<usize, Vec<Step>>,
+    dirs: BTreeMap<usize, Vec<Step>>,
+    copies: Vec<Step>,
+    removes: Vec<Step>,
+    remove_dirs: BTreeMap<usize, Vec<Step>>,
+}
+
+impl<'a> Draft<'a> {
+    fn new(terms: &'a Terms) -> Self {
+        Self {
+            terms,
+            plan: Plan::default(),
+            clear: Vec::new(),
+            clear_dirs: BTreeMap::new(),
+            dirs: BTreeMap::new(),
+            copies: Vec::new(),
+            removes: Vec::new(),
+            remove_dirs: BTreeMap::new(),
+        }
+    }
+
+    fn take(&mut self, row: &Row, gives_way: bool) {
+        let still_open = matches!(row.verdict, Verdict::Conflict(_) | Verdict::Unknown | Verdict::Suppressed);
+        if row.recorded.is_some() && !still_open {
+            self.plan.settled.push(row.path.clone());
+        }
+        match row.verdict {
+            Verdict::Carry(from) => self.carry(row, from, gives_way),
+            Verdict::Conflict(kind) => self.clash(row, kind),
+            Verdict::Forget => self.plan.notes.push(Note::Forgotten(row.path.clone())),
+            Verdict::Adopt => self.plan.notes.extend(agreed(row, row.meta_of(Which::Source)).map(Note::Adopted)),
+            Verdict::Equal => self.refresh(row),
+            Verdict::Unknown | Verdict::Leave | Verdict::Hold | Verdict::Suppressed => {}
+        }
+    }
+
+    fn clash(&mut self, row: &Row, kind: ConflictKind) {
+        let held = |seen| match seen {
+            Seen::Dir => Held::Dir,
+            Seen::File(hash) => Held::File(hash),
+            // A conflict is only declared between contents that were read.
+            Seen::Absent | Seen::Unknown | Seen::NewFile => Held::Absent,
+        };
+        self.plan.clashes.push(Clash { path: row.path.clone(), kind, versions: row.seen.map(held) });
+    }
+
+    fn carry(&mut self, row: &Row, from: Which, gives_way: bool) {
+        let on = from.other();
+        if self.terms.read_only[on as usize] {
+            self.plan.held_back.push((row.path.clone(), on));
+            return;
+        }
+        let depth = row.path.segments().count();
+        let (path, there) = (row.path.clone(), row.entry(from));
+        match (there.map(|entry| entry.kind), row.entry(on)) {
+            (None, Some(entry)) if entry.is_dir() => {
+                let dirs = if gives_way { &mut self.clear_dirs } else { &mut self.remove_dirs };
+                dirs.entry(depth).or_default().push(Step::RemoveDir { path, on });
+            }
+            (None, Some(entry)) => {
+                let removes = if gives_way { &mut self.clear } else { &mut self.removes };
+                removes.extend(remove(row, on, entry));
+                self.plan.deletes[on as usize] += 1;
+            }
+            (Some(Kind::Dir), here) => {
+                if let Some(entry) = here {
+                    self.clear.extend(remove(row, on, entry));
+                    self.plan.deletes[on as usize] += 1;
+                }
+                let meta = Meta { mode: row.meta_of(from).mode, mtime: None };
+                self.dirs.entry(depth).or_default().push(Step::MakeDir { path, on, meta });
+            }
+            (Some(Kind::File), here) => {
+                if here.is_some_and(Entry::is_dir) {
+                    self.clear_dirs.entry(depth).or_default().push(Step::RemoveDir { path, on });
+                }
+                self.copies.extend(copy(row, from));
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// The content is the base's on both sides, but a token or what travels beside it may be new.
+    fn refresh(&mut self, row: &Row) {
+        let (Some(base), [Some(source), Some(target)]) = (&row.base, &row.entries) else { return };
+        if base.kind == Kind::Dir {
+            return;
+        }
+        let differs = |one: &Meta, two: &Meta| self.terms.differ(one, two);
+        let entries = [source, target];
+        let changed = Which::BOTH.into_iter().find(|which| differs(&entries[*which as usize].meta, &base.meta));
+        let from = changed.unwrap_or(Which::Source);
+        let meta = entries[from as usize].meta;
+        let Some(fresh) = agreed(row, meta) else { return };
+        let on = from.other();
+        let follows = changed.is_some()
+            && differs(&meta, &entries[on as usize].meta)
+            && !self.terms.read_only[on as usize]
+            && !(self.terms.unidirectional && on == Which::Source);
+        if follows {
+            let token = entries[on as usize].token.clone();
+            self.copies.push(Step::SetMeta { path: row.path.clone(), on, token, meta, base: fresh });
+        } else if fresh != *base {
+            self.plan.notes.push(Note::Refreshed(fresh));
+        }
+    }
+
+    fn finish(mut self) -> Plan {
+        let moves = self.recognise_moves();
+        let ascending = |dirs: BTreeMap<usize, Vec<Step>>| dirs.into_values();
+        let mut groups = vec![self.clear];
+        groups.extend(self.clear_dirs.into_values().rev());
+        groups.extend(ascending(self.dirs));
+        groups.extend([moves, self.copies, self.removes]);
+        groups.extend(self.remove_dirs.into_values().rev());
+        groups.retain(|group| !group.is_empty());
+        self.plan.groups = groups;
+        self.plan
+    }
+
+    /// Pairs what vanished with what appeared, on the same side with the same content: carried out as a move, so that
+    /// nothing is transferred.
+    fn recognise_moves(&mut self) -> Vec<Step> {
+        let mut gone: HashMap<(Which, Hash), Vec<usize>> = HashMap::new();
+        for (index, step) in self.removes.iter().enumerate() {
+            if let Step::Remove { on, content, .. } = step
+                && self.terms.moves[*on as usize]
+            {
+                gone.entry((*on, content.0)).or_default().push(index);
+            }
+        }
+        if gone.is_empty() {
+            return Vec::new();
+        }
+        let mut moves = Vec::new();
+        let mut used = Vec::new();
+        let removes = &self.removes;
+        self.copies.retain(|step| {
+            let Step::Copy { path, from, entry, hash: Some(hash), guard: Guard::Absent } = step else { return true };
+            let Some(candidates) = gone.get_mut(&(from.other(), *hash)).filter(|left| !left.is_empty()) else {
+                return true;
+            };
+            // Among equal contents the one of the same name is the likeliest.
+            let same_name = candidates.iter().position(|index| removes[*index].path().name() == path.name());
+            let index = candidates.swap_remove(same_name.unwrap_or(candidates.len() - 1));
+            if let Step::Remove { path: old, on, token, .. } = &removes[index] {
+                let (old, token, there) = (old.clone(), token.clone(), entry.clone());
+                moves.push(Step::Move { path: old, to: path.clone(), on: *on, token, hash: *hash, there });
+                self.plan.deletes[*on as usize] -= 1;
+                used.push(index);
+            }
+            false
+        });
+        used.sort_unstable();
+        let mut index = 0;
+        self.removes.retain(|_| {
+            index += 1;
+            used.binary_search(&(index - 1)).is_err()
+        });
+        moves
+    }
+}
+
+impl Row {
+    fn meta_of(&self, which: Which) -> Meta {
+        self.entry(which).map(|entry| entry.meta).unwrap_or_default()
+    }
+}
+
+impl Terms {
+    /// Whether what travels beside a content differs, as far as both sides can hold it.
+    pub fn differ(&self, one: &Meta, two: &Meta) -> bool {
+        let rounded = |meta: &Meta| {
+            let (time, step) = (meta.mtime?.as_nanosecond(), i128::from(self.mtime_resolution_ns?.max(1)));
+            Some(time.div_euclid(step))
+        };
+        let both = |one: Option<i128>, two: Option<i128>| one.zip(two).is_some_and(|(one, two)| one != two);
+        let modes = one.mode.zip(two.mode).is_some_and(|(one, two)| one != two);
+        both(rounded(one), rounded(two)) || self.modes && modes
+    }
+}
+
+/// The base row of a path that both sides hold alike.
+fn agreed(row: &Row, meta: Meta) -> Option<BaseRow> {
+    let [Some(source), Some(target)] = &row.entries else { return None };
+    let hash = match row.seen {
+        [Seen::File(hash), _] | [_, Seen::File(hash)] => Some(hash),
+        _ => None,
+    };
+    let token = |entry: &Entry| (hash.is_some() && !entry.token.is_racy()).then(|| entry.token.clone());
+    let tokens = [token(source), token(target)];
+    let (meta, size) = if hash.is_some() { (meta, source.size) } else { (Meta::default(), 0) };
+    Some(BaseRow { path: row.path.clone(), kind: source.kind, hash, size, meta, tokens })
+}
+
+fn copy(row: &Row, from: Which) -> Option<Step> {
+    let entry = row.entry(from)?.clone();
+    let hash = match row.on(from) {
+        Seen::File(hash) => Some(hash),
+        _ => None,
+    };
+    let guard = match row.entry(from.other()) {
+        Some(there) if there.kind == Kind::File => Guard::Unchanged(there.token.clone()),
+        _ => Guard::Absent,
+    };
+    Some(Step::Copy { path: row.path.clone(), from, entry, hash, guard })
+}
+
+fn remove(row: &Row, on: Which, entry: &Entry) -> Option<Step> {
+    let Seen::File(hash) = row.on(on) else { return None };
+    let (path, token) = (row.path.clone(), entry.token.clone());
+    Some(Step::Remove { path, on, token, content: (hash, entry.size) })
+}

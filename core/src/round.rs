@@ -1,0 +1,317 @@
+//! One round of a sync: survey, merge, plan, brakes, execute, advance. Read this first.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::brakes;
+use crate::entry::Kind;
+use crate::error::{Error, Fault, Result};
+use crate::execute::{Executor, Results, Tally};
+use crate::filter::Filter;
+use crate::job::{Pair, Run, Which};
+use crate::limit::Limit;
+use crate::merge::merge;
+use crate::path::RelPath;
+use crate::plan::{Clash, Note, Plan, Terms, plan};
+use crate::report::{ConflictView, HistoryEntry, JobState, Problem, ProblemKind};
+use crate::state::ConflictRow;
+use crate::step::Means;
+use crate::survey::{Scope, Survey, Window};
+use crate::syncer::Carrier;
+
+/// Deletions count together for so long: a slow mass deletion is one all the same.
+const RECENT: Duration = Duration::from_mins(1);
+
+/// Keeps one pair equal, round by round.
+pub struct Engine<'a> {
+    run: &'a Run,
+    carrier: &'a dyn Carrier,
+    terms: Terms,
+    filter: Filter,
+    limits: Vec<Limit>,
+    problems: BTreeSet<Problem>,
+    recent_deletes: VecDeque<(Instant, [u64; 2])>,
+    deletes_allowed: bool,
+    tally: Tally,
+}
+
+/// How a round ended.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// Paths that changed meanwhile: another look is due soon.
+    pub unsettled: Vec<RelPath>,
+    /// Whether something else changed while it was looked at.
+    pub restless: bool,
+    /// A fault that may pass: what is left to do waits for that.
+    pub waits: Option<Error>,
+    /// Directories whose exclude rules changed: what is below them must be looked at.
+    pub rules_changed: Vec<RelPath>,
+    /// Paths that were copied, the first few.
+    pub copied: Vec<RelPath>,
+    /// A root is another one than before, which watchers do not notice. Nothing was done: a full round is due.
+    pub replaced: bool,
+}
+
+struct Roots {
+    ids: [String; 2],
+    replaced: [bool; 2],
+}
+
+impl<'a> Engine<'a> {
+    /// Prepares to keep a pair equal.
+    pub fn new(run: &'a Run, carrier: &'a dyn Carrier) -> Result<Self> {
+        let pair = &*run.pair;
+        let side_limits = pair.sides.iter().filter_map(|side| side.bandwidth_limit);
+        Ok(Self {
+            run,
+            carrier,
+            terms: terms(pair),
+            filter: Filter::new(&pair.options.exclude)?,
+            limits: side_limits.chain(pair.options.bandwidth_limit).map(Limit::new).collect(),
+            problems: pair.state.problems()?.into_iter().collect(),
+            recent_deletes: VecDeque::new(),
+            deletes_allowed: pair.options.allow_deletes,
+            tally: Tally::default(),
+        })
+    }
+
+    /// What all rounds so far have done.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// What could not be synced as of the last round.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter()
+    }
+
+    /// From now on mass deletions stop the job again.
+    pub fn forbid_deletes(&mut self) {
+        self.deletes_allowed = false;
+    }
+
+    /// Looks at a scope and makes both sides equal there. An error means that the round could not begin or was ended;
+    /// whatever it had done before is in the base.
+    pub async fn round(&mut self, scope: &Scope) -> Result<Round> {
+        let pair = &*self.run.pair;
+        let _turn = pair.turn.lock().await;
+        let roots = look_at_roots(pair).await?;
+        if *scope != Scope::All && roots.replaced.contains(&true) {
+            return Ok(Round { replaced: true, ..Round::default() });
+        }
+        let mut filter = match scope {
+            Scope::All => Filter::new(&pair.options.exclude)?,
+            Scope::Paths(_) => self.filter.clone(),
+        };
+        let mut survey = Survey::new(pair, &mut filter, scope)?;
+        let limits = self.limits.clone();
+        let mut executor = Executor::new(Means { run: self.run, carrier: self.carrier, limits, at: Timestamp::now() });
+        let mut within = None;
+        loop {
+            let mut window = tokio::select! {
+                window = survey.next_window() => window?,
+                () = self.run.stop.cancelled() => return Err(Error::stopped()),
+            };
+            merge(&mut window.rows, pair.options.unidirectional, &mut within);
+            let plan = plan(&window.rows, &self.terms);
+            self.check_brakes(&plan, &roots)?;
+            self.announce(&plan);
+            self.advance(&mut executor, &plan, &window)?;
+            let ended = executor.execute(plan).await;
+            self.account(&executor.results);
+            executor.results.deleted = [0; 2];
+            executor.results.tally = Tally::default();
+            ended?;
+            if window.last {
+                break;
+            }
+        }
+        let round = Round {
+            unsettled: std::mem::take(&mut executor.results.unsettled),
+            restless: survey.restless,
+            waits: executor.results.waits.take(),
+            rules_changed: std::mem::take(&mut survey.rules_changed),
+            copied: std::mem::take(&mut executor.results.copied),
+            replaced: false,
+        };
+        let mut problems = std::mem::take(&mut survey.problems);
+        problems.append(&mut executor.results.problems);
+        drop(executor);
+        self.filter = filter;
+        self.close(scope, problems, &roots).await?;
+        Ok(round)
+    }
+
+    fn check_brakes(&mut self, plan: &Plan, roots: &Roots) -> Result<()> {
+        self.recent_deletes.retain(|(at, _)| at.elapsed() < RECENT);
+        let recent = |side: usize| self.recent_deletes.iter().map(|(_, deletes)| deletes[side]).sum();
+        let pair = &*self.run.pair;
+        let batch = brakes::Batch {
+            deletes: plan.deletes,
+            recent: [recent(0), recent(1)],
+            known: pair.state.agreed()?.0,
+            replaced: roots.replaced,
+            max_delete: pair.options.max_delete,
+            allowed: self.deletes_allowed,
+        };
+        let names = Which::BOTH.map(|which| pair.side(which).view.location.as_str());
+        match brakes::check(&batch, names) {
+            Some(reason) => Err(Error::new(Fault::Refused, reason)),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells what is about to be done.
+    fn announce(&self, plan: &Plan) {
+        let monitor = &self.run.monitor;
+        let steps = plan.groups.iter().flatten();
+        let (count, bytes) = steps.fold((0, 0), |(count, bytes), step| (count + 1, bytes + step.bytes()));
+        if count > 0 {
+            monitor.plan(count, bytes);
+            if *monitor.state().borrow() == JobState::Synced {
+                monitor.set_state(JobState::Running);
+            }
+        }
+    }
+
+    /// Lets the base take what is already so, and records conflicts.
+    fn advance(&mut self, executor: &mut Executor<'_>, plan: &Plan, window: &Window) -> Result<()> {
+        let pair = &*self.run.pair;
+        let mut conflicts: Vec<_> = plan.settled.iter().map(|path| (path.clone(), None)).collect();
+        for clash in &plan.clashes {
+            if let Some(row) = self.recorded(clash)? {
+                conflicts.push((clash.path.clone(), Some(row)));
+            }
+        }
+        let held_back = plan.held_back.iter().map(|(path, on)| Problem {
+            path: path.to_string(),
+            storage: pair.id(*on).to_owned(),
+            kind: ProblemKind::ReadOnly,
+            message: "the storage is read-only in the manifest: what changed on the other side is not written to it"
+                .into(),
+        });
+        executor.results.problems.extend(held_back);
+        let adopted = |note: &&Note| matches!(note, Note::Adopted(row) if row.kind == Kind::File);
+        self.tally.adopted += plan.notes.iter().filter(adopted).count() as u64;
+        executor.note(|base, batch| {
+            base.extend(window.excluded.iter().map(|path| (path.clone(), None)));
+            base.extend(plan.notes.iter().map(|note| match note {
+                Note::Adopted(row) | Note::Refreshed(row) => (row.path.clone(), Some(row.clone())),
+                Note::Forgotten(path) => (path.clone(), None),
+            }));
+            batch.history.extend(conflicts.iter().filter_map(|(_, row)| row.as_ref()).map(conflict_entry));
+            batch.conflicts.append(&mut conflicts);
+        });
+        Ok(())
+    }
+
+    /// The row to be recorded for a conflict; none if it is recorded just so already.
+    fn recorded(&self, clash: &Clash) -> Result<Option<ConflictRow>> {
+        let before = self.run.pair.state.conflict_of(&clash.path)?;
+        if before.as_ref().is_some_and(|row| row.kind == clash.kind && row.versions == clash.versions) {
+            return Ok(None);
+        }
+        if before.is_none() {
+            self.run.monitor.conflict(&clash.path, "nothing was changed; `wl container resolve` decides");
+        }
+        let since = before.map_or_else(Timestamp::now, |row| row.since);
+        Ok(Some(ConflictRow { path: clash.path.clone(), kind: clash.kind, since, versions: clash.versions }))
+    }
+
+    fn account(&mut self, results: &Results) {
+        let Tally { copied, deleted, moved, bytes, .. } = results.tally;
+        self.tally.copied += copied;
+        self.tally.deleted += deleted;
+        self.tally.moved += moved;
+        self.tally.bytes += bytes;
+        if results.deleted != [0; 2] {
+            self.recent_deletes.push_back((Instant::now(), results.deleted));
+        }
+    }
+
+    async fn close(&mut self, scope: &Scope, problems: Vec<Problem>, roots: &Roots) -> Result<()> {
+        let pair = &*self.run.pair;
+        let before = self.problems.clone();
+        self.problems.retain(|problem| {
+            // What has no path of its own is only looked at by a full round.
+            *scope != Scope::All && !RelPath::parse(&problem.path).is_ok_and(|path| scope.covers(&path))
+        });
+        self.problems.extend(problems);
+        if self.problems != before {
+            pair.state.set_problems(&self.problems.iter().cloned().collect::<Vec<_>>())?;
+        }
+        if *scope == Scope::All {
+            pair.state.set_roots([&roots.ids[0], &roots.ids[1]])?;
+            for side in pair.sides.iter().filter(|side| !side.read_only) {
+                // Leftovers that cannot be removed now are met again by the next listing.
+                let _ = side.backend.sweep().await;
+            }
+        }
+        self.report(&[])
+    }
+
+    /// Tells what is open now; `more` are problems that no round finds.
+    pub fn report(&self, more: &[Problem]) -> Result<()> {
+        let (pair, monitor) = (&*self.run.pair, &self.run.monitor);
+        let views = pair.state.conflicts()?.into_iter();
+        let conflicts = views.map(|row| ConflictView { path: row.path.to_string(), kind: row.kind, since: row.since });
+        monitor.set_open(conflicts.collect(), self.problems.iter().chain(more).cloned().collect());
+        let (files, bytes) = pair.state.agreed()?;
+        monitor.set_agreed(files, bytes);
+        monitor.plan_over();
+        Ok(())
+    }
+}
+
+/// What planning must know of a pair.
+pub(crate) fn terms(pair: &Pair) -> Terms {
+    let facts = Which::BOTH.map(|which| pair.side(which).backend.facts());
+    let resolution = facts[0].mtime_resolution_ns.max(facts[1].mtime_resolution_ns);
+    Terms {
+        read_only: Which::BOTH.map(|which| pair.side(which).read_only),
+        moves: [facts[0].server_move, facts[1].server_move],
+        unidirectional: pair.options.unidirectional,
+        mtime_resolution_ns: (facts[0].mtime && facts[1].mtime).then_some(resolution),
+        modes: facts[0].mode && facts[1].mode,
+    }
+}
+
+fn conflict_entry(row: &ConflictRow) -> HistoryEntry {
+    let (path, at) = (row.path.to_string(), Timestamp::now());
+    HistoryEntry { at, action: "conflict".to_owned(), path, from: None, to: None, hash: None, bytes: 0 }
+}
+
+/// Looks at both roots. At first contact a missing one is made; later it is an error, and never read as "all deleted".
+async fn look_at_roots(pair: &Pair) -> Result<Roots> {
+    let known = pair.state.roots()?;
+    let first = known.iter().all(Option::is_none);
+    let mut ids = [String::new(), String::new()];
+    for which in Which::BOTH {
+        let side = pair.side(which);
+        let found = match side.backend.root().await {
+            Err(error) if error.fault == Fault::Missing && first && !side.read_only => {
+                side.backend.make_root().await.map_err(|error| at_root(pair, which, &error))?;
+                side.backend.root().await
+            }
+            found => found,
+        };
+        ids[which as usize] = found.map_err(|error| at_root(pair, which, &error))?;
+    }
+    let replaced = Which::BOTH.map(|which| known[which as usize].as_ref().is_some_and(|id| *id != ids[which as usize]));
+    if first {
+        pair.state.set_roots([&ids[0], &ids[1]])?;
+    }
+    Ok(Roots { ids, replaced })
+}
+
+fn at_root(pair: &Pair, which: Which, error: &Error) -> Error {
+    let view = &pair.side(which).view;
+    let place = format!("the root {} of storage {}", view.location, view.backend_id);
+    let text = match error.fault {
+        Fault::Missing => format!("{place} is not there; nothing was deleted. The job goes on when it is back"),
+        _ => format!("{place}: {}", error.message),
+    };
+    Error::new(error.fault, text)
+}

@@ -1,0 +1,235 @@
+//! One step carried out, and what the base learns from it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+
+use crate::backend::{Body, Content, Guard, Written};
+use crate::entry::{Entry, Hash, Kind, Meta, Token};
+use crate::error::{Error, Fault, Result};
+use crate::job::{Run, Which};
+use crate::limit::Limit;
+use crate::path::RelPath;
+use crate::plan::Step;
+use crate::report::{HistoryEntry, TrashReason};
+use crate::state::BaseRow;
+use crate::syncer::Carrier;
+use crate::trash;
+
+/// What a step left behind: what the base learns, and what is told.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    pub base: Vec<(RelPath, Option<BaseRow>)>,
+    pub history: Option<HistoryEntry>,
+    pub copied: u64,
+    pub deleted: u64,
+    pub moved: u64,
+    pub bytes: u64,
+}
+
+/// A failed step: what happened, and on which side.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub error: Error,
+    pub on: Which,
+    /// Whether it was reading that failed.
+    pub reading: bool,
+}
+
+/// What steps are carried out with.
+pub(crate) struct Means<'a> {
+    pub run: &'a Run,
+    pub carrier: &'a dyn Carrier,
+    /// The job's limit and each side's.
+    pub limits: Vec<Limit>,
+    /// When the round began: names the trash it fills.
+    pub at: Timestamp,
+}
+
+impl Means<'_> {
+    /// Carries out one step.
+    pub async fn perform(&self, step: &Step) -> Result<Done, Failed> {
+        let on = step.on();
+        let done = match step {
+            Step::Copy { path, from, entry, hash, guard } => return self.copy(path, *from, entry, *hash, guard).await,
+            Step::Move { path, to, on, token, hash, there } => {
+                self.move_within(path, to, *on, token, *hash, there).await
+            }
+            Step::Remove { path, on, token, content } => self.remove(path, *on, token, *content).await,
+            Step::MakeDir { path, on, meta } => self.make_dir(path, *on, meta).await,
+            Step::RemoveDir { path, on } => self.remove_dir(path, *on).await,
+            Step::SetMeta { path, on, token, meta, base } => self.set_meta(path, *on, token, meta, base).await,
+        };
+        done.map_err(|error| Failed { error: error.at(step.path()), on, reading: false })
+    }
+
+    async fn copy(
+        &self,
+        path: &RelPath,
+        from: Which,
+        entry: &Entry,
+        hash: Option<Hash>,
+        guard: &Guard,
+    ) -> Result<Done, Failed> {
+        let (pair, monitor) = (&self.run.pair, &self.run.monitor);
+        let trash = match guard {
+            Guard::Absent => None,
+            Guard::Unchanged(_) => self.trash(path, TrashReason::Overwritten),
+        };
+        let read_error = Arc::new(Mutex::new(None));
+        let content = self.content(path, from, entry, hash, &read_error);
+        monitor.transfer_begins(path);
+        let (source, destination) = (pair.side(from), pair.side(from.other()));
+        let result = self.carrier.carry(path, content, source, destination, guard, trash.as_ref()).await;
+        monitor.transfer_ends(path, result.is_ok());
+        let read_error = read_error.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let written = result.map_err(|error| match read_error {
+            Some(error) => Failed { error, on: from, reading: true },
+            None => Failed { error, on: from.other(), reading: false },
+        })?;
+        if *guard == Guard::Absent {
+            monitor.progress("CREATE", path);
+        }
+        monitor.progress("MODIFY", path);
+        Ok(self.copied(path, from, entry, &written))
+    }
+
+    /// What is to be copied, counted and slowed down while it is read, its failure to be read kept apart from the
+    /// destination's to be written.
+    fn content(
+        &self,
+        path: &RelPath,
+        from: Which,
+        entry: &Entry,
+        hash: Option<Hash>,
+        read_error: &Arc<Mutex<Option<Error>>>,
+    ) -> Content {
+        let (limits, monitor, failed) = (self.limits.clone(), self.run.monitor.clone(), read_error.clone());
+        let observe = move |body: Body| -> Body {
+            let (monitor, failed) = (monitor.clone(), failed.clone());
+            let slowed = limits.iter().cloned().fold(body, |body, limit| limit.slow(body));
+            Box::pin(slowed.inspect(move |chunk| match chunk {
+                Ok(bytes) => monitor.transferred(bytes.len() as u64),
+                Err(error) => *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone()),
+            }))
+        };
+        let (backend, failed) = (self.run.pair.side(from).backend.clone(), read_error.clone());
+        let (path, token) = (path.clone(), entry.token.clone());
+        Content::new(entry.size, hash, entry.meta, move |offset| {
+            let (backend, path, token) = (backend.clone(), path.clone(), token.clone());
+            let (observe, failed) = (observe.clone(), failed.clone());
+            Box::pin(async move {
+                let body = backend.read(&path, &token, offset).await;
+                body.map(observe).inspect_err(|error| {
+                    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+                })
+            })
+        })
+    }
+
+    fn copied(&self, path: &RelPath, from: Which, entry: &Entry, written: &Written) -> Done {
+        let base = BaseRow {
+            path: path.clone(),
+            kind: Kind::File,
+            hash: Some(written.hash),
+            size: written.entry.size,
+            meta: entry.meta,
+            tokens: tokens(from, &entry.token, &written.entry.token),
+        };
+        let entry = self.entry("copied", path, from.other(), Some(written.hash), base.size);
+        let history = HistoryEntry { from: Some(self.run.pair.id(from).to_owned()), ..entry };
+        let bytes = base.size;
+        Done { base: vec![(path.clone(), Some(base))], history: Some(history), copied: 1, bytes, ..Done::default() }
+    }
+
+    async fn move_within(
+        &self,
+        path: &RelPath,
+        to: &RelPath,
+        on: Which,
+        token: &Token,
+        hash: Hash,
+        there: &Entry,
+    ) -> Result<Done> {
+        let entry = self.run.pair.side(on).backend.move_within(path, token, to).await?;
+        self.run.monitor.progress("DELETE", path);
+        self.run.monitor.progress("CREATE", to);
+        let base = BaseRow {
+            path: to.clone(),
+            kind: Kind::File,
+            hash: Some(hash),
+            size: entry.size,
+            meta: there.meta,
+            tokens: tokens(on.other(), &there.token, &entry.token),
+        };
+        let moved = self.entry("moved", to, on, Some(hash), base.size);
+        let history = HistoryEntry { from: Some(path.to_string()), to: Some(to.to_string()), ..moved };
+        let base = vec![(path.clone(), None), (to.clone(), Some(base))];
+        Ok(Done { base, history: Some(history), moved: 1, ..Done::default() })
+    }
+
+    async fn remove(&self, path: &RelPath, on: Which, token: &Token, (hash, size): (Hash, u64)) -> Result<Done> {
+        let trash = self.trash(path, TrashReason::Deleted);
+        self.run.pair.side(on).backend.remove(path, token, trash.as_ref()).await?;
+        self.run.monitor.progress("DELETE", path);
+        let history = self.entry("deleted", path, on, Some(hash), size);
+        Ok(Done { base: vec![(path.clone(), None)], history: Some(history), deleted: 1, ..Done::default() })
+    }
+
+    async fn make_dir(&self, path: &RelPath, on: Which, meta: &Meta) -> Result<Done> {
+        self.run.pair.side(on).backend.make_dir(path, meta).await?;
+        self.run.monitor.progress("CREATE", path);
+        let (path, tokens) = (path.clone(), [None, None]);
+        let base = BaseRow { path: path.clone(), kind: Kind::Dir, hash: None, size: 0, meta: Meta::default(), tokens };
+        Ok(Done { base: vec![(path, Some(base))], ..Done::default() })
+    }
+
+    async fn remove_dir(&self, path: &RelPath, on: Which) -> Result<Done> {
+        match self.run.pair.side(on).backend.remove_dir(path).await {
+            Ok(()) => self.run.monitor.progress("DELETE", path),
+            Err(error) if error.fault == Fault::Missing => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Done { base: vec![(path.clone(), None)], ..Done::default() })
+    }
+
+    async fn set_meta(&self, path: &RelPath, on: Which, token: &Token, meta: &Meta, base: &BaseRow) -> Result<Done> {
+        let entry = self.run.pair.side(on).backend.set_meta(path, token, meta).await?;
+        let mut base = base.clone();
+        base.tokens[on as usize] = vouching(&entry.token);
+        Ok(Done { base: vec![(path.clone(), Some(base))], ..Done::default() })
+    }
+
+    fn trash(&self, path: &RelPath, reason: TrashReason) -> Option<RelPath> {
+        (!self.run.pair.options.keep_deleted.is_zero()).then(|| trash::place(self.at, reason, path))
+    }
+
+    fn entry(&self, action: &str, path: &RelPath, on: Which, hash: Option<Hash>, bytes: u64) -> HistoryEntry {
+        HistoryEntry {
+            at: Timestamp::now(),
+            action: action.to_owned(),
+            path: path.to_string(),
+            from: None,
+            to: Some(self.run.pair.id(on).to_owned()),
+            hash,
+            bytes,
+        }
+    }
+}
+
+fn vouching(token: &Token) -> Option<Token> {
+    (!token.is_racy()).then(|| token.clone())
+}
+
+/// The tokens of both sides, the source's first.
+fn tokens(from: Which, read: &Token, written: &Token) -> [Option<Token>; 2] {
+    let pair = [vouching(read), vouching(written)];
+    match from {
+        Which::Source => pair,
+        Which::Target => {
+            let [read, written] = pair;
+            [written, read]
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Hashes only what tokens cannot vouch for, and only where merging needs it.
+
+use std::collections::HashSet;
+
+use futures::StreamExt as _;
+
+use super::{Raw, Survey};
+use crate::entry::{Entry, Hash, Kind, Token};
+use crate::error::{Error, Fault, Result};
+use crate::job::{Pair, Which};
+use crate::merge::{Row, Seen};
+use crate::path::RelPath;
+use crate::report::ProblemKind;
+
+/// One file to be hashed.
+struct Task {
+    index: usize,
+    which: Which,
+    path: RelPath,
+    token: Token,
+}
+
+impl Survey<'_> {
+    /// Finds out what each row's sides hold.
+    pub(super) async fn hashed(&mut self, raws: Vec<Raw>) -> Result<Vec<Row>> {
+        let vanished = vanished_sizes(&raws);
+        let mut seen: Vec<[Seen; 2]> =
+            raws.iter().map(|raw| Which::BOTH.map(|which| at_first_sight(raw, which))).collect();
+        let mut tasks = Vec::new();
+        for (index, raw) in raws.iter().enumerate() {
+            for which in Which::BOTH {
+                let Some(entry) = wanted(raw, which, &vanished) else { continue };
+                match self.pair.store.cached_hash(&self.pair.side(which).place, &raw.path, &entry.token)? {
+                    Some(hash) => seen[index][which as usize] = Seen::File(hash),
+                    None => tasks.push(Task { index, which, path: raw.path.clone(), token: entry.token.clone() }),
+                }
+            }
+        }
+        for (task, result) in hash_all(self.pair, tasks).await? {
+            seen[task.index][task.which as usize] = self.outcome(&task, result)?;
+        }
+        Ok(raws.into_iter().zip(seen).map(|(raw, seen)| raw.into_row(seen)).collect())
+    }
+
+    fn outcome(&mut self, task: &Task, result: Result<Hash>) -> Result<Seen> {
+        let error = match result {
+            Ok(hash) => return Ok(Seen::File(hash)),
+            Err(error) => error,
+        };
+        match error.fault {
+            // It changes under our eyes: the next look sees what became of it.
+            Fault::Missing | Fault::Refused => self.restless = true,
+            Fault::Stopped | Fault::Offline => return Err(error),
+            _ => {
+                let Error { message, .. } = error;
+                self.problem(task.which, &task.path, ProblemKind::Unreadable, message);
+            }
+        }
+        Ok(Seen::Unknown)
+    }
+}
+
+async fn hash_all(pair: &Pair, tasks: Vec<Task>) -> Result<Vec<(Task, Result<Hash>)>> {
+    let at_once = pair.sides.iter().map(|side| side.backend.facts().in_flight).max().unwrap_or(1).max(1);
+    let hash = |task: Task| async move {
+        let result = pair.side(task.which).backend.hash(&task.path, &task.token).await;
+        (task, result)
+    };
+    let done: Vec<_> = futures::stream::iter(tasks).map(hash).buffer_unordered(at_once).collect().await;
+    for which in Which::BOTH {
+        let fresh: Vec<_> = done
+            .iter()
+            .filter(|(task, _)| task.which == which)
+            .filter_map(|(task, result)| Some((task.path.clone(), task.token.clone(), *result.as_ref().ok()?)))
+            .collect();
+        if !fresh.is_empty() {
+            pair.store.remember_hashes(&pair.side(which).place, &fresh)?;
+        }
+    }
+    Ok(done)
+}
+
+/// The sizes of files that vanished from each side: a new file of such a size may be one of them, moved.
+fn vanished_sizes(raws: &[Raw]) -> [HashSet<u64>; 2] {
+    let mut sizes = [HashSet::new(), HashSet::new()];
+    for raw in raws {
+        let Some(base) = raw.base.as_ref().filter(|base| base.kind == Kind::File) else { continue };
+        for which in Which::BOTH {
+            if at_first_sight(raw, which) == Seen::Absent {
+                sizes[which as usize].insert(base.size);
+            }
+        }
+    }
+    sizes
+}
+
+/// What a side holds as far as no hash is needed for it.
+fn at_first_sight(raw: &Raw, which: Which) -> Seen {
+    match &raw.entries[which as usize] {
+        _ if raw.unknown[which as usize] => Seen::Unknown,
+        None => Seen::Absent,
+        Some(entry) if entry.is_dir() => Seen::Dir,
+        Some(_) if raw.unchanged(which) => {
+            raw.base.as_ref().and_then(|base| base.hash).map_or(Seen::NewFile, Seen::File)
+        }
+        Some(_) => Seen::NewFile,
+    }
+}
+
+/// The entry to be hashed, if merging needs to know its content.
+fn wanted<'a>(raw: &'a Raw, which: Which, vanished: &[HashSet<u64>; 2]) -> Option<&'a Entry> {
+    let entry = raw.entries[which as usize].as_ref()?;
+    if at_first_sight(raw, which) != Seen::NewFile {
+        return None;
+    }
+    let other = at_first_sight(raw, which.other());
+    let may_be_the_base = raw.base.as_ref().is_some_and(|base| base.kind == Kind::File && base.size == entry.size);
+    let needed = match other {
+        Seen::Unknown => false,
+        Seen::Absent => raw.base.is_some() || vanished[which as usize].contains(&entry.size),
+        Seen::Dir | Seen::NewFile => true,
+        Seen::File(_) => may_be_the_base,
+    };
+    (needed || raw.recorded.is_some()).then_some(entry)
+}

@@ -1,0 +1,58 @@
+//! `.wlignore` files, read into a filter.
+
+use futures::TryStreamExt as _;
+
+use super::Raw;
+use crate::backend::Look;
+use crate::entry::{Entry, Kind};
+use crate::error::{Error, Result};
+use crate::filter::Filter;
+use crate::job::{Pair, Which};
+use crate::path::{IGNORE_FILE, RelPath};
+
+/// More bytes than that are no list of patterns.
+const LIMIT: u64 = 1 << 20;
+
+/// Reads the `.wlignore` at a path on both sides. Whether the rules changed, and what could not be read.
+pub(super) async fn learn(pair: &Pair, filter: &mut Filter, raw: &Raw) -> (bool, Vec<(Which, Error)>) {
+    let (mut changed, mut failed) = (false, Vec::new());
+    let Some(dir) = raw.path.parent() else { return (changed, failed) };
+    for which in Which::BOTH.into_iter().filter(|which| !raw.unknown[*which as usize]) {
+        let text = match &raw.entries[which as usize] {
+            Some(entry) if entry.kind == Kind::File && entry.size <= LIMIT => {
+                match read(pair, which, &raw.path, entry).await {
+                    Ok(text) => Some(text),
+                    Err(error) => {
+                        failed.push((which, error));
+                        continue;
+                    }
+                }
+            }
+            _ => None,
+        };
+        changed |= filter.set_ignores(&dir, which, text.as_deref());
+    }
+    (changed, failed)
+}
+
+async fn read(pair: &Pair, which: Which, path: &RelPath, entry: &Entry) -> Result<String> {
+    let body = pair.side(which).backend.read(path, &entry.token, 0).await?;
+    let bytes: Vec<u8> = body.map_ok(|chunk| chunk.to_vec()).try_concat().await?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The rules that bear on one path: the container's own, and those of the directories it is in.
+pub async fn rules_above(pair: &Pair, path: &RelPath) -> Result<Filter> {
+    let mut filter = Filter::new(&pair.options.exclude)?;
+    for dir in path.ancestors().chain([RelPath::root()]) {
+        let Ok(path) = dir.join(IGNORE_FILE) else { continue };
+        let mut raw = Raw { path, base: None, entries: [None, None], unknown: [false; 2], recorded: None };
+        for which in Which::BOTH {
+            if let Look::Entry(entry) = pair.side(which).backend.stat(&raw.path).await? {
+                raw.entries[which as usize] = Some(entry);
+            }
+        }
+        learn(pair, &mut filter, &raw).await;
+    }
+    Ok(filter)
+}

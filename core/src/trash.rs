@@ -1,0 +1,214 @@
+//! What a sync overwrote or deleted, kept under `.wl-trash/` at the storage's root.
+//!
+//! Each round that fills it makes a directory there, `<time>-<reason>`, below which the paths stand as they were: what is
+//! kept can be found and understood without wl.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+
+use crate::backend::{Backend, Content, Guard, Listed, Look};
+use crate::entry::{Entry, Meta};
+use crate::error::{Error, Fault, Result};
+use crate::job::{Pair, Run, Side, Which};
+use crate::path::{RelPath, TRASH_DIR};
+use crate::report::{TrashEntry, TrashReason};
+
+/// How a directory of the trash says when it was filled: UTC, to the microsecond, free of colons.
+const STAMP: &str = "%Y%m%dT%H%M%S.%6fZ";
+
+/// Where a path is kept.
+pub fn place(at: Timestamp, reason: TrashReason, path: &RelPath) -> RelPath {
+    let reason = match reason {
+        TrashReason::Overwritten => "overwritten",
+        TrashReason::Deleted => "deleted",
+    };
+    let stamp = at.strftime(STAMP);
+    // INVARIANT: neither name has a slash, a NUL or dots alone.
+    RelPath::parse(&format!("{TRASH_DIR}/{stamp}-{reason}")).unwrap_or_else(|_| root()).join_path(path)
+}
+
+fn root() -> RelPath {
+    // INVARIANT: a constant that is a valid path.
+    RelPath::parse(TRASH_DIR).unwrap_or_else(|_| RelPath::root())
+}
+
+/// Something in one storage's trash.
+#[derive(Debug, Clone)]
+struct Kept {
+    at: Timestamp,
+    reason: TrashReason,
+    /// Where it is.
+    place: RelPath,
+    /// Where it was.
+    path: RelPath,
+    entry: Entry,
+}
+
+/// What `<time>-<reason>/<path>` says; none if it is something else.
+fn read_place(place: &RelPath) -> Option<(Timestamp, TrashReason, RelPath)> {
+    let mut parts = place.as_str().splitn(3, '/').skip(1);
+    let (dir, path) = (parts.next()?, parts.next()?);
+    let (stamp, reason) = dir.rsplit_once('-')?;
+    let reason = match reason {
+        "overwritten" => TrashReason::Overwritten,
+        "deleted" => TrashReason::Deleted,
+        _ => return None,
+    };
+    let at = jiff::civil::DateTime::strptime(STAMP, stamp).ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+    Some((at, reason, RelPath::parse(path).ok()?))
+}
+
+async fn kept_on(backend: &dyn Backend) -> Vec<Kept> {
+    let mut listing = backend.list(&root(), None);
+    let mut kept = Vec::new();
+    while let Some(chunk) = listing.next().await {
+        for item in chunk {
+            if let Listed::Entry(place, entry) = item
+                && !entry.is_dir()
+                && let Some((at, reason, path)) = read_place(&place)
+            {
+                kept.push(Kept { at, reason, place, path, entry });
+            }
+        }
+    }
+    kept
+}
+
+/// Everything kept on both storages, the newest first.
+pub async fn list(pair: &Pair) -> Result<Vec<TrashEntry>> {
+    let mut entries = Vec::new();
+    for which in Which::BOTH {
+        let side = pair.side(which);
+        for kept in kept_on(&*side.backend).await {
+            entries.push(describe(pair, side, &kept).await?);
+        }
+    }
+    entries.sort_by(|one, two| two.at.cmp(&one.at).then_with(|| one.path.cmp(&two.path)));
+    Ok(entries)
+}
+
+async fn describe(pair: &Pair, side: &Side, kept: &Kept) -> Result<TrashEntry> {
+    let token = &kept.entry.token;
+    let hash = if let Some(hash) = pair.store.cached_hash(&side.place, &kept.place, token)? {
+        hash
+    } else {
+        let hash = side.backend.hash(&kept.place, token).await?;
+        pair.store.remember_hashes(&side.place, &[(kept.place.clone(), token.clone(), hash)])?;
+        hash
+    };
+    let (path, storage) = (kept.path.to_string(), side.view.backend_id.clone());
+    Ok(TrashEntry { path, storage, at: kept.at, hash, bytes: kept.entry.size, reason: kept.reason })
+}
+
+/// Puts what was kept of a path back where it was, on the storage that kept it: the newest, or the one of that time. What
+/// is there now, if anything, goes to the trash. The next round carries it over as an ordinary change.
+pub async fn restore(run: &Run, path: &RelPath, at: Option<Timestamp>) -> Result<TrashEntry> {
+    let pair = &run.pair;
+    let _turn = pair.turn.lock().await;
+    let mut candidates = Vec::new();
+    for which in Which::BOTH {
+        let kept = kept_on(&*pair.side(which).backend).await;
+        candidates.extend(kept.into_iter().filter(|kept| kept.path == *path).map(|kept| (which, kept)));
+    }
+    // `at` may be given in whole seconds, as people read it.
+    let fits = |kept: &Kept| at.is_none_or(|at| kept.at == at || kept.at.as_second() == at.as_second());
+    let newest = candidates.into_iter().filter(|(_, kept)| fits(kept)).max_by_key(|(_, kept)| kept.at);
+    let Some((which, kept)) = newest else {
+        let text = "the trash keeps nothing of this path from then; `wl container trash NAME list` shows what it keeps";
+        return Err(Error::new(Fault::Missing, text).at(path));
+    };
+    let side = pair.side(which);
+    if side.read_only {
+        return Err(Error::new(Fault::Denied, "the storage that keeps it is read-only").at(path));
+    }
+    let entry = describe(pair, side, &kept).await?;
+    let (guard, trash) = match side.backend.stat(path).await? {
+        Look::Absent => (Guard::Absent, None),
+        Look::Entry(now) if !now.is_dir() => {
+            (Guard::Unchanged(now.token), Some(place(Timestamp::now(), TrashReason::Overwritten, path)))
+        }
+        _ => return Err(Error::new(Fault::Refused, "a directory is in the way: move it aside first").at(path)),
+    };
+    make_parents(&*side.backend, path).await?;
+    let content = Content::on(side.backend.clone(), kept.place.clone(), &kept.entry, Some(entry.hash));
+    side.backend.replace(path, content, &guard, trash.as_ref()).await?;
+    side.backend.remove(&kept.place, &kept.entry.token, None).await?;
+    run.poke.notify_one();
+    Ok(entry)
+}
+
+pub(crate) async fn make_parents(backend: &dyn Backend, path: &RelPath) -> Result<()> {
+    let mut above: Vec<_> = path.ancestors().collect();
+    above.reverse();
+    for dir in above {
+        backend.make_dir(&dir, &Meta::default()).await?;
+    }
+    Ok(())
+}
+
+/// Removes everything kept on both storages; how many files that were.
+pub async fn empty(pair: &Pair) -> Result<u64> {
+    let _turn = pair.turn.lock().await;
+    let mut removed = 0;
+    for which in Which::BOTH {
+        removed += remove_until(pair.side(which), None).await?;
+    }
+    Ok(removed)
+}
+
+/// Removes what has been kept for longer than that.
+pub async fn sweep(pair: &Pair, keep: Duration) -> Result<u64> {
+    let Some(due) = Timestamp::now().checked_sub(keep).ok() else { return Ok(0) };
+    let mut removed = 0;
+    for which in Which::BOTH {
+        if !pair.side(which).read_only {
+            removed += remove_until(pair.side(which), Some(due)).await?;
+        }
+    }
+    Ok(removed)
+}
+
+/// Removes what was put into a trash before that time, or all of it, and the directories that become empty.
+async fn remove_until(side: &Side, due: Option<Timestamp>) -> Result<u64> {
+    let mut listing = side.backend.list(&root(), None);
+    let (mut removed, mut dirs) = (0, Vec::new());
+    while let Some(chunk) = listing.next().await {
+        for item in chunk {
+            let Listed::Entry(place, entry) = item else { continue };
+            if entry.is_dir() {
+                dirs.push(place);
+            } else if due.is_none_or(|due| read_place(&place).is_some_and(|(at, ..)| at < due)) {
+                side.backend.remove(&place, &entry.token, None).await?;
+                removed += 1;
+            }
+        }
+    }
+    if removed > 0 {
+        for dir in dirs.into_iter().rev() {
+            // One that still holds something is not due yet.
+            let _ = side.backend.remove_dir(&dir).await;
+        }
+    }
+    Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_says_when_why_and_what() {
+        let at: Timestamp = "2026-11-22T19:05:02.123456Z".parse().unwrap();
+        let path = RelPath::parse("a/b c.txt").unwrap();
+        let place = place(at, TrashReason::Overwritten, &path);
+        assert_eq!(place.as_str(), ".wl-trash/20261122T190502.123456Z-overwritten/a/b c.txt");
+        assert_eq!(read_place(&place), Some((at, TrashReason::Overwritten, path)));
+        for other in
+            [".wl-trash/x/y", ".wl-trash/20261122T190502.123456Z-lost/y", ".wl-trash/20261122T190502.123456Z-deleted"]
+        {
+            assert_eq!(read_place(&RelPath::parse(other).unwrap()), None, "{other}");
+        }
+    }
+}
