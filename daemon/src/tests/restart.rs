@@ -53,7 +53,7 @@ fn secret_job(password: &Value) -> Value {
     let mut args = job("secret");
     args["target"] = json!({
         "type": "webdav", "backend-id": "two", "url": "https://dav.example.org/me/",
-        "credentials": { "login": password, "password": password },
+        "credentials": { "login": "me", "password": password },
     });
     args
 }
