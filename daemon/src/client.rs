@@ -25,7 +25,7 @@ use crate::protocol::{Answer, Assembled, Frame, Framing, Id, Request, WireError}
 pub use launch::ensure_daemon;
 
 /// How long a daemon has to answer anything at all before it counts as frozen.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(10) };
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]

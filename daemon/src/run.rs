@@ -53,7 +53,8 @@ pub async fn run(options: RunOptions) -> Result<()> {
     outcome
 }
 
-async fn serve(
+/// Serves until `end`, and stops what runs.
+pub(crate) async fn serve(
     places: &Places,
     config: &Config,
     rooms: Arc<dyn Rooms>,

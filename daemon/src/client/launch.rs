@@ -94,12 +94,11 @@ fn open_said(path: &Path) -> io::Result<File> {
 }
 
 fn last_words(places: &Places, said: &Path, what: &str) -> String {
-    let mut text = format!("the sync daemon cannot be started: {what}");
-    let lines = [Some(said), if let LogTo::File(log) = &places.log { Some(log) } else { None }];
-    for (file, tail) in lines.into_iter().flatten().filter_map(|file| Some((file, tail(file)?))) {
-        text.push_str(&format!("\nthe end of {}:\n{tail}", file.display()));
-    }
-    text
+    let begin = format!("the sync daemon cannot be started: {what}");
+    let log = if let LogTo::File(log) = &places.log { Some(log.as_path()) } else { None };
+    let ends = [Some(said), log].into_iter().flatten();
+    let ends = ends.filter_map(|file| Some(format!("\nthe end of {}:\n{}", file.display(), tail(file)?)));
+    ends.fold(begin, |text, end| text + &end)
 }
 
 /// The last lines of a file, if it has any.

@@ -53,13 +53,13 @@ impl Inspect {
             }
             "conflicts" => {
                 let pair = self.jobs.pairs().open(&definition).await?;
-                answer("conflicts", inspect::recorded_conflicts(&pair).await)
+                answer("conflicts", inspect::recorded_conflicts(&pair))
             }
             "history" => {
                 let path = args.contains_key("path").then(|| path(args)).transpose()?;
                 let limit = args.get("limit").and_then(Value::as_u64).and_then(|limit| usize::try_from(limit).ok());
                 let pair = self.jobs.pairs().open(&definition).await?;
-                answer("entries", inspect::history(&pair, path.as_ref(), limit.unwrap_or(HISTORY)).await)
+                answer("entries", inspect::history(&pair, path.as_ref(), limit.unwrap_or(HISTORY)))
             }
             "resolve" => self.resolve(&definition, args).await,
             "trash" => self.trash(&definition, args).await,

@@ -1,0 +1,262 @@
+//! A world of two storages in memory and the engine between them, driven round by round, without a daemon or a clock.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use tokio::sync::{Mutex, Notify};
+use tokio_util::sync::CancellationToken;
+use wl_core::backend::{Content, Guard, Written};
+use wl_core::error::{Error, Result};
+use wl_core::job::{Options, Pair, Run, Side, Which};
+use wl_core::monitor::Monitor;
+use wl_core::path::RelPath;
+use wl_core::report::{ConflictKind, JobState, JobStatus, Mode, Problem, StorageView};
+use wl_core::round::{Engine, Round};
+use wl_core::state::{BaseRow, State};
+use wl_core::survey::Scope;
+use wl_core::syncer::Carrier;
+
+use crate::memory::{Fate, Lost, Memory, Op, lost};
+use crate::tree::Tree;
+
+/// How many rounds a world may take to come to rest.
+pub const ROUNDS: usize = 8;
+
+/// Two storages in memory, what is remembered about them, and how to keep them equal.
+pub struct World {
+    /// The source and the target; index with [`Which`].
+    pub sides: [Arc<Memory>; 2],
+    /// How to keep them. Changes count from the next round on.
+    pub options: Options,
+    /// Which sides are only read.
+    pub read_only: [bool; 2],
+    /// The state of all worlds of a thread is one database: making one takes longer than most worlds live.
+    state: State,
+    number: u64,
+    crashed: Arc<Notify>,
+}
+
+impl World {
+    /// Two empty storages that can do everything.
+    pub fn new() -> Self {
+        Self::of([Memory::new(), Memory::new()])
+    }
+
+    /// These two storages.
+    pub fn of(sides: [Arc<Memory>; 2]) -> Self {
+        let (options, read_only) = (Options::default(), [false; 2]);
+        let (state, number) = (STATE.with(State::clone), fresh_number());
+        Self { sides, options, read_only, state, number, crashed: Arc::new(Notify::new()) }
+    }
+
+    /// One of the two.
+    pub fn side(&self, which: Which) -> &Arc<Memory> {
+        &self.sides[which as usize]
+    }
+
+    /// Forgets everything but what the storages hold.
+    pub fn forget(&mut self) {
+        self.number = fresh_number();
+    }
+
+    /// Asks `hook` at every moment of every operation, with the side it is on. A hook that answers [`Fate::Hangs`] ends
+    /// the round there and then, as a crash would.
+    pub fn on_op(&self, hook: impl Fn(Which, &Op) -> Fate + Send + Sync + 'static) {
+        let hook = Arc::new(hook);
+        for which in Which::BOTH {
+            let (hook, crashed) = (hook.clone(), self.crashed.clone());
+            self.side(which).on_op(move |op| {
+                let fate = hook(which, op);
+                if fate == Fate::Hangs {
+                    crashed.notify_one();
+                }
+                fate
+            });
+        }
+    }
+
+    /// Asks nobody any more.
+    pub fn undisturbed(&self) {
+        self.sides.iter().for_each(|side| side.undisturbed());
+    }
+
+    /// One round over everything, by a process that knows nothing but the state.
+    pub async fn round(&self) -> Result<Round> {
+        self.round_over(&Scope::All).await
+    }
+
+    /// One round over a scope. Fails with `Stopped` if a crash ended it.
+    pub async fn round_over(&self, scope: &Scope) -> Result<Round> {
+        let run = self.run()?;
+        let mut engine = Engine::new(&run, &Direct)?;
+        tokio::select! {
+            biased;
+            () = self.crashed.notified() => Err(Error::stopped()),
+            round = engine.round(scope) => round,
+        }
+    }
+
+    /// Rounds until one changes nothing on either storage and nothing is due; how many it took.
+    ///
+    /// # Panics
+    /// If a round fails, or the world does not come to rest.
+    pub async fn settle(&self) -> usize {
+        for rounds in 1..=ROUNDS {
+            let before = self.writes();
+            let round = self.round().await.unwrap_or_else(|error| panic!("{error}\n{self:?}"));
+            let due = !round.unsettled.is_empty() || round.restless || !round.rules_changed.is_empty();
+            if before == self.writes() && !due {
+                return rounds;
+            }
+        }
+        panic!("no rest after {ROUNDS} rounds\n{self:?}");
+    }
+
+    /// Operations so far that changed something.
+    pub fn writes(&self) -> u64 {
+        self.sides.iter().map(|side| side.writes()).sum()
+    }
+
+    /// What a side's user sees.
+    pub fn tree(&self, which: Which) -> Tree {
+        Tree::on(self.side(which))
+    }
+
+    /// Open conflicts.
+    pub fn conflicts(&self) -> Vec<(RelPath, ConflictKind)> {
+        let rows = self.pair_state().and_then(|state| state.conflicts());
+        rows.unwrap_or_default().into_iter().map(|row| (row.path, row.kind)).collect()
+    }
+
+    /// What cannot be synced.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.pair_state().and_then(|state| state.problems()).unwrap_or_default()
+    }
+
+    /// What both sides are known to have agreed on.
+    pub fn base(&self) -> Vec<BaseRow> {
+        let rows = self.pair_state().and_then(|state| state.base_after(&RelPath::root(), None, 10_000));
+        rows.unwrap_or_default()
+    }
+
+    /// What users made and nobody gave up, and that neither side shows any more; and what was taken away past the trash.
+    pub fn lost(&self) -> Vec<Lost> {
+        let mut all = lost(&[&*self.sides[0], &*self.sides[1]]);
+        if !self.options.keep_deleted.is_zero() {
+            all.extend(self.sides.iter().flat_map(|side| side.taken_without_trash()));
+        }
+        all
+    }
+
+    /// A run of this world's job.
+    pub fn run(&self) -> Result<Run> {
+        let pair = Pair {
+            job_id: "local|world".to_owned(),
+            container: "world".to_owned(),
+            sides: Which::BOTH.map(|which| self.opened(which)),
+            options: self.options.clone(),
+            state: self.pair_state()?,
+            store: self.state.clone(),
+            turn: Mutex::new(()),
+        };
+        let monitor = Arc::new(Monitor::new(status(&pair)));
+        let (stop, poke) = (CancellationToken::new(), Arc::new(Notify::new()));
+        Ok(Run { pair: Arc::new(pair), monitor, stop, poke })
+    }
+
+    fn pair_state(&self) -> Result<wl_core::state::PairState> {
+        let [source, target] = Which::BOTH.map(|which| self.place(which));
+        self.state.pair("local|world", &source, &target)
+    }
+
+    fn place(&self, which: Which) -> String {
+        let name = if which == Which::Source { "source" } else { "target" };
+        format!("memory:{name}/{}", self.number)
+    }
+
+    fn opened(&self, which: Which) -> Side {
+        let backend_id = if which == Which::Source { "source-id" } else { "target-id" }.to_owned();
+        Side {
+            view: StorageView { backend_id, storage_type: "memory".to_owned(), location: self.place(which) },
+            place: self.place(which),
+            backend: self.side(which).backend(),
+            read_only: self.read_only[which as usize],
+            watcher_interval: None,
+            bandwidth_limit: None,
+        }
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = String::new();
+        for which in Which::BOTH {
+            writeln!(text, "{which:?}: {}", self.tree(which))?;
+        }
+        let base = self.base();
+        let base: Vec<_> = base.iter().map(|row| row.path.as_str()).collect();
+        write!(f, "{text}base: {base:?}\nconflicts: {:?}\nproblems: {:?}", self.conflicts(), self.problems())
+    }
+}
+
+/// Content travels through this process, as the generic syncer lets it.
+struct Direct;
+
+#[async_trait]
+impl Carrier for Direct {
+    async fn carry(
+        &self,
+        path: &RelPath,
+        content: Content,
+        _from: &Side,
+        to: &Side,
+        guard: &Guard,
+        trash: Option<&RelPath>,
+    ) -> Result<Written> {
+        to.backend.replace(path, content, guard, trash).await
+    }
+}
+
+thread_local! {
+    static STATE: State = State::in_memory().unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// Tells worlds that share a database apart.
+fn fresh_number() -> u64 {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    NUMBER.fetch_add(1, Ordering::Relaxed)
+}
+
+fn status(pair: &Pair) -> JobStatus {
+    JobStatus {
+        job_id: pair.job_id.clone(),
+        container: pair.container.clone(),
+        state: JobState::OneShot,
+        mode: Mode::OneShot,
+        unidirectional: pair.options.unidirectional,
+        paused: false,
+        syncer: "generic".to_owned(),
+        source: pair.sides[0].view.clone(),
+        target: pair.sides[1].view.clone(),
+        files: 0,
+        bytes: 0,
+        transferred_files: 0,
+        transferred_bytes: 0,
+        pending: 0,
+        rate_bytes_per_s: 0,
+        eta_s: None,
+        current: Vec::new(),
+        conflicts: Vec::new(),
+        problems: Vec::new(),
+        error: None,
+        summary: None,
+    }
+}
