@@ -6,7 +6,7 @@ use rustix::fd::AsFd as _;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use wl_core::backend::Guard;
-use wl_core::entry::{Entry, Hash, Meta, Token};
+use wl_core::entry::{Entry, Meta, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
@@ -105,6 +105,5 @@ pub fn copy(handle: &Arc<Handle>, from: &RelPath, token: &Token, to: &RelPath) -
     if copied.map_err(|errno| error(errno, to))?.size != version.size() {
         return Err(Error::changed(from));
     }
-    // A copy's hash is its source's, which is the caller's to know.
-    Ok(Finished { handle: handle.clone(), part, path: to.clone(), hash: Hash([0; 32]) })
+    Ok(Finished { handle: handle.clone(), part, path: to.clone() })
 }

@@ -43,9 +43,27 @@ type Answer = Box<dyn FnOnce(Result<()>) + Send>;
 /// Gives a file its name, given whether its content is durable; none if that failed, which it has told.
 type Act = Box<dyn FnOnce(Result<()>) -> Option<Answer> + Send>;
 
+/// A directory in which names change.
+#[derive(Clone)]
+pub struct Touched {
+    dir: Arc<Dir>,
+    elsewhere: bool,
+}
+
+impl Touched {
+    /// Names change only there.
+    pub fn only(dir: &Arc<Dir>) -> Self {
+        Self { dir: dir.clone(), elsewhere: false }
+    }
+
+    /// Names change there, and in the trash of the same file system.
+    pub fn and_the_trash(dir: &Arc<Dir>) -> Self {
+        Self { dir: dir.clone(), elsewhere: true }
+    }
+}
+
 struct Ticket {
-    /// The directories whose names change.
-    dirs: Vec<Arc<Dir>>,
+    dirs: Vec<Touched>,
     step: Step,
 }
 
@@ -66,7 +84,7 @@ impl Committer {
         &self,
         path: &RelPath,
         content: Arc<OwnedFd>,
-        dirs: Vec<Arc<Dir>>,
+        dirs: Vec<Touched>,
         act: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (answer, outcome) = oneshot::channel();
@@ -89,7 +107,7 @@ impl Committer {
     }
 
     /// Returns once what was done in these directories is durable.
-    pub async fn durable(&self, path: &RelPath, dirs: Vec<Arc<Dir>>) -> Result<()> {
+    pub async fn durable(&self, path: &RelPath, dirs: Vec<Touched>) -> Result<()> {
         let (answer, outcome) = oneshot::channel();
         let tell: Answer = Box::new(move |synced| {
             let _ = answer.send(synced);
@@ -156,7 +174,7 @@ impl Shared {
 /// What has happened and is not known to be durable yet.
 #[derive(Default)]
 struct Group {
-    dirs: Vec<Arc<Dir>>,
+    dirs: Vec<Touched>,
     answers: Vec<Answer>,
 }
 
@@ -189,10 +207,10 @@ impl Group {
 }
 
 /// One sync for every file system; a single directory by itself.
-fn sync_each(dirs: &[Arc<Dir>]) -> Result<(), Errno> {
-    if let [dir] = dirs {
+fn sync_each(touched: &[Touched]) -> Result<(), Errno> {
+    if let [Touched { dir, elsewhere: false }] = touched {
         return rustix::fs::fsync(dir);
     }
-    let systems: BTreeMap<u64, &Arc<Dir>> = dirs.iter().map(|dir| (dir.dev, dir)).collect();
+    let systems: BTreeMap<u64, &Arc<Dir>> = touched.iter().map(|at| (at.dir.dev, &at.dir)).collect();
     systems.into_values().try_for_each(sys::sync_fs)
 }

@@ -66,14 +66,13 @@ fn judge(handle: &Arc<Handle>, dir: &Dir, path: &RelPath) -> Result<bool, Errno>
     }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::openat(dir, path.name(), flags, Mode::empty())?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        // A file system without locks gives no way to know: it stays.
-        Err(_) => Ok(false),
-        Ok(()) if sys::seen_of(&file)?.ino == sys::seen_at(dir.as_fd(), path.name())?.ino => {
-            rustix::fs::unlinkat(dir, path.name(), AtFlags::empty()).map(|()| true)
-        }
-        Ok(()) => Ok(false),
+    // A file system without locks gives no way to know: it stays.
+    let dead = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+        && sys::seen_of(&file)?.ino == sys::seen_at(dir.as_fd(), path.name())?.ino;
+    if dead {
+        rustix::fs::unlinkat(dir, path.name(), AtFlags::empty())?;
     }
+    Ok(dead)
 }
 
 fn old(seen: &Seen) -> bool {

@@ -33,7 +33,7 @@ use wl_core::manifest::Storage;
 use wl_core::path::{PART_PREFIX, RelPath};
 use wl_core::report::ProblemKind;
 
-use crate::commit::Committer;
+use crate::commit::{Committer, Touched};
 use crate::leftovers::Leftovers;
 use crate::pool::Pool;
 use crate::root::Root;
@@ -101,11 +101,7 @@ impl Backend for Local {
     }
 
     fn list(&self, under: &RelPath, prune: Option<Prune>) -> Listing {
-        match self.root.open() {
-            Ok(handle) => walk::list(handle, under, prune, self.leftovers.clone()),
-            Err(error) if error.fault == Fault::Missing => Box::pin(futures::stream::empty()),
-            Err(error) => walk::blocked(under, Obstacle { kind: ProblemKind::Unreadable, message: error.message }),
-        }
+        walk::list(self.root.clone(), under, prune, self.leftovers.clone())
     }
 
     async fn stat(&self, path: &RelPath) -> Result<Look> {
@@ -138,12 +134,10 @@ impl Backend for Local {
         let (root, at, token, wanted) = (self.root.clone(), path.clone(), token.clone(), trash.cloned());
         let remove = move || {
             let handle = root.open()?;
-            let trash = Trash::new(&handle, wanted.as_ref());
-            let dir = publish::remove(&handle, &at, &token, &trash)?;
-            Ok([Some(dir), trash.dir()].into_iter().flatten().collect())
+            publish::remove(&handle, &at, &token, &Trash::new(&handle, wanted.as_ref()))
         };
-        let dirs = self.pool.run(remove).await?;
-        self.committer.durable(path, dirs).await
+        let dir = self.pool.run(remove).await?;
+        self.committer.durable(path, vec![Touched::and_the_trash(&dir)]).await
     }
 
     async fn make_dir(&self, path: &RelPath, meta: &Meta) -> Result<()> {
@@ -152,33 +146,34 @@ impl Backend for Local {
         }
         let (root, at, meta) = (self.root.clone(), path.clone(), *meta);
         let dir = self.pool.run(move || change::make_dir(&*root.open()?, &at, &meta)).await?;
-        self.committer.durable(path, vec![dir]).await
+        self.committer.durable(path, vec![Touched::only(&dir)]).await
     }
 
     async fn remove_dir(&self, path: &RelPath) -> Result<()> {
         let (root, at) = (self.root.clone(), path.clone());
         let dir = self.pool.run(move || change::remove_dir(&root.open()?, &at)).await?;
-        self.committer.durable(path, vec![dir]).await
+        self.committer.durable(path, vec![Touched::only(&dir)]).await
     }
 
     async fn move_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
         let (root, source, token, target) = (self.root.clone(), from.clone(), token.clone(), to.clone());
         let moved = move || publish::move_within(&root.open()?, &source, &token, &target);
         let (entry, dirs) = self.pool.run(moved).await?;
-        self.committer.durable(to, dirs.into()).await.map(|()| entry)
+        let touched = dirs.iter().map(Touched::only).collect();
+        self.committer.durable(to, touched).await.map(|()| entry)
     }
 
     async fn copy_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
         let (root, source, token, target) = (self.root.clone(), from.clone(), token.clone(), to.clone());
         let copied = self.pool.run_long(move |_| change::copy(&root.open()?, &source, &token, &target)).await?;
-        write::publish(self, copied, &Guard::Absent, None).await.map(|written| written.entry)
+        write::publish(self, copied, &Guard::Absent, None).await
     }
 
     async fn set_meta(&self, path: &RelPath, token: &Token, meta: &Meta) -> Result<Entry> {
         let (root, at, token, meta) = (self.root.clone(), path.clone(), token.clone(), *meta);
         let set = move || change::set_meta(&*root.open()?, &at, &token, &meta);
         let (entry, dir) = self.pool.run(set).await?;
-        self.committer.durable(path, vec![dir]).await.map(|()| entry)
+        self.committer.durable(path, vec![Touched::only(&dir)]).await.map(|()| entry)
     }
 
     async fn watch(&self) -> Result<BoxStream<'static, Hint>> {

@@ -129,14 +129,14 @@ pub fn set_mode(fd: impl rustix::fd::AsFd, mode: u32) -> Result<(), Errno> {
 /// Sets the modification time and leaves the access time.
 pub fn set_mtime(fd: impl rustix::fd::AsFd, mtime: jiff::Timestamp) -> Result<(), Errno> {
     let nanos = mtime.as_nanosecond();
-    let (Ok(tv_sec), Ok(tv_nsec)) =
+    let (Ok(seconds), Ok(fraction)) =
         (nanos.div_euclid(1_000_000_000).try_into(), nanos.rem_euclid(1_000_000_000).try_into())
     else {
         return Err(Errno::INVAL);
     };
     let times = Timestamps {
         last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
-        last_modification: Timespec { tv_sec, tv_nsec },
+        last_modification: Timespec { tv_sec: seconds, tv_nsec: fraction },
     };
     rustix::fs::futimens(fd, &times)
 }

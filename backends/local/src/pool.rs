@@ -85,9 +85,9 @@ impl Pool {
     fn push(&self, long: bool, job: impl FnOnce() + Send + 'static) {
         let mut queue = self.shared.lock();
         if long {
-            queue.long.push_back(Box::new(job))
+            queue.long.push_back(Box::new(job));
         } else {
-            queue.short.push_back(Box::new(job))
+            queue.short.push_back(Box::new(job));
         }
         if queue.idle > 0 {
             drop(queue);

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use wl_core::backend::{Guard, Written};
-use wl_core::entry::{Entry, Hash, Token};
+use wl_core::backend::Guard;
+use wl_core::entry::{Entry, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
 use crate::error::error;
 use crate::part::Part;
 use crate::rename::{exchange, move_new};
-use crate::root::{Dir, Handle, need_file, refused_if_gone};
+use crate::root::{Dir, Handle, keep_an_eye_on, need_file, refused_if_gone};
 use crate::seen::Seen;
 use crate::sys;
 use crate::trash::{Place, Trash};
@@ -40,12 +40,11 @@ pub struct Finished {
     pub handle: Arc<Handle>,
     pub part: Part,
     pub path: RelPath,
-    pub hash: Hash,
 }
 
 impl Finished {
     /// Takes the name if it still holds what `guard` says.
-    pub fn publish(mut self, guard: &Guard, trash: &Trash) -> Result<Written> {
+    pub fn publish(mut self, guard: &Guard, trash: &Trash) -> Result<Entry> {
         let target = Place { dir: self.part.dir().clone(), name: self.path.name().to_owned() };
         let old = check(&target.dir, &self.path, guard)?;
         let sealed = sys::seen_of(&**self.part.fd()).map_err(|errno| self.error(errno))?;
@@ -70,7 +69,7 @@ impl Finished {
     /// time too. Worst outcome: that rewrite is found in the trash, or lost where there is none. Who has the old version
     /// open and goes on writing into it after the exchange writes into the trash.
     fn swap(&mut self, old: &Seen, sealed: &Seen, target: &Place, trash: &Trash) -> Result<()> {
-        let (open, before) = self.handle.watch_file(&target.dir, &self.path, old)?;
+        let open = keep_an_eye_on(&target.dir, &self.path, old)?;
         let part = Place { dir: target.dir.clone(), name: self.part.name().to_owned() };
         let held = trash.take_in(&part).map_err(|errno| self.error(errno))?;
         self.part.renamed();
@@ -79,7 +78,7 @@ impl Finished {
             Ok(false) => {
                 // Where it cannot be exchanged it is moved away, then the new one takes the free name.
                 self.unhold(&held, &part)?;
-                return self.step_in(&before, &part, target, trash);
+                return self.step_in(old, &part, target, trash);
             }
             Err(errno) => {
                 self.unhold(&held, &part)?;
@@ -88,7 +87,7 @@ impl Finished {
         }
         let came_out = held.look().map_err(|errno| self.error(errno))?;
         let still = sys::seen_of(&open).map_err(|errno| self.error(errno))?;
-        if came_out.same_but_renamed(&before) && still.same_but_renamed(&before) {
+        if came_out.same_but_renamed(old) && still.same_but_renamed(old) {
             return trash.settle(&held).map_err(|errno| self.error(errno));
         }
         self.swap_back(&held, sealed, target, trash);
@@ -134,11 +133,10 @@ impl Finished {
 
     /// What stands there now. If somebody has changed it since, the entry is that of what was written, which no later
     /// look will find.
-    fn written(&self, sealed: &Seen) -> Result<Written> {
+    fn written(&self, sealed: &Seen) -> Result<Entry> {
         let seen = sys::seen_of(&**self.part.fd()).map_err(|errno| self.error(errno))?;
         let seen = if seen.same_but_renamed(sealed) { &seen } else { sealed };
-        let entry = self.handle.clock(seen).entry(seen).ok_or_else(|| Error::changed(&self.path))?;
-        Ok(Written { entry, hash: self.hash })
+        self.handle.clock(seen).entry(seen).ok_or_else(|| Error::changed(&self.path))
     }
 
     fn error(&self, errno: Errno) -> Error {

@@ -106,12 +106,15 @@ impl Root {
         Ok(handle)
     }
 
-    /// The text that tells this directory from any other that may take its place.
+    /// The text that tells this directory from any other that may take its place. A birth time says more than a device
+    /// number, which is another after the next boot for many kinds of disk.
     pub fn identity(&self) -> Result<String> {
         let handle = self.open()?;
         let seen = sys::seen_of(&*handle).map_err(|errno| self.error(errno))?;
-        let born = seen.born.map_or_else(|| "-".to_owned(), |at| format!("{}.{:09}", at.sec, at.ns));
-        Ok(format!("{:x}:{}:{born}", seen.dev, seen.ino))
+        Ok(match seen.born {
+            Some(at) => format!("{} born {}.{:09}", seen.ino, at.sec, at.ns),
+            None => format!("{} on {:x}", seen.ino, seen.dev),
+        })
     }
 
     /// Makes the directory if its parent exists.
@@ -199,19 +202,19 @@ impl Handle {
         }
     }
 
-    /// Opens a file to look at it, if it is that version.
-    pub fn watch_file(&self, dir: &Dir, path: &RelPath, seen_first: &Seen) -> Result<(OwnedFd, Seen)> {
-        let fd =
-            rustix::fs::openat(dir, path.name(), sys::path_only() | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-                .map_err(|errno| refused_if_gone(errno, path))?;
-        let seen = sys::seen_of(&fd).map_err(|errno| error(errno, path))?;
-        if seen == *seen_first { Ok((fd, seen)) } else { Err(Error::changed(path)) }
-    }
-
     /// How finely the file system that this was seen on dates changes.
     pub fn clock(&self, seen: &Seen) -> Clock {
         if seen.dev == self.dev { self.nature.clock } else { Clock::Coarse { ahead: 0 } }
     }
+}
+
+/// Opens a file to look at it again, if it is what was seen first.
+pub fn keep_an_eye_on(dir: &Dir, path: &RelPath, seen_first: &Seen) -> Result<OwnedFd> {
+    let flags = sys::path_only() | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd =
+        rustix::fs::openat(dir, path.name(), flags, Mode::empty()).map_err(|errno| refused_if_gone(errno, path))?;
+    let seen = sys::seen_of(&fd).map_err(|errno| error(errno, path))?;
+    if seen == *seen_first { Ok(fd) } else { Err(Error::changed(path)) }
 }
 
 /// What vanished while it was expected to be there has changed.

@@ -30,7 +30,7 @@ impl What {
             FileType::Fifo => Self::Special("named pipe"),
             FileType::Socket => Self::Special("socket"),
             FileType::CharacterDevice | FileType::BlockDevice => Self::Special("device"),
-            _ => Self::Special("not a regular file"),
+            FileType::Unknown => Self::Special("not a regular file"),
         }
     }
 }
@@ -126,16 +126,16 @@ impl Clock {
         let coarse = Self::Coarse { ahead: 0 };
         let Ok(file) = sys::unnamed(dir) else { return coarse };
         let mut last = None;
-        let mut fine = true;
+        let mut all_differ = true;
         for at in 0..LOOKS {
             if rustix::io::pwrite(&file, b"x", at).is_err() {
                 return coarse;
             }
             let Ok(seen) = sys::seen_of(&file) else { return coarse };
-            fine &= last != Some(seen.ctime);
+            all_differ &= last != Some(seen.ctime);
             last = Some(seen.ctime);
         }
-        if fine { Self::Fine } else { Self::Coarse { ahead: last.map_or(0, |stamp| stamp.nanos() - now()) } }
+        if all_differ { Self::Fine } else { Self::Coarse { ahead: last.map_or(0, |stamp| stamp.nanos() - now()) } }
     }
 
     /// Whether a file seen now may still change without its token changing.

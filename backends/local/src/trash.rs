@@ -57,8 +57,7 @@ impl Trash {
         Ok(held)
     }
 
-    /// What was displaced was the expected version: it is kept where it should be, or deleted. Returns the directory
-    /// that keeps it.
+    /// What was displaced was the expected version: it is kept where it should be, or deleted.
     pub fn settle(&self, displaced: &Place) -> Result<(), Errno> {
         if !crate::part::is_held(&displaced.name) {
             return Ok(());
@@ -116,11 +115,6 @@ impl Trash {
         part.renamed();
         sys::sync_fs(&*dir)?;
         rustix::fs::unlinkat(&*from.dir, &from.name, AtFlags::empty())
-    }
-
-    /// The directory that keeps what is displaced, if it has been made.
-    pub fn dir(&self) -> Option<Arc<Dir>> {
-        self.wanted.as_ref().and_then(RelPath::parent).and_then(|dir| self.handle.dir(&dir).ok())
     }
 }
 

@@ -12,12 +12,13 @@ use rustix::io::Errno;
 use tokio::sync::mpsc;
 use wl_core::backend::{Listed, Listing, Obstacle, Prune};
 use wl_core::entry::Kind;
+use wl_core::error::Fault;
 use wl_core::path::{PART_PREFIX, RelPath, TRASH_DIR};
 use wl_core::report::ProblemKind;
 
 use crate::error::obstacle;
 use crate::leftovers::Leftovers;
-use crate::root::Handle;
+use crate::root::{Handle, Root};
 use crate::seen::{Seen, What};
 use crate::sys;
 
@@ -31,23 +32,29 @@ const PATIENCE: Duration = Duration::from_millis(5);
 const AHEAD: usize = 8;
 
 /// Lists everything below a directory.
-pub fn list(handle: Arc<Handle>, under: &RelPath, prune: Option<Prune>, leftovers: Arc<Leftovers>) -> Listing {
+pub fn list(root: Arc<Root>, under: &RelPath, prune: Option<Prune>, leftovers: Arc<Leftovers>) -> Listing {
     let (chunks, mut taken) = mpsc::channel(AHEAD);
-    let (from, out) = (under.clone(), Out { chunks, chunk: Vec::new(), limit: FIRST_CHUNK, since: Instant::now() });
+    let from = under.clone();
     let walk = move || {
+        let mut out = Out { chunks, chunk: Vec::new(), limit: FIRST_CHUNK, since: Instant::now() };
+        let handle = match root.open() {
+            Ok(handle) => handle,
+            Err(error) if error.fault == Fault::Missing => return,
+            Err(error) => {
+                let why = Obstacle { kind: ProblemKind::Unreadable, message: error.message };
+                let _ = out.push(Listed::Blocked(from, why)).and_then(|()| out.flush());
+                return;
+            }
+        };
         let mut walker = Walker { handle, prune, leftovers, out, levels: Vec::new() };
         // A closed channel means that nobody listens any more.
         let _ = walker.walk(&from).and_then(|()| walker.out.flush());
     };
-    match thread::Builder::new().name("wl-list".into()).spawn(walk) {
-        Ok(_) => futures::stream::poll_fn(move |cx| taken.poll_recv(cx)).boxed(),
-        Err(_) => blocked(under, obstacle(Errno::AGAIN)),
+    if thread::Builder::new().name("wl-list".into()).spawn(walk).is_ok() {
+        return futures::stream::poll_fn(move |cx| taken.poll_recv(cx)).boxed();
     }
-}
-
-/// A listing that says only that there is none.
-pub fn blocked(under: &RelPath, why: Obstacle) -> Listing {
-    futures::stream::once(std::future::ready(vec![Listed::Blocked(under.clone(), why)])).boxed()
+    let none = vec![Listed::Blocked(under.clone(), obstacle(Errno::AGAIN))];
+    futures::stream::once(std::future::ready(none)).boxed()
 }
 
 /// The listener is gone.
@@ -182,7 +189,7 @@ impl Out {
         }
         self.chunk.push(item);
         // The clock is looked at now and then only.
-        let waited = self.chunk.len() % 64 == 0 && self.since.elapsed() > PATIENCE;
+        let waited = self.chunk.len().is_multiple_of(64) && self.since.elapsed() > PATIENCE;
         if self.chunk.len() < self.limit && !waited {
             return if self.chunks.is_closed() { Err(Gone) } else { Ok(()) };
         }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures::Stream;
 use futures::stream::BoxStream;
-use notify::event::{CreateKind, ModifyKind, RemoveKind, RenameMode};
+use notify::event::{CreateKind, ModifyKind, RenameMode};
 use notify::{Config, ErrorKind, Event, EventKind, EventKindMask, RecommendedWatcher, RecursiveMode, Watcher as _};
 use wl_core::backend::Hint;
 use wl_core::error::{Error, Fault, Result};
@@ -15,7 +15,8 @@ use wl_core::path::RelPath;
 
 use crate::root::Root;
 
-/// Begins to watch everything below the root.
+/// Begins to watch everything below the root. The stream ends, after it said `Everything`, when the root itself was
+/// deleted, moved or unmounted: then there is nothing left that this watch could see.
 pub fn watch(root: &Root) -> Result<BoxStream<'static, Hint>> {
     watch_with(root, MOST)
 }
@@ -67,13 +68,12 @@ impl Stream for Hints {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Hint>> {
         let mut hints = self.waiting.lock();
-        match hints.take() {
-            Some(hint) => Poll::Ready(Some(hint)),
-            None => {
-                hints.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
+        let hint = hints.take();
+        if hint.is_none() && !hints.over {
+            hints.waker = Some(cx.waker().clone());
+            return Poll::Pending;
         }
+        Poll::Ready(hint)
     }
 }
 
@@ -90,6 +90,8 @@ struct Noticed {
     gone: Vec<RelPath>,
     everything: bool,
     degraded: Option<String>,
+    /// The root is gone from its place, and the watch with it.
+    over: bool,
     waker: Option<Waker>,
 }
 
@@ -119,19 +121,22 @@ impl Noticed {
     }
 
     fn is_empty(&self) -> bool {
-        self.len() == 0 && !self.everything && self.degraded.is_none()
+        self.len() == 0 && !self.everything && !self.over && self.degraded.is_none()
     }
 
     fn notice(&mut self, base: &Path, event: &Event) {
         if event.need_rescan() {
             return self.everything();
         }
-        for (at, path) in event.paths.iter().enumerate() {
+        for path in &event.paths {
             let Ok(below) = path.strip_prefix(base) else { return self.everything() };
-            let what = meaning(&event.kind, at);
+            let Some(what) = meaning(event.kind, path) else { continue };
             match relative(below) {
                 // The root itself was deleted, moved or unmounted.
-                Some(root) if root.is_root() && what == Meaning::Gone => self.everything(),
+                Some(root) if root.is_root() && what == Meaning::Gone => {
+                    self.everything();
+                    self.over = true;
+                }
                 Some(path) if path.is_root() || path.is_ours() => {}
                 Some(path) => self.add(what, path),
                 // A name that cannot be said: whoever looks at its directory finds it.
@@ -164,19 +169,20 @@ enum Meaning {
     Gone,
 }
 
-/// What an event means for the path at that place of its list.
-fn meaning(kind: &EventKind, at: usize) -> Meaning {
-    match kind {
-        // Files may have been put into a new directory before it was watched.
-        EventKind::Create(CreateKind::File) => Meaning::Look,
-        EventKind::Create(_) => Meaning::Below,
-        EventKind::Remove(RemoveKind::File | RemoveKind::Folder | RemoveKind::Any | RemoveKind::Other)
-        | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Meaning::Gone,
-        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) if at == 0 => Meaning::Gone,
-        // It may be a directory that was moved here.
-        EventKind::Modify(ModifyKind::Name(_)) => Meaning::Below,
+/// What an event means for a path; none if another event says it too.
+fn meaning(kind: EventKind, path: &Path) -> Option<Meaning> {
+    Some(match kind {
+        EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Meaning::Gone,
+        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => return None,
+        // Files may have been put into a new directory before it was watched; one moved here brings what it holds.
+        EventKind::Create(CreateKind::Folder) => Meaning::Below,
+        EventKind::Create(CreateKind::Any | CreateKind::Other) | EventKind::Modify(ModifyKind::Name(_))
+            if path.symlink_metadata().is_ok_and(|found| found.is_dir()) =>
+        {
+            Meaning::Below
+        }
         _ => Meaning::Look,
-    }
+    })
 }
 
 fn relative(below: &Path) -> Option<RelPath> {

@@ -5,17 +5,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use wl_core::backend::{Body, Content, Guard, Written};
+use wl_core::entry::{Entry, Hash};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
 use crate::Local;
+use crate::commit::Touched;
 use crate::error::error;
 use crate::part::{Part, Writer};
 use crate::publish::{Finished, check};
-use crate::read::PIECE;
 use crate::root::{Handle, Root};
 use crate::seen::Seen;
 use crate::trash::Trash;
+
+/// A content up to this size is gathered and written in one job.
+const SMALL: u64 = 256 << 10;
 
 /// A content being written, and what it will replace.
 struct Writing {
@@ -41,11 +45,11 @@ impl Writing {
         Ok(self)
     }
 
-    fn finish(self) -> Result<Finished> {
+    fn finish(self) -> Result<(Finished, Hash)> {
         let (part, hash) = self.writer.finish()?;
         part.dress(&self.content.meta, self.old.as_ref(), self.handle.nature.usual_mode)
             .map_err(|errno| error(errno, &self.path))?;
-        Ok(Finished { handle: self.handle, part, path: self.path, hash })
+        Ok((Finished { handle: self.handle, part, path: self.path }, hash))
     }
 }
 
@@ -57,30 +61,28 @@ pub async fn replace(
     guard: &Guard,
     trash: Option<&RelPath>,
 ) -> Result<Written> {
-    let finished = if content.size <= PIECE as u64 {
+    let (finished, hash) = if content.size <= SMALL {
         write_small(local, path, content, guard).await?
     } else {
         write_large(local, path, content, guard).await?
     };
-    publish(local, finished, guard, trash).await
+    publish(local, finished, guard, trash).await.map(|entry| Written { entry, hash })
 }
 
 /// Makes a finished content durable and gives it its name.
-pub async fn publish(local: &Local, finished: Finished, guard: &Guard, trash: Option<&RelPath>) -> Result<Written> {
+pub async fn publish(local: &Local, finished: Finished, guard: &Guard, trash: Option<&RelPath>) -> Result<Entry> {
     let (path, file) = (finished.path.clone(), finished.part.fd().clone());
     let trash = Trash::new(&finished.handle, trash);
-    let mut dirs = vec![finished.part.dir().clone()];
-    if matches!(guard, Guard::Unchanged(_)) {
-        // Two names change, which one directory's sync need not cover.
-        dirs.push(finished.part.dir().clone());
-        dirs.extend(trash.dir());
-    }
+    let touched = match guard {
+        Guard::Absent => Touched::only(finished.part.dir()),
+        Guard::Unchanged(_) => Touched::and_the_trash(finished.part.dir()),
+    };
     let guard = guard.clone();
-    local.committer.publish(&path, file, dirs, move || finished.publish(&guard, &trash)).await
+    local.committer.publish(&path, file, vec![touched], move || finished.publish(&guard, &trash)).await
 }
 
 /// One job for the whole file.
-async fn write_small(local: &Local, path: &RelPath, content: Content, guard: &Guard) -> Result<Finished> {
+async fn write_small(local: &Local, path: &RelPath, content: Content, guard: &Guard) -> Result<(Finished, Hash)> {
     let mut body = content.read(0).await?;
     let (mut pieces, mut size) = (Vec::new(), 0);
     while let Some(piece) = body.next().await {
@@ -102,7 +104,7 @@ async fn write_small(local: &Local, path: &RelPath, content: Content, guard: &Gu
 }
 
 /// One job a piece, while the next is awaited.
-async fn write_large(local: &Local, path: &RelPath, content: Content, guard: &Guard) -> Result<Finished> {
+async fn write_large(local: &Local, path: &RelPath, content: Content, guard: &Guard) -> Result<(Finished, Hash)> {
     let (root, at, expected, what) = (local.root.clone(), path.clone(), guard.clone(), content.clone());
     let mut writing = local.pool.run(move || Writing::begin(&root, &at, what, &expected)).await?;
     let mut body: Body = content.read(0).await?;
