@@ -138,10 +138,12 @@ impl Coalescer {
             self.patient = Waiting::default();
             return Some(Scope::All);
         }
-        let mut paths = BTreeMap::new();
+        let mut paths: BTreeMap<RelPath, bool> = BTreeMap::new();
         for (waiting, patience) in [(&mut self.prompt, PROMPT), (&mut self.patient, PATIENT)] {
             if waiting.due(patience).is_some_and(|due| due <= now) {
-                paths.append(&mut std::mem::take(waiting).paths);
+                for (path, below) in std::mem::take(waiting).paths {
+                    *paths.entry(path).or_default() |= below;
+                }
             }
         }
         (!paths.is_empty()).then_some(Scope::Paths(paths))
