@@ -114,6 +114,7 @@ pub enum ContainerCommand {
     /// Stop syncing a container
     StopSync(Name),
     /// List the open conflicts
+    #[command(after_help = "Exits with 3 if any is open.")]
     ListConflicts(ListConflicts),
     /// End conflicts by keeping one version, or both
     Resolve(Resolve),

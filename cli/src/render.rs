@@ -113,6 +113,13 @@ impl Screen {
         io::stdin().read_line(&mut answer).is_ok_and(|read| read > 0 && !answer.trim_start().starts_with(['n', 'N']))
     }
 
+    /// Asks for a secret, which is not shown while it is typed.
+    #[expect(clippy::unused_self, reason = "only who was given a screen prints")]
+    pub fn ask_secret(&self, what: &str) -> Outcome<String> {
+        rpassword::prompt_password(format!("{}: ", harmless(what)))
+            .map_err(|error| Failure::new(format!("the {what} cannot be read from the terminal: {error}")))
+    }
+
     fn out(&self, text: &str) -> Outcome<()> {
         let mut stdout = anstream::stdout().lock();
         match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {

@@ -61,11 +61,11 @@ impl<'a> Stage<'a> {
     }
 
     /// Begins a chapter.
-    pub fn chapter(&self, title: &str) -> Outcome<()> {
+    pub async fn chapter(&self, title: &str) -> Outcome<()> {
         self.screen.tell(format!("\n{}", styled(BOLD, title)))?;
         // Only for whoever reads along: nothing is waited for here.
         if io::stdout().is_terminal() && !self.screen.is_json() {
-            std::thread::sleep(BREATH);
+            tokio::time::sleep(BREATH).await;
         }
         Ok(())
     }
