@@ -400,7 +400,7 @@ mod tests {
             "status --container n --watch",
             "doctor n",
             "demo",
-            "daemon run -b /b -l - -s /s",
+            "daemon run -l - -s /s",
             "daemon start",
             "daemon stop",
             "completions bash",

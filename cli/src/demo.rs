@@ -61,7 +61,7 @@ async fn first_contact(stage: &mut Stage<'_>) -> Outcome<()> {
     stage.list()?;
     stage.chapter("One command keeps them equal from now on.")?;
     stage.wl(&["sync", "laptop", "usb-stick", "--wait"], Exit::Done).await?;
-    stage.seen("both hold all of it", |stage| stage.is_equal_with(3)).await
+    stage.promise("both hold all of it", |stage| stage.is_equal_with(3))
 }
 
 async fn edits_travel(stage: &mut Stage<'_>) -> Outcome<()> {

@@ -92,12 +92,11 @@ pub fn object(value: Value) -> Map<String, Value> {
 /// The pair that was asked for, or the usual one.
 pub fn chosen(manifest: &Manifest, config: &Config, choice: &Choice) -> Outcome<Pair> {
     let source = source(manifest, choice)?;
-    let target = match &choice.target_storage {
-        Some(text) => find(manifest, text)?,
-        None => {
-            let remembered = config.default_remote_for_container.get(&manifest.uuid).map(String::as_str);
-            manifest.default_target(source, remembered).map_err(|error| Failure::manifest(&error))?
-        }
+    let target = if let Some(text) = &choice.target_storage {
+        find(manifest, text)?
+    } else {
+        let remembered = config.default_remote_for_container.get(&manifest.uuid).map(String::as_str);
+        manifest.default_target(source, remembered).map_err(|error| Failure::manifest(&error))?
     };
     if source.backend_id() == target.backend_id() {
         let message = format!("source and target are the same storage, {}", source.location());

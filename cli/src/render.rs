@@ -89,6 +89,7 @@ impl Screen {
     }
 
     /// Says something while the command goes on.
+    #[expect(clippy::unused_self, reason = "only who was given a screen prints")]
     pub fn say(&self, message: impl Display) {
         // Nobody listening is no failure.
         let _ = writeln!(anstream::stderr().lock(), "{message}");
@@ -105,6 +106,7 @@ impl Screen {
     }
 
     /// Asks a question that is answered with yes or no; yes unless the answer begins with n.
+    #[expect(clippy::unused_self, reason = "only who was given a screen prints")]
     pub fn confirm(&self, question: &str) -> bool {
         let _ = write!(anstream::stderr().lock(), "{question} [Y/n] ");
         let mut answer = String::new();

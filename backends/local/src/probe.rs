@@ -19,7 +19,7 @@ use crate::sys;
 use crate::trash::Place;
 
 /// How many small operations at once pay: so many share a sync.
-const IN_FLIGHT: usize = 256;
+pub const IN_FLIGHT: usize = 256;
 
 /// What it can do, as far as is known.
 pub fn facts(nature: Option<&Nature>) -> Facts {
@@ -51,7 +51,7 @@ pub fn facts(nature: Option<&Nature>) -> Facts {
         replace: swap(exchange && no_replace),
         create: swap(no_replace),
         delete: swap(no_replace),
-        watcher: WatchBy::Native,
+        watcher: if nature.is_some_and(|nature| nature.remote) { WatchBy::Scan } else { WatchBy::Native },
         server_copy: true,
         server_move: true,
         trash: true,

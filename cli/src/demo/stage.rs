@@ -84,7 +84,7 @@ impl<'a> Stage<'a> {
     pub async fn wl(&self, args: &[&str], expected: Exit) -> Outcome<()> {
         self.shell(&format!("wl {}", args.join(" ")))?;
         let output = self.run(args).await?;
-        let said = [output.stdout, output.stderr].map(|text| self.shortened(&String::from_utf8_lossy(&text)));
+        let said = [output.stderr, output.stdout].map(|text| self.shortened(&String::from_utf8_lossy(&text)));
         for text in said.iter().filter(|text| !text.is_empty()) {
             self.screen.tell(indented(&indented(text)).trim_end_matches('\n'))?;
         }

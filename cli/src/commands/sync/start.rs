@@ -74,7 +74,12 @@ fn args(context: &Context, manifest: &Manifest, pair: &Pair, options: &SyncOptio
     args
 }
 
+/// Refuses to start a pair beside one that was not asked for: it must be meant, with `--all`.
 fn refuse_others(manifest: &Manifest, pairs: &[Pair], jobs: &[JobStatus]) -> Outcome<()> {
+    let runs = |pair: &Pair| jobs.iter().any(|job| !is_over(job) && pair.is_of(job));
+    if pairs.iter().all(runs) {
+        return Ok(());
+    }
     match jobs.iter().find(|job| !is_over(job) && !pairs.iter().any(|pair| pair.is_of(job))) {
         Some(job) => Err(differs(manifest, job, "with other storages")),
         None => Ok(()),

@@ -1,0 +1,8 @@
+//! The daemon over a real socket, with invented storages and syncers.
+
+mod client;
+mod events;
+mod jobs;
+mod kit;
+mod messages;
+mod restart;
