@@ -123,3 +123,10 @@ pub fn are(world: &World, trees: [&str; 2]) {
 pub fn conflicts(world: &World) -> Vec<(String, ConflictKind)> {
     world.conflicts().into_iter().map(|(path, kind)| (path.to_string(), kind)).collect()
 }
+
+/// Makes each side hold a tree.
+pub fn now(world: &World, trees: [&str; 2]) {
+    for (tree, which) in trees.into_iter().zip(Which::BOTH) {
+        Tree::parse(tree).put_on(world.side(which));
+    }
+}
