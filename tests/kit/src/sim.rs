@@ -113,7 +113,7 @@ impl World {
         for rounds in 1..=ROUNDS {
             let before = self.writes();
             let round = self.round().await.unwrap_or_else(|error| panic!("{error}\n{self:?}"));
-            let due = !round.unsettled.is_empty() || round.restless || !round.rules_changed.is_empty();
+            let due = !round.unsettled.is_empty() || round.restless;
             if before == self.writes() && !due {
                 return rounds;
             }
@@ -142,7 +142,9 @@ impl World {
                 assert!(rounds < ROUNDS * 2, "no rest in step {step}, next would be {due:?}\n{self:?}");
                 let round = engine.round(&due).await?;
                 coalescer.unsettled(round.unsettled, now);
-                coalescer.hint(Hint::LookBelow(round.rules_changed), now);
+                if due != Scope::All {
+                    coalescer.hint(Hint::LookBelow(round.rules_changed), now);
+                }
                 if round.restless || round.replaced || round.waits.is_some() {
                     coalescer.all(now);
                 }
