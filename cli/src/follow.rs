@@ -68,3 +68,25 @@ pub fn failure_of(job: &JobStatus) -> Option<Failure> {
     }
     .map(|failure| failure.about(jobs::pair(job)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::job;
+
+    #[test]
+    fn what_is_waited_for_comes_or_cannot_come_any_more() {
+        let with = |state, paused| JobStatus { state, paused, ..job() };
+        assert!(Until::Synced.is_met(&job()) && !Until::Ended.is_met(&job()));
+        for until in [Until::Synced, Until::Ended] {
+            assert!(until.is_met(&with(JobState::Error, false)) && until.is_met(&with(JobState::Stopped, false)));
+            assert!(!until.is_met(&with(JobState::OneShot, false)) && !until.is_met(&with(JobState::Stopped, true)));
+        }
+        assert!(failure_of(&with(JobState::Error, false)).is_some() && failure_of(&job()).is_none());
+    }
+
+    #[test]
+    fn a_job_that_vanished_is_a_failure() {
+        assert!(find(&[job()], "local|1").is_ok() && find(&[job()], "local|2").is_err());
+    }
+}

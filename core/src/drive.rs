@@ -119,6 +119,8 @@ async fn sweep(run: &Run) {
 pub async fn continuous(run: &Run, carrier: &dyn Carrier) -> Result<()> {
     run.monitor.set_state(JobState::OneShot);
     let mut engine = Engine::new(run, carrier)?;
+    // At first contact a root may have to be made before it can be watched. What fails here fails in the first round, too.
+    let _ = engine.make_roots().await;
     // Watching begins before the first look: what changes in between is seen by one or the other.
     let mut watch = Watch::begin(run).await;
     let mut backoff = Backoff::new();

@@ -48,6 +48,7 @@ pub async fn run(options: RunOptions) -> Result<()> {
         // It fails only for the leader of a process group, which a terminal does not end either.
         let _ = rustix::process::setsid();
     }
+    raise_file_limit();
     make_private(&places.state_dir)?;
     let _lock = after_another(&places, || Lock::take(&Lock::of_state(&places.state_dir))).await?;
     let _log = log::begin(&places.log)?;
@@ -58,6 +59,14 @@ pub async fn run(options: RunOptions) -> Result<()> {
         tracing::error!("the daemon ends: {error}");
     }
     outcome
+}
+
+/// Takes as many open files as the system grants: writes share their syncs, so many are open at once.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Without it fewer writes share a sync.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// Serves until `end`, and stops what runs.

@@ -77,7 +77,7 @@ impl Local {
             root: Arc::new(Root::new(root.to_owned())),
             pool: Arc::new(Pool::new()),
             committer: Committer::new(),
-            writers: Semaphore::new(probe::IN_FLIGHT),
+            writers: Semaphore::new(probe::in_flight()),
             leftovers: Arc::default(),
         }))
     }

@@ -18,8 +18,11 @@ use crate::seen::Clock;
 use crate::sys;
 use crate::trash::Place;
 
-/// How many small operations at once pay: so many share a sync.
-pub const IN_FLIGHT: usize = 256;
+/// How many small operations at once pay: so many share a sync. Each may hold a few files open.
+pub fn in_flight() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.and_then(|files| usize::try_from(files).ok()).map_or(1024, |files| (files / 8).clamp(16, 1024))
+}
 
 /// What it can do, as far as is known.
 pub fn facts(nature: Option<&Nature>) -> Facts {
@@ -58,7 +61,7 @@ pub fn facts(nature: Option<&Nature>) -> Facts {
         mtime: true,
         mode: true,
         mtime_resolution_ns: 1,
-        in_flight: IN_FLIGHT,
+        in_flight: in_flight(),
         windows,
     }
 }

@@ -8,6 +8,9 @@ use crate::args::SyncStorages;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 
+/// How many characters of a directory's name a container's may have.
+const LONGEST: usize = 40;
+
 /// Syncs two storages.
 pub async fn run(context: &Context, args: &SyncStorages) -> Outcome {
     let read = |text: &str| create::storage(context, text);
@@ -80,7 +83,7 @@ fn name_of(location: &str) -> String {
     let path = location.split(['?', '#']).next().unwrap_or_default();
     let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let valid = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
-    let name: String = last.chars().map(valid).collect();
+    let name: String = last.chars().take(LONGEST).map(valid).collect();
     let name = name.trim_matches(['-', '.']);
     if name.is_empty() { "files".to_owned() } else { name.to_owned() }
 }

@@ -5,4 +5,5 @@ mod events;
 mod jobs;
 mod kit;
 mod messages;
+mod nowhere;
 mod restart;
