@@ -54,18 +54,18 @@ async fn tell(stage: &mut Stage<'_>) -> Outcome<()> {
 }
 
 async fn first_contact(stage: &mut Stage<'_>) -> Outcome<()> {
-    stage.chapter("Two directories, each with files the other does not have.")?;
+    stage.chapter("Two directories, each with files the other does not have.").await?;
     stage.write("laptop/notes.txt", b"milk\n")?;
     stage.write("laptop/photos/beach.jpg", &picture())?;
     stage.write("usb-stick/books.txt", b"Middlemarch\n")?;
     stage.list()?;
-    stage.chapter("One command keeps them equal from now on.")?;
+    stage.chapter("One command keeps them equal from now on.").await?;
     stage.wl(&["sync", "laptop", "usb-stick", "--wait"], Exit::Done).await?;
-    stage.seen("both hold all of it", |stage| stage.is_equal_with(3)).await
+    stage.promise("both hold all of it", |stage| stage.is_equal_with(3))
 }
 
 async fn edits_travel(stage: &mut Stage<'_>) -> Outcome<()> {
-    stage.chapter("An edit on one side arrives on the other. Both ways.")?;
+    stage.chapter("An edit on one side arrives on the other. Both ways.").await?;
     stage.shell("echo bread >> laptop/notes.txt")?;
     stage.write("laptop/notes.txt", b"milk\nbread\n")?;
     stage.seen("usb-stick/notes.txt has it", |stage| stage.holds("usb-stick/notes.txt", b"milk\nbread\n")).await?;
@@ -75,7 +75,7 @@ async fn edits_travel(stage: &mut Stage<'_>) -> Outcome<()> {
 }
 
 async fn a_rename_is_a_rename(stage: &mut Stage<'_>) -> Outcome<()> {
-    stage.chapter("A renamed file is renamed over there too.")?;
+    stage.chapter("A renamed file is renamed over there too.").await?;
     stage.settled().await?;
     let before = stage.transferred().await?;
     stage.shell("mv laptop/photos/beach.jpg laptop/photos/holiday.jpg")?;
@@ -92,7 +92,7 @@ async fn a_rename_is_a_rename(stage: &mut Stage<'_>) -> Outcome<()> {
 }
 
 async fn a_delete_can_be_undone(stage: &mut Stage<'_>) -> Outcome<()> {
-    stage.chapter("A delete travels too, but what it takes with it is kept for a while.")?;
+    stage.chapter("A delete travels too, but what it takes with it is kept for a while.").await?;
     stage.shell("rm usb-stick/books.txt")?;
     stage.remove("usb-stick/books.txt")?;
     stage.seen("laptop/books.txt is gone", |stage| stage.is_gone("laptop/books.txt")).await?;
@@ -105,7 +105,7 @@ async fn a_delete_can_be_undone(stage: &mut Stage<'_>) -> Outcome<()> {
 }
 
 async fn a_conflict_is_yours(stage: &mut Stage<'_>) -> Outcome<()> {
-    stage.chapter("The same file changed on both sides while they were apart: that is for you to decide.")?;
+    stage.chapter("The same file changed on both sides while they were apart: that is for you to decide.").await?;
     stage.wl(&["container", "pause", "laptop"], Exit::Done).await?;
     let (ours, theirs): (&[u8], &[u8]) = (b"milk\nbread\napples\n", b"milk\nbread\npears\n");
     stage.shell("echo apples >> laptop/notes.txt")?;
@@ -124,7 +124,7 @@ async fn a_conflict_is_yours(stage: &mut Stage<'_>) -> Outcome<()> {
 }
 
 async fn everything_is_equal(stage: &mut Stage<'_>) -> Outcome<()> {
-    stage.chapter("Is it true? Read and hash everything on both sides, caches ignored.")?;
+    stage.chapter("Is it true? Read and hash everything on both sides, caches ignored.").await?;
     stage.settled().await?;
     stage.wl(&["container", "verify", "laptop"], Exit::Done).await?;
     stage.list()?;

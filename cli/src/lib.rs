@@ -5,6 +5,8 @@ mod commands;
 mod context;
 mod demo;
 mod failure;
+#[cfg(test)]
+mod fixtures;
 mod follow;
 mod link;
 mod pairs;

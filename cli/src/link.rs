@@ -13,7 +13,7 @@ use crate::failure::{Failure, Outcome};
 use crate::pairs::object;
 
 /// How long a daemon that was told to end may take for it.
-const END: Duration = Duration::from_secs(60);
+const END: Duration = Duration::from_mins(1);
 
 /// A connection to a running daemon.
 pub struct Link {
@@ -31,7 +31,7 @@ impl Link {
         let program = std::env::current_exe().map_err(|error| {
             Failure::new(format!("the daemon cannot be started: the path of this program is unknown: {error}"))
         })?;
-        let client = ensure_daemon(places, &program).await.map_err(failure)?;
+        let client = ensure_daemon(places, &program).await.map_err(|error| failure(&error))?;
         Ok(Self { client })
     }
 
@@ -40,13 +40,13 @@ impl Link {
         match Client::connect(&places.socket).await {
             Ok(client) => Ok(Some(Self { client })),
             Err(ClientError::NotRunning(_)) => Ok(None),
-            Err(error) => Err(failure(error)),
+            Err(error) => Err(failure(&error)),
         }
     }
 
     /// Sends a command and reads its result.
     pub async fn call<T: DeserializeOwned>(&self, command: &str, args: Map<String, Value>) -> Outcome<T> {
-        let result = self.client.call(command, Value::Object(args)).await.map_err(failure)?;
+        let result = self.client.call(command, Value::Object(args)).await.map_err(|error| failure(&error))?;
         serde_json::from_value(result).map_err(|error| {
             Failure::new(format!("the daemon answered `{command}` with something this wl does not know ({error})"))
                 .hint("it is probably of another version: `wl daemon stop`, then try again")
@@ -67,13 +67,13 @@ impl Link {
     pub async fn shutdown(self) -> Outcome<()> {
         match self.client.call("shutdown", json!({})).await {
             Ok(_) | Err(ClientError::Ended(_)) => {}
-            Err(error) => return Err(failure(error)),
+            Err(error) => return Err(failure(&error)),
         }
         let ended = tokio::time::timeout(END, self.client.closed()).await;
         ended.map_err(|_| Failure::new("the daemon was told to end, but has not yet").hint("its log says what it does"))
     }
 }
 
-fn failure(error: ClientError) -> Failure {
+fn failure(error: &ClientError) -> Failure {
     Failure::new(error.to_string())
 }

@@ -92,12 +92,11 @@ pub fn object(value: Value) -> Map<String, Value> {
 /// The pair that was asked for, or the usual one.
 pub fn chosen(manifest: &Manifest, config: &Config, choice: &Choice) -> Outcome<Pair> {
     let source = source(manifest, choice)?;
-    let target = match &choice.target_storage {
-        Some(text) => find(manifest, text)?,
-        None => {
-            let remembered = config.default_remote_for_container.get(&manifest.uuid).map(String::as_str);
-            manifest.default_target(source, remembered).map_err(|error| Failure::manifest(&error))?
-        }
+    let target = if let Some(text) = &choice.target_storage {
+        find(manifest, text)?
+    } else {
+        let remembered = config.default_remote_for_container.get(&manifest.uuid).map(String::as_str);
+        manifest.default_target(source, remembered).map_err(|error| Failure::manifest(&error))?
     };
     if source.backend_id() == target.backend_id() {
         let message = format!("source and target are the same storage, {}", source.location());
@@ -152,4 +151,49 @@ fn pair(job_id: String, source: &Storage, target: &Storage) -> Pair {
 
 fn job_id_to(manifest: &Manifest, target: &Storage) -> String {
     format!("{}|{}", manifest.job_id(), target.backend_id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{container, job};
+
+    fn ids(pairs: &[Pair]) -> Vec<(&str, &str, &str)> {
+        pairs.iter().map(|pair| (&*pair.job_id, pair.source.backend_id(), pair.target.backend_id())).collect()
+    }
+
+    #[test]
+    fn a_star_has_the_source_in_every_pair_and_an_id_each() {
+        let expected =
+            [("local|1|bbbbbbbb-2", "aaaaaaaa-1", "bbbbbbbb-2"), ("local|1|cccccccc-3", "aaaaaaaa-1", "cccccccc-3")];
+        assert_eq!(ids(&star(&container(), &Choice::default()).unwrap()), expected);
+        assert_eq!(every(&container()).len(), 3);
+    }
+
+    #[test]
+    fn the_remembered_target_is_taken_unless_another_is_named() {
+        let mut config = Config::default();
+        config.default_remote_for_container.insert("1".into(), "cccccccc-3".into());
+        let usual = chosen(&container(), &config, &Choice::default()).unwrap();
+        assert_eq!(ids(&[usual]), [("local|1", "aaaaaaaa-1", "cccccccc-3")]);
+        let named = Choice { source_storage: Some("c".into()), target_storage: Some("bbbb".into()) };
+        assert_eq!(ids(&[chosen(&container(), &config, &named).unwrap()]), [("local|1", "cccccccc-3", "bbbbbbbb-2")]);
+        let same = Choice { source_storage: Some("a".into()), target_storage: Some("a".into()) };
+        assert!(chosen(&container(), &config, &same).is_err());
+    }
+
+    #[test]
+    fn a_pair_takes_the_shape_of_the_job_that_runs_over_it() {
+        let turned = Choice { source_storage: Some("b".into()), target_storage: Some("a".into()) };
+        let pair = chosen(&container(), &Config::default(), &turned).unwrap();
+        let matched = pair.matching(&[JobStatus { job_id: "local|1|x".into(), ..job() }]);
+        assert_eq!(ids(&[matched]), [("local|1|x", "aaaaaaaa-1", "bbbbbbbb-2")]);
+    }
+
+    #[test]
+    fn only_the_containers_own_jobs_are_its_jobs() {
+        let jobs = ["local|1", "local|1|b", "local|12", "0xa|1"].map(|id| JobStatus { job_id: id.into(), ..job() });
+        let ours: Vec<_> = jobs_of(&container(), jobs.into()).into_iter().map(|job| job.job_id).collect();
+        assert_eq!(ours, ["local|1", "local|1|b"]);
+    }
 }

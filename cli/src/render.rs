@@ -69,7 +69,7 @@ impl Screen {
             self.out(&document)
         } else {
             let text = text(result);
-            if text.is_empty() { Ok(()) } else { self.out(text.trim_end_matches('\n')) }
+            if text.is_empty() { Ok(()) } else { self.out(&harmless(text.trim_end_matches('\n'))) }
         }
     }
 
@@ -79,19 +79,20 @@ impl Screen {
             self.say(line);
             return Ok(());
         }
-        self.out(&line.to_string())
+        self.out(&harmless(&line.to_string()))
     }
 
     /// Prints a text in place of what the terminal shows.
     pub fn redraw(&self, text: &str) -> Outcome<()> {
         let clear = if io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
-        self.out(&format!("{clear}{text}"))
+        self.out(&format!("{clear}{}", harmless(text)))
     }
 
     /// Says something while the command goes on.
+    #[expect(clippy::unused_self, reason = "only who was given a screen prints")]
     pub fn say(&self, message: impl Display) {
         // Nobody listening is no failure.
-        let _ = writeln!(anstream::stderr().lock(), "{message}");
+        let _ = writeln!(anstream::stderr().lock(), "{}", harmless(&message.to_string()));
     }
 
     /// Warns of something that hinders nothing.
@@ -105,10 +106,18 @@ impl Screen {
     }
 
     /// Asks a question that is answered with yes or no; yes unless the answer begins with n.
+    #[expect(clippy::unused_self, reason = "only who was given a screen prints")]
     pub fn confirm(&self, question: &str) -> bool {
         let _ = write!(anstream::stderr().lock(), "{question} [Y/n] ");
         let mut answer = String::new();
         io::stdin().read_line(&mut answer).is_ok_and(|read| read > 0 && !answer.trim_start().starts_with(['n', 'N']))
+    }
+
+    /// Asks for a secret, which is not shown while it is typed.
+    #[expect(clippy::unused_self, reason = "only who was given a screen prints")]
+    pub fn ask_secret(&self, what: &str) -> Outcome<String> {
+        rpassword::prompt_password(format!("{}: ", harmless(what)))
+            .map_err(|error| Failure::new(format!("the {what} cannot be read from the terminal: {error}")))
     }
 
     fn out(&self, text: &str) -> Outcome<()> {
@@ -121,5 +130,37 @@ impl Screen {
             }
             Err(error) => Err(Failure::new(format!("stdout cannot be written to: {error}"))),
         }
+    }
+}
+
+/// The text with everything escaped that could drive a terminal but for our own styles: names of files come from others.
+fn harmless(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for (at, c) in text.char_indices() {
+        let is_style = c == '\u{1b}' && begins_style(&text[at + 1..]);
+        if !c.is_control() || matches!(c, '\n' | '\t') || is_style {
+            clean.push(c);
+        } else {
+            clean.extend(c.escape_default());
+        }
+    }
+    clean
+}
+
+/// Whether this is the rest of a sequence that only sets colours and weight.
+fn begins_style(rest: &str) -> bool {
+    let digits = |c: char| c.is_ascii_digit() || c == ';';
+    rest.strip_prefix('[').is_some_and(|rest| rest.trim_start_matches(digits).starts_with('m'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_drive_the_terminal() {
+        assert_eq!(harmless("a\u{1b}[2Jb\rc\u{7}"), "a\\u{1b}[2Jb\\rc\\u{7}");
+        let ours = styled(BAD, "error:") + " é\n\tx";
+        assert_eq!(harmless(&ours), ours);
     }
 }

@@ -119,33 +119,35 @@ async fn sweep(run: &Run) {
 pub async fn continuous(run: &Run, carrier: &dyn Carrier) -> Result<()> {
     run.monitor.set_state(JobState::OneShot);
     let mut engine = Engine::new(run, carrier)?;
+    // At first contact a root may have to be made before it can be watched. What fails here fails in the first round, too.
+    let _ = engine.make_roots().await;
     // Watching begins before the first look: what changes in between is seen by one or the other.
     let mut watch = Watch::begin(run).await;
     let mut backoff = Backoff::new();
     let mut swept: Option<Instant> = None;
-    let (mut scope, mut failed);
-    scope = Scope::All;
+    let (mut scope, mut lost) = (Scope::All, false);
     loop {
+        // The root may be back, as another one.
+        if watch.ended || lost {
+            watch = rewatched(run, watch).await;
+        }
         let round = engine.round(&scope).await;
-        failed = round.is_err();
+        let failed = round.is_err();
         match round {
             Ok(Round { replaced: true, .. }) => {
                 watch = Watch::begin(run).await;
+                scope = Scope::All;
                 continue;
             }
             Ok(round) => {
+                lost = false;
                 if scope == Scope::All {
                     engine.forbid_deletes();
                 }
                 after_round(run, &mut engine, &mut watch, &mut backoff, round, &scope)?;
             }
             Err(error) if error.fault == Fault::Stopped => return Ok(()),
-            Err(error) => {
-                if trouble(run, &mut watch, &mut backoff, &error) {
-                    // The root may come back as another one.
-                    watch = rewatched(run, watch).await;
-                }
-            }
+            Err(error) => lost = trouble(run, &mut watch, &mut backoff, &error),
         }
         if *run.monitor.state().borrow() == JobState::Synced && swept.is_none_or(|at| at.elapsed() >= SWEEP) {
             swept = Some(Instant::now());

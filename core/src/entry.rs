@@ -77,25 +77,56 @@ impl<'de> serde::Deserialize<'de> for Hash {
 /// One version of one file inside one storage. Answers "touched since I looked?"; opaque, and never compared across storages.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Token {
-    bytes: Arc<[u8]>,
+    bytes: Bytes,
     racy: bool,
+}
+
+/// Tokens come by the million: short ones are kept in place.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Bytes {
+    /// So many bytes of these; the rest are 0.
+    Short(u8, [u8; SHORT]),
+    Long(Arc<[u8]>),
+}
+
+/// A local token has 32 bytes.
+const SHORT: usize = 32;
+
+impl Bytes {
+    fn new(bytes: &[u8]) -> Self {
+        match u8::try_from(bytes.len()) {
+            Ok(length) if bytes.len() <= SHORT => {
+                let mut short = [0; SHORT];
+                short[..bytes.len()].copy_from_slice(bytes);
+                Self::Short(length, short)
+            }
+            _ => Self::Long(Arc::from(bytes)),
+        }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Short(length, short) => &short[..usize::from(*length)],
+            Self::Long(long) => long,
+        }
+    }
 }
 
 impl Token {
     /// A token that changes whenever the content changes.
     pub fn new(bytes: &[u8]) -> Self {
-        Self { bytes: Arc::from(bytes), racy: false }
+        Self { bytes: Bytes::new(bytes), racy: false }
     }
 
     /// A token so young that the storage's clock could give it to another content too: good for a guard, which is looked
     /// at again after the write, but it vouches for no cached hash.
     pub fn racy(bytes: &[u8]) -> Self {
-        Self { bytes: Arc::from(bytes), racy: true }
+        Self { bytes: Bytes::new(bytes), racy: true }
     }
 
     /// The bytes, to be kept in the state.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.as_slice()
     }
 
     /// Whether it vouches for nothing.
@@ -111,7 +142,7 @@ impl Token {
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Token({}{})", if self.racy { "racy " } else { "" }, self.bytes.escape_ascii())
+        write!(f, "Token({}{})", if self.racy { "racy " } else { "" }, self.as_bytes().escape_ascii())
     }
 }
 
@@ -147,6 +178,18 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_is_its_bytes_however_long() {
+        for length in [0, 1, 31, 32, 33, 300] {
+            let bytes = vec![7; length];
+            assert_eq!(Token::new(&bytes).as_bytes(), bytes);
+            assert!(
+                Token::new(&bytes).same(&Token::racy(&bytes))
+                    && !Token::new(&bytes).same(&Token::new(&[&bytes[..], &[0]].concat()))
+            );
+        }
+    }
 
     #[test]
     fn a_hash_is_written_and_read_as_hex() {

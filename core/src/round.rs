@@ -92,6 +92,11 @@ impl<'a> Engine<'a> {
         self.deletes_allowed = false;
     }
 
+    /// Makes the roots that are missing at first contact.
+    pub async fn make_roots(&self) -> Result<()> {
+        look_at_roots(&self.run.pair).await.map(drop)
+    }
+
     /// Looks at a scope and makes both sides equal there. An error means that the round could not begin or was ended;
     /// whatever it had done before is in the base.
     pub async fn round(&mut self, scope: &Scope) -> Result<Round> {

@@ -111,7 +111,9 @@ impl Coalescer {
         let (waiting, restless): (BTreeMap<_, _>, _) = std::mem::take(&mut self.patient.paths)
             .into_iter()
             .partition(|(path, _)| !self.restless.contains_key(path));
-        waiting.into_iter().for_each(|(path, below)| self.prompt.add(path, below, now));
+        for (path, below) in waiting {
+            self.prompt.add(path, below, now);
+        }
         self.patient.paths = restless;
         if self.patient.paths.is_empty() {
             self.patient = Waiting::default();
@@ -138,10 +140,12 @@ impl Coalescer {
             self.patient = Waiting::default();
             return Some(Scope::All);
         }
-        let mut paths = BTreeMap::new();
+        let mut paths: BTreeMap<RelPath, bool> = BTreeMap::new();
         for (waiting, patience) in [(&mut self.prompt, PROMPT), (&mut self.patient, PATIENT)] {
             if waiting.due(patience).is_some_and(|due| due <= now) {
-                paths.append(&mut std::mem::take(waiting).paths);
+                for (path, below) in std::mem::take(waiting).paths {
+                    *paths.entry(path).or_default() |= below;
+                }
             }
         }
         (!paths.is_empty()).then_some(Scope::Paths(paths))
@@ -157,8 +161,10 @@ pub struct Watch {
     coalescer: Coalescer,
     /// Why a storage is scanned that should be watched.
     pub problems: Vec<Problem>,
+    /// Whether a watcher ended: watching must begin anew.
+    pub ended: bool,
     /// Ends the watchers when dropped.
-    _watchers: JoinSet<()>,
+    watchers: JoinSet<()>,
 }
 
 impl Watch {
@@ -184,8 +190,6 @@ impl Watch {
                                 return;
                             }
                         }
-                        let ended = Hint::Degraded("its watcher ended".to_owned());
-                        let _ = send.send((which, ended)).await;
                     });
                 }
                 Err(error) => {
@@ -197,7 +201,7 @@ impl Watch {
             }
         }
         let full_scan = Instant::now() + FULL_SCAN;
-        Self { hints, scans, full_scan, coalescer: Coalescer::default(), problems, _watchers: watchers }
+        Self { hints, scans, full_scan, coalescer: Coalescer::default(), problems, ended: false, watchers }
     }
 
     /// What to gather hints in.
@@ -220,6 +224,11 @@ impl Watch {
                 () = run.stop.cancelled() => return None,
                 () = run.poke.notified() => return Some(Scope::All),
                 Some((which, hint)) = self.hints.recv() => self.take_hint(run, which, hint),
+                // A watcher ends with the root it watches.
+                Some(_) = self.watchers.join_next() => {
+                    self.ended = true;
+                    return Some(Scope::All);
+                }
                 () = tokio::time::sleep_until(wake) => {}
             }
         }

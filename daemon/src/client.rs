@@ -24,8 +24,10 @@ use crate::protocol::{Answer, Assembled, Frame, Framing, Id, Request, WireError}
 
 pub use launch::ensure_daemon;
 
-/// How long a daemon has to answer anything at all before it counts as frozen.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an answer may take before it is looked whether the daemon is alive.
+const DOUBT: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 3000 });
+/// How long a daemon then has to answer anything at all before it counts as frozen.
+const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 7000 });
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +99,7 @@ impl Client {
     pub async fn call(&self, cmd: &str, args: Value) -> Answered {
         let mut answer = self.send(cmd, args).await?;
         loop {
-            match timeout(PATIENCE, &mut answer).await {
+            match timeout(DOUBT, &mut answer).await {
                 Ok(Ok(outcome)) => return outcome.map_err(ClientError::Refused),
                 Ok(Err(_)) => return Err(ClientError::Ended(self.socket.clone())),
                 Err(_) => check_alive(&self.socket).await?,

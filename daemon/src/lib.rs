@@ -17,3 +17,6 @@ pub mod service;
 pub use clients::{ClientHandle, Filter};
 pub use rooms::Rooms;
 pub use run::{RunOptions, run};
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,9 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use wl_core::config::{Config, LogTo, Places};
@@ -21,6 +23,11 @@ use crate::service::Service;
 
 /// Set in the environment of a daemon that is to leave the terminal it was started from.
 pub const DETACHED: &str = "WL_DAEMON_DETACHED";
+
+/// How long a daemon that is ending may take for it before the next one gives up.
+const ENDING: Duration = Duration::from_secs(4);
+/// How often to look whether it has.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What a daemon runs with.
 pub struct RunOptions {
@@ -41,8 +48,9 @@ pub async fn run(options: RunOptions) -> Result<()> {
         // It fails only for the leader of a process group, which a terminal does not end either.
         let _ = rustix::process::setsid();
     }
+    raise_file_limit();
     make_private(&places.state_dir)?;
-    let _lock = Lock::take(&Lock::of_state(&places.state_dir))?;
+    let _lock = after_another(&places, || Lock::take(&Lock::of_state(&places.state_dir))).await?;
     let _log = log::begin(&places.log)?;
     let end = CancellationToken::new();
     end_on_signals(&end)?;
@@ -53,15 +61,24 @@ pub async fn run(options: RunOptions) -> Result<()> {
     outcome
 }
 
-async fn serve(
+/// Takes as many open files as the system grants: writes share their syncs, so many are open at once.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Without it fewer writes share a sync.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// Serves until `end`, and stops what runs.
+pub(crate) async fn serve(
     places: &Places,
     config: &Config,
     rooms: Arc<dyn Rooms>,
     end: CancellationToken,
     detached: bool,
 ) -> Result<()> {
-    let server = Server::bind(&places.socket)?;
-    let (state, notices) = State::open(&places.state_dir)?;
+    let server = after_another(places, || Server::bind(&places.socket)).await?;
+    let (state, notices) = after_another(places, || State::open(&places.state_dir)).await?;
     for notice in notices {
         tracing::warn!("{notice}");
     }
@@ -81,6 +98,22 @@ async fn serve(
     jobs.halt_all().await;
     tracing::info!("ended");
     Ok(())
+}
+
+/// Takes what another daemon may be about to let go: one that answers no more is ending, and is given time for it.
+async fn after_another<T>(places: &Places, take: impl Fn() -> Result<T>) -> Result<T> {
+    let begun = Instant::now();
+    loop {
+        match take() {
+            Err(error) if error.fault == Fault::Busy && begun.elapsed() < ENDING => {
+                if UnixStream::connect(&places.socket).await.is_ok() {
+                    return Err(error);
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Makes a directory for this user only, if it is not there yet.

@@ -1,9 +1,13 @@
 //! Rows of a table of scenarios: a base, what became of it on both sides, and what a sync makes of that.
 
 use std::collections::BTreeSet;
+use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use wl_core::error::{Error, Fault};
 use wl_core::job::Which;
 use wl_core::report::ConflictKind;
+use wl_test_kit::memory::{Fate, Stage, What};
 use wl_test_kit::sim::World;
 use wl_test_kit::tree::Tree;
 
@@ -122,4 +126,32 @@ pub fn are(world: &World, trees: [&str; 2]) {
 /// The open conflicts, as texts.
 pub fn conflicts(world: &World) -> Vec<(String, ConflictKind)> {
     world.conflicts().into_iter().map(|(path, kind)| (path.to_string(), kind)).collect()
+}
+
+/// Makes each side hold a tree.
+pub fn now(world: &World, trees: [&str; 2]) {
+    for (tree, which) in trees.into_iter().zip(Which::BOTH) {
+        Tree::parse(tree).put_on(world.side(which));
+    }
+}
+
+/// Ends one kind of operation on one side with a fault, so often.
+pub fn fail(world: &World, (which, what, stage): (Which, What, Stage), fault: Fault, times: usize) {
+    let left = AtomicUsize::new(times);
+    world.on_op(move |on, op| {
+        let meant = (on, op.what, op.stage) == (which, what, stage);
+        let spend = || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+        if meant && spend() { Fate::Fails(Error::new(fault, "an invented fault")) } else { Fate::GoesOn }
+    });
+}
+
+/// Does something once, at a moment of an operation on one side.
+pub fn once(world: &World, (which, what, stage): (Which, What, Stage), act: impl Fn() + Send + Sync + 'static) {
+    let once = Once::new();
+    world.on_op(move |on, op| {
+        if (on, op.what, op.stage) == (which, what, stage) {
+            once.call_once(&act);
+        }
+        Fate::GoesOn
+    });
 }

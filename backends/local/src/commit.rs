@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -19,6 +20,9 @@ use crate::sys;
 
 /// How many writes share a sync at most.
 const GROUP: usize = 1024;
+/// From so many writes in a group on more are surely coming: they are given a while, so that they share the next sync.
+const CROWD: usize = 16;
+const LINGER: Duration = Duration::from_millis(30);
 
 /// The thread that makes writes durable. It begins with the first one and ends with this.
 pub struct Committer {
@@ -156,7 +160,11 @@ impl Shared {
             if tickets.is_empty() && named.answers.is_empty() {
                 return;
             }
+            let crowd = tickets.len() >= CROWD;
             named = named.next(tickets);
+            if crowd {
+                thread::sleep(LINGER);
+            }
         }
     }
 

@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use tokio::sync::Semaphore;
 use wl_core::backend::{Backend, Body, Content, Facts, Guard, Hint, Listing, Look, Obstacle, Prune, Written};
 use wl_core::entry::{Entry, Hash, Meta, Token};
 use wl_core::error::{Error, Fault, Result};
@@ -45,6 +46,8 @@ pub struct Local {
     root: Arc<Root>,
     pool: Arc<Pool>,
     committer: Committer,
+    /// Writers at once: each holds a file open, and a process may have few.
+    writers: Semaphore,
     leftovers: Arc<Leftovers>,
 }
 
@@ -74,6 +77,7 @@ impl Local {
             root: Arc::new(Root::new(root.to_owned())),
             pool: Arc::new(Pool::new()),
             committer: Committer::new(),
+            writers: Semaphore::new(probe::in_flight()),
             leftovers: Arc::default(),
         }))
     }
@@ -165,6 +169,7 @@ impl Backend for Local {
 
     async fn copy_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
         let (root, source, token, target) = (self.root.clone(), from.clone(), token.clone(), to.clone());
+        let _turn = self.writers.acquire().await.map_err(|_| Error::stopped())?;
         let copied = self.pool.run_long(move |_| change::copy(&root.open()?, &source, &token, &target)).await?;
         write::publish(self, copied, &Guard::Absent, None).await
     }

@@ -18,8 +18,11 @@ use crate::seen::Clock;
 use crate::sys;
 use crate::trash::Place;
 
-/// How many small operations at once pay: so many share a sync.
-const IN_FLIGHT: usize = 256;
+/// How many small operations at once pay: so many share a sync. Each may hold a few files open.
+pub fn in_flight() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.and_then(|files| usize::try_from(files).ok()).map_or(1024, |files| (files / 8).clamp(16, 1024))
+}
 
 /// What it can do, as far as is known.
 pub fn facts(nature: Option<&Nature>) -> Facts {
@@ -51,14 +54,14 @@ pub fn facts(nature: Option<&Nature>) -> Facts {
         replace: swap(exchange && no_replace),
         create: swap(no_replace),
         delete: swap(no_replace),
-        watcher: WatchBy::Native,
+        watcher: if nature.is_some_and(|nature| nature.remote) { WatchBy::Scan } else { WatchBy::Native },
         server_copy: true,
         server_move: true,
         trash: true,
         mtime: true,
         mode: true,
         mtime_resolution_ns: 1,
-        in_flight: IN_FLIGHT,
+        in_flight: in_flight(),
         windows,
     }
 }

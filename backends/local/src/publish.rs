@@ -201,3 +201,74 @@ pub fn move_within(
     let entry = handle.clock(&moved).entry(&moved).ok_or_else(|| Error::changed(to))?;
     Ok((entry, dirs))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::root::Root;
+
+    fn finished(handle: &Arc<Handle>, path: &RelPath, text: &str) -> Finished {
+        let part = Part::create(&handle.parent(path).unwrap()).unwrap();
+        rustix::io::write(&**part.fd(), text.as_bytes()).unwrap();
+        Finished { handle: handle.clone(), part, path: path.clone() }
+    }
+
+    /// With and without what a file system may lack, and with and without a trash.
+    #[test]
+    fn every_way_to_take_a_name_does_the_same() {
+        for (no_replace, swap, keep) in
+            [(true, true, true), (true, true, false), (true, false, true), (false, false, true), (false, false, false)]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            let handle = Root::new(dir.path().to_owned()).open().unwrap();
+            handle.nature.no_replace.store(no_replace, Ordering::Relaxed);
+            handle.nature.exchange.store(swap, Ordering::Relaxed);
+            let (f, kept) = (RelPath::parse("f").unwrap(), RelPath::parse(".wl-trash/f").unwrap());
+            let trash = || Trash::new(&handle, keep.then_some(&kept));
+            let one = finished(&handle, &f, "one").publish(&Guard::Absent, &trash()).unwrap();
+            assert!(finished(&handle, &f, "no").publish(&Guard::Absent, &trash()).is_err());
+            let guard = Guard::Unchanged(one.token);
+            let two = finished(&handle, &f, "two").publish(&guard, &trash()).unwrap();
+            assert!(finished(&handle, &f, "no").publish(&guard, &trash()).is_err());
+            assert_eq!(fs::read_to_string(dir.path().join("f")).unwrap(), "two");
+            assert_eq!(fs::read_to_string(dir.path().join(".wl-trash/f")).ok().as_deref(), keep.then_some("one"));
+            remove(&handle, &f, &two.token, &trash()).unwrap();
+            let left = fs::read_dir(dir.path()).unwrap().count();
+            assert_eq!(left, usize::from(keep), "nothing but the trash");
+        }
+    }
+
+    /// The moment between the last look and the exchange, made as long as needed.
+    #[test]
+    fn whoever_came_between_gets_the_name_back() {
+        for keep in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let handle = Root::new(dir.path().to_owned()).open().unwrap();
+            let (f, kept) = (RelPath::parse("f").unwrap(), RelPath::parse(".wl-trash/f").unwrap());
+            let trash = Trash::new(&handle, keep.then_some(&kept));
+            fs::write(dir.path().join("f"), "seen").unwrap();
+            let old = handle.look(&f).unwrap().unwrap();
+            fs::write(dir.path().join("f"), "user's newer").unwrap();
+            let target = Place { dir: handle.parent(&f).unwrap(), name: "f".to_owned() };
+            assert!(take_away(&handle, &old, &target, &f, &trash).is_err());
+            assert_eq!(fs::read_to_string(dir.path().join("f")).unwrap(), "user's newer");
+
+            let mut ours = finished(&handle, &f, "ours");
+            let sealed = sys::seen_of(&**ours.part.fd()).unwrap();
+            let part = Place { dir: target.dir.clone(), name: ours.part.name().to_owned() };
+            let held = trash.take_in(&part).unwrap();
+            ours.part.renamed();
+            assert_eq!(exchange(&handle.nature, &held, &target), Ok(true));
+            // A user saves again while the wrong version is about to go back: the newest stays, the other is kept.
+            fs::write(dir.path().join("tmp"), "user's newest").unwrap();
+            fs::rename(dir.path().join("tmp"), dir.path().join("f")).unwrap();
+            ours.swap_back(&held, &sealed, &target, &trash);
+            assert_eq!(fs::read_to_string(dir.path().join("f")).unwrap(), "user's newest");
+            let kept = if keep { ".wl-trash/f" } else { ".wl-trash/recovered/f" };
+            assert_eq!(fs::read_to_string(dir.path().join(kept)).unwrap(), "user's newer");
+        }
+    }
+}

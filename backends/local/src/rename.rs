@@ -23,7 +23,7 @@ pub fn move_new(nature: &Nature, from: &Place, to: &Place) -> Result<(), Errno> 
     }
     match rustix::fs::linkat(&*from.dir, &from.name, &*to.dir, &to.name, AtFlags::empty()) {
         Ok(()) => {
-            Nature::lacks(&nature.no_replace);
+            nature.no_replace.store(false, Ordering::Relaxed);
             rustix::fs::unlinkat(&*from.dir, &from.name, AtFlags::empty())
         }
         Err(errno) if unsupported(errno) || errno == Errno::PERM => move_checked(nature, from, to),
@@ -40,7 +40,7 @@ fn move_checked(nature: &Nature, from: &Place, to: &Place) -> Result<(), Errno> 
         Err(errno) => return Err(errno),
     }
     rustix::fs::renameat(&*from.dir, &from.name, &*to.dir, &to.name)?;
-    Nature::lacks(&nature.no_replace);
+    nature.no_replace.store(false, Ordering::Relaxed);
     Ok(())
 }
 
@@ -51,7 +51,7 @@ pub fn exchange(nature: &Nature, a: &Place, b: &Place) -> Result<bool, Errno> {
     }
     match rustix::fs::renameat_with(&*a.dir, &a.name, &*b.dir, &b.name, RenameFlags::EXCHANGE) {
         Err(errno) if unsupported(errno) => {
-            Nature::lacks(&nature.exchange);
+            nature.exchange.store(false, Ordering::Relaxed);
             Ok(false)
         }
         done => done.map(|()| true),

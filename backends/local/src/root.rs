@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -36,6 +36,8 @@ pub struct Nature {
     pub no_replace: AtomicBool,
     /// Whether it can exchange two names.
     pub exchange: AtomicBool,
+    /// Whether others may change it without this system being told.
+    pub remote: bool,
     /// The mode of a new file where nothing else says one.
     pub usual_mode: u32,
 }
@@ -98,6 +100,7 @@ impl Root {
                 clock: Clock::measure(fd.as_fd()),
                 no_replace: AtomicBool::new(true),
                 exchange: AtomicBool::new(true),
+                remote: sys::is_remote(&fd),
                 usual_mode: usual_mode(fd.as_fd()),
             }),
         };
@@ -231,13 +234,6 @@ pub fn need_file(seen: &Seen, path: &RelPath) -> Result<()> {
         What::File => Ok(()),
         What::Dir => Err(Error::new(Fault::Refused, "a directory is in the way").at(path)),
         What::Special(what) => Err(Error::new(Fault::Refused, format!("a {what} is in the way")).at(path)),
-    }
-}
-
-impl Nature {
-    /// Remembers that the file system cannot do something.
-    pub fn lacks(ability: &AtomicBool) {
-        ability.store(false, Ordering::Relaxed);
     }
 }
 

@@ -46,13 +46,13 @@ fn link_or(dir: BorrowedFd<'_>, name: &str, errno: Errno) -> Errno {
 
 #[cfg(target_os = "linux")]
 pub use linux::{
-    allocate, copy_range, data_sync, names_in, no_access_time, path_only, seen_at, seen_of, sequential, sync_fs,
-    unnamed,
+    allocate, copy_range, data_sync, is_remote, names_in, no_access_time, path_only, seen_at, seen_of, sequential,
+    sync_fs, unnamed,
 };
 #[cfg(not(target_os = "linux"))]
 pub use portable::{
-    allocate, copy_range, data_sync, names_in, no_access_time, path_only, seen_at, seen_of, sequential, sync_fs,
-    unnamed,
+    allocate, copy_range, data_sync, is_remote, names_in, no_access_time, path_only, seen_at, seen_of, sequential,
+    sync_fs, unnamed,
 };
 
 #[cfg(target_os = "linux")]
@@ -159,6 +159,20 @@ mod linux {
         Ok(true)
     }
 
+    /// Whether the file system is kept by a server or another program, whose own changes raise no events here.
+    pub fn is_remote(dir: impl AsFd) -> bool {
+        const NFS: u64 = 0x6969;
+        const SMB: u64 = 0x517b;
+        const CIFS: u64 = 0xff53_4d42;
+        const SMB2: u64 = 0xfe53_4d42;
+        const FUSE: u64 = 0x6573_5546;
+        const PLAN9: u64 = 0x0102_1997;
+        const CEPH: u64 = 0x00c3_6400;
+        const AFS: u64 = 0x5346_414f;
+        let magic = rustix::fs::fstatfs(dir).map_or(0, |found| u64::try_from(found.f_type).unwrap_or(0) & 0xffff_ffff);
+        [NFS, SMB, CIFS, SMB2, FUSE, PLAN9, CEPH, AFS].contains(&magic)
+    }
+
     /// A file without a name, which leaves no trace.
     pub fn unnamed(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
         rustix::fs::openat(dir, ".", OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::from_raw_mode(0o666))
@@ -235,6 +249,11 @@ mod portable {
     /// It is read and written.
     pub fn copy_range(_: BorrowedFd<'_>, _: BorrowedFd<'_>, _: u64) -> Result<bool> {
         Ok(false)
+    }
+
+    /// It is taken for local.
+    pub fn is_remote(_: impl AsFd) -> bool {
+        false
     }
 
     /// There are no files without a name.

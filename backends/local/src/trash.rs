@@ -196,4 +196,17 @@ mod tests {
         assert_eq!(names, ["a.b.txt", "a.b (2).txt", "a.b (3).txt"]);
         assert_eq!(names_like(".hidden").nth(1), Some(".hidden (2)".to_owned()));
     }
+
+    #[test]
+    fn a_version_that_a_crash_left_held_goes_to_the_trash() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("d")).unwrap();
+        let held = RelPath::parse(&format!("d/{}", held_name())).unwrap();
+        std::fs::write(dir.path().join(held.as_str()), "theirs").unwrap();
+        let handle = crate::root::Root::new(dir.path().to_owned()).open().unwrap();
+        recover(&handle, &held).unwrap();
+        let kept = std::fs::read_dir(dir.path().join(".wl-trash/recovered/d")).unwrap().next().unwrap().unwrap();
+        assert_eq!(std::fs::read_to_string(kept.path()).unwrap(), "theirs");
+        assert!(!kept.file_name().to_string_lossy().starts_with('.'), "it must be listed");
+    }
 }

@@ -12,7 +12,6 @@ use rustix::io::Errno;
 use tokio::sync::mpsc;
 use wl_core::backend::{Listed, Listing, Obstacle, Prune};
 use wl_core::entry::Kind;
-use wl_core::error::Fault;
 use wl_core::path::{PART_PREFIX, RelPath, TRASH_DIR};
 use wl_core::report::ProblemKind;
 
@@ -39,7 +38,7 @@ pub fn list(root: Arc<Root>, under: &RelPath, prune: Option<Prune>, leftovers: A
         let mut out = Out { chunks, chunk: Vec::new(), limit: FIRST_CHUNK, since: Instant::now() };
         let handle = match root.open() {
             Ok(handle) => handle,
-            Err(error) if error.fault == Fault::Missing => return,
+            // A missing root too: it is not an empty one.
             Err(error) => {
                 let why = Obstacle { kind: ProblemKind::Unreadable, message: error.message };
                 let _ = out.push(Listed::Blocked(from, why)).and_then(|()| out.flush());

@@ -18,18 +18,14 @@ use crate::root::Root;
 /// Begins to watch everything below the root. The stream ends, after it said `Everything`, when the root itself was
 /// deleted, moved or unmounted: then there is nothing left that this watch could see.
 pub fn watch(root: &Root) -> Result<BoxStream<'static, Hint>> {
-    watch_with(root, MOST)
-}
-
-/// Paths that wait to be taken; beyond them everything is to be looked at.
-const MOST: usize = 16_384;
-
-fn watch_with(root: &Root, most: usize) -> Result<BoxStream<'static, Hint>> {
-    root.open()?;
+    if root.open()?.nature.remote {
+        let why = "changes made elsewhere on a network or user-space file system raise no events here: it is scanned";
+        return Err(Error::new(Fault::Unsupported, why));
+    }
     // Events name paths as the watch was asked for.
     let path = std::fs::canonicalize(root.path())
         .map_err(|error| Error::new(Fault::Missing, format!("{}: {error}", root.path().display())))?;
-    let waiting = Arc::new(Waiting { most, hints: Mutex::default() });
+    let waiting = Arc::new(Waiting { most: MOST, hints: Mutex::default() });
     let (told, base) = (waiting.clone(), path.clone());
     let config = Config::default()
         .with_event_kinds(EventKindMask::CORE | EventKindMask::ACCESS_CLOSE)
@@ -42,6 +38,9 @@ fn watch_with(root: &Root, most: usize) -> Result<BoxStream<'static, Hint>> {
     }
     Ok(Box::pin(Hints { waiting, _watcher: watcher }))
 }
+
+/// Paths that wait to be taken; beyond them everything is to be looked at.
+const MOST: usize = 16_384;
 
 fn failed(error: notify::Error) -> Error {
     match error.kind {
@@ -221,5 +220,37 @@ impl Waiting {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_lags_looks_at_everything() {
+        let waiting = Waiting { most: 10, hints: Mutex::default() };
+        for at in 0..11 {
+            let event = Event::new(EventKind::Create(CreateKind::File)).add_path(format!("/r/f{at}").into());
+            waiting.tell(Path::new("/r"), Ok(event));
+        }
+        let mut noticed = waiting.lock();
+        assert_eq!((noticed.take(), noticed.take()), (Some(Hint::Everything), None));
+    }
+
+    #[test]
+    fn too_many_directories_degrade_the_watch() {
+        let waiting = Waiting { most: 10, hints: Mutex::default() };
+        waiting.tell(Path::new("/r"), Err(notify::Error::new(ErrorKind::MaxFilesWatch)));
+        let mut noticed = waiting.lock();
+        assert_eq!(noticed.take(), Some(Hint::Degraded(TOO_MANY.to_owned())));
+        assert_eq!((noticed.take(), noticed.take()), (Some(Hint::Everything), None));
+    }
+
+    #[test]
+    fn a_lost_queue_has_no_path_and_means_everything() {
+        let mut noticed = Noticed::default();
+        noticed.notice(Path::new("/r"), &Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan));
+        assert_eq!(noticed.take(), Some(Hint::Everything));
     }
 }

@@ -61,6 +61,7 @@ pub async fn replace(
     guard: &Guard,
     trash: Option<&RelPath>,
 ) -> Result<Written> {
+    let _turn = local.writers.acquire().await.map_err(|_| Error::stopped())?;
     let (finished, hash) = if content.size <= SMALL {
         write_small(local, path, content, guard).await?
     } else {

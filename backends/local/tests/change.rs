@@ -109,7 +109,7 @@ async fn a_content_that_is_not_what_was_announced_changes_nothing() {
         ("long", body(3, None, &[b"fo", b"ur"])),
         ("other", body(4, Some(Hash::of(b"five")), &[b"four"])),
         ("short and large", body(9 << 20, None, &[b"four"])),
-        ("long and large", body(1 << 20, None, &[&[1; 1 << 20], b"more"])),
+        ("long and piecemeal", body(3, None, &[b"fo", b"u", b"r"])),
     ] {
         assert_eq!(fault(s.local.replace(&path("f"), wrong, &guard, None).await), Fault::Refused, "{what}");
     }
@@ -187,25 +187,27 @@ async fn a_sweep_takes_the_dead_and_leaves_the_living() {
     assert_eq!(s.local.sweep().await, Ok(1));
 }
 
+struct Unmount(std::path::PathBuf);
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// Mounts a small file system there; false, and loudly so, where the test may not.
+fn mount_small(at: &std::path::Path) -> Option<Unmount> {
+    let mount = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(at).status();
+    if mount.is_ok_and(|status| status.success()) {
+        return Some(Unmount(at.to_owned()));
+    }
+    eprintln!("SKIPPED: only root can mount the small file system this test needs");
+    None
+}
+
 #[tokio::test]
 async fn a_full_disk_says_so_and_changes_nothing() {
     let s = storage();
-    let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
-        .arg(s.dir.path())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !mounted {
-        eprintln!("SKIPPED: only root can mount the small file system this test needs");
-        return;
-    }
-    struct Unmount(std::path::PathBuf);
-    impl Drop for Unmount {
-        fn drop(&mut self) {
-            let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
-        }
-    }
-    let _unmount = Unmount(s.dir.path().to_owned());
+    let Some(_unmount) = mount_small(s.dir.path()) else { return };
     let token = s.create("f", "old").await.unwrap().entry.token;
     let guard = Guard::Unchanged(token);
     let large = s.local.replace(&path("f"), content(vec![1; 4 << 20]), &guard, None).await;
@@ -224,4 +226,21 @@ async fn probing_finds_what_is_known_of_this_system_and_leaves_nothing() {
     assert_eq!(facts, s.local.facts());
     assert_eq!(fs::read_dir(s.dir.path()).unwrap().count(), 0);
     assert!(facts.trash && facts.mtime && facts.mode && facts.mtime_resolution_ns == 1);
+}
+
+#[tokio::test]
+async fn a_file_system_mounted_below_keeps_its_trash_at_the_root() {
+    let s = storage();
+    fs::create_dir(s.at("below")).unwrap();
+    let Some(_unmount) = mount_small(&s.at("below")) else { return };
+    let token = s.create("below/f", "one").await.unwrap().entry.token;
+    let (f, trash) = (path("below/f"), path(".wl-trash/below/f"));
+    let written = s.local.replace(&f, content("two"), &Guard::Unchanged(token), Some(&trash)).await.unwrap();
+    assert_eq!((s.text("below/f").as_deref(), s.text(".wl-trash/below/f").as_deref()), (Some("two"), Some("one")));
+    s.local.remove(&f, &written.entry.token, Some(&trash)).await.unwrap();
+    assert_eq!(s.contents(), ["one", "two"]);
+    assert_eq!(s.names("").await, ["below/"]);
+    let token = s.create("below/f", "three").await.unwrap().entry.token;
+    assert_eq!(fault(s.local.move_within(&f, &token, &path("f")).await), Fault::Unsupported);
+    assert!(s.is_tidy());
 }

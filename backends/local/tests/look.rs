@@ -69,7 +69,8 @@ async fn what_cannot_be_synced_is_said() {
         0,
     )
     .unwrap();
-    fs::write(s.dir.path().join(std::ffi::OsStr::from_encoded_bytes_checked(b"bad\xff")), "x").unwrap();
+    fs::write(s.dir.path().join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"bad\xff")), "x")
+        .unwrap();
     let expected =
         ["?bad\\xff", "!dangling symbolic link", "dir/", "dir/file", "!link symbolic link", "!pipe named pipe"];
     assert_eq!(s.names("").await, [&expected[..], &["!sock socket"]].concat());
@@ -80,16 +81,6 @@ async fn what_cannot_be_synced_is_said() {
         assert_eq!((why.kind, &*why.message), (ProblemKind::Skipped, message));
     }
     assert_eq!(s.names("link").await, ["!link lies below a symbolic link"]);
-}
-
-trait Checked {
-    fn from_encoded_bytes_checked(bytes: &[u8]) -> &std::ffi::OsStr;
-}
-
-impl Checked for std::ffi::OsStr {
-    fn from_encoded_bytes_checked(bytes: &[u8]) -> &std::ffi::OsStr {
-        std::os::unix::ffi::OsStrExt::from_bytes(bytes)
-    }
 }
 
 #[tokio::test]
@@ -108,7 +99,7 @@ async fn an_unreadable_directory_blocks_only_itself() {
     let s = storage();
     s.put("locked/secret", "x");
     s.put("open/file", "x");
-    fs::set_permissions(s.at("locked"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(s.at("locked"), fs::Permissions::from_mode(0o000)).unwrap();
     fs::set_permissions(s.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let names = as_nobody(|| async { s.names("").await });
     assert_eq!(names[0], "locked/");

@@ -52,8 +52,7 @@ pub fn storage(context: &Context, text: &str) -> Outcome<Storage> {
             let hint = format!("give a reference to it: {key}=env:NAME, {key}=file:PATH or {key}=command:LINE");
             return Err(Failure::usage(format!("storage {place} needs a `{key}`")).hint(hint));
         }
-        let secret = rpassword::prompt_password(format!("{key} of {place}: "))
-            .map_err(|error| Failure::new(format!("the {key} of {place} cannot be read: {error}")))?;
+        let secret = context.screen.ask_secret(&format!("{key} of {place}"))?;
         storage = storage.with_param(key, Value::String(secret));
     }
     Ok(storage)

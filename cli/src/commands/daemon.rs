@@ -23,7 +23,9 @@ pub async fn start(context: &Context) -> Outcome {
     context.link().await?;
     let socket = context.places.socket.display().to_string();
     let text = if wmatchingning { "The daemon is running already" } else { "The daemon is running now" };
-    context.screen.show(&json!({ "started": !wmatchingning, "socket": socket }), |_| format!("{text}, at {socket}."))?;
+    context
+        .screen
+        .show(&json!({ "started": !wmatchingning, "socket": socket }), |_| format!("{text}, at {socket}."))?;
     Ok(Exit::Done)
 }
 

@@ -31,11 +31,12 @@ pub async fn run(context: &Context, args: &Status) -> Outcome {
         };
     }
     let found = look(context, args).await?;
-    if found.is_none() {
+    let is_running = found.is_some();
+    if !is_running {
         context.screen.say("The daemon is not running: nothing is being synced. `wl daemon start` starts it.");
     }
     let jobs = Jobs { jobs: found.unwrap_or_default() };
-    if context.screen.is_json() || !jobs.jobs.is_empty() {
+    if is_running || context.screen.is_json() {
         context.screen.show(&jobs, |found| jobs::status(&found.jobs))?;
     }
     Ok(exit(&jobs.jobs))

@@ -8,6 +8,9 @@ use crate::args::SyncStorages;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 
+/// How many characters of a directory's name a container's may have.
+const LONGEST: usize = 40;
+
 /// Syncs two storages.
 pub async fn run(context: &Context, args: &SyncStorages) -> Outcome {
     let read = |text: &str| create::storage(context, text);
@@ -17,9 +20,7 @@ pub async fn run(context: &Context, args: &SyncStorages) -> Outcome {
         manifest
     } else {
         let name = free_name(context, &storages[0])?;
-        let manifest = create::write(context, &name, storages.to_vec())?;
-        context.screen.say(format!("Made container `{}`: {}", manifest.name, manifest.file.display()));
-        manifest
+        make(context, &name, storages.to_vec(), args.options.dry_run)?
     };
     let mut options = args.options.clone();
     if options.choice.source_storage.is_none() && options.choice.target_storage.is_none() {
@@ -29,6 +30,19 @@ pub async fn run(context: &Context, args: &SyncStorages) -> Outcome {
         options.choice.source_storage = first.map(|storage| storage.backend_id().to_owned());
     }
     sync(context, &manifest, &options, false).await
+}
+
+/// Makes the container; for a dry run only as far as one must to plan.
+fn make(context: &Context, name: &str, storages: Vec<Storage>, dry_run: bool) -> Outcome<Manifest> {
+    if dry_run {
+        let elsewhere = tempfile::tempdir()
+            .map_err(|error| Failure::new(format!("no temporary directory can be made: {error}")))?;
+        context.screen.say(format!("This would make container `{name}`."));
+        return Manifest::create(elsewhere.path(), name, storages).map_err(|error| Failure::manifest(&error));
+    }
+    let manifest = create::write(context, name, storages)?;
+    context.screen.say(format!("Made container `{name}`: {}", manifest.file.display()));
+    Ok(manifest)
 }
 
 /// The container of exactly these two storages, the first of them first if there are several.
@@ -69,7 +83,7 @@ fn name_of(location: &str) -> String {
     let path = location.split(['?', '#']).next().unwrap_or_default();
     let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let valid = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
-    let name: String = last.chars().map(valid).collect();
+    let name: String = last.chars().take(LONGEST).map(valid).collect();
     let name = name.trim_matches(['-', '.']);
     if name.is_empty() { "files".to_owned() } else { name.to_owned() }
 }

@@ -20,6 +20,9 @@ pub async fn run(context: &Context, args: &Verify) -> Outcome {
         all.differences.extend(found.differences);
         all.problems.extend(found.problems);
     }
+    // Two pairs that share a storage share its problems.
+    all.problems.sort();
+    all.problems.dedup();
     let storages = pairs::views(&manifest);
     context.screen.show(&all, |found| reports::verification(found, &storages))?;
     Ok(if all.differences.is_empty() { Exit::of_open(false, &all.problems) } else { Exit::Differs })

@@ -49,10 +49,10 @@ impl<'a> Stage<'a> {
 
     /// Ends the daemon and removes everything.
     pub async fn clear(self) -> Outcome<()> {
-        let stopped = tokio::time::timeout(PATIENCE, self.run(&["daemon", "stop"])).await;
         let place = self.root.path().display().to_string();
-        let is_stopped = matches!(stopped, Ok(Ok(output)) if output.status.success());
-        if !is_stopped {
+        // An interrupted command may have left a daemon behind that does not listen yet, and could not be told to end:
+        // `start` returns once one does.
+        if !(self.succeeds(&["daemon", "start"]).await && self.succeeds(&["daemon", "stop"]).await) {
             let kept = self.root.keep();
             let hint = format!("`wl -b {}/base daemon stop` ends it; then remove {}", kept.display(), kept.display());
             return Err(Failure::new("the demo's daemon could not be stopped").hint(hint));
@@ -61,11 +61,11 @@ impl<'a> Stage<'a> {
     }
 
     /// Begins a chapter.
-    pub fn chapter(&self, title: &str) -> Outcome<()> {
+    pub async fn chapter(&self, title: &str) -> Outcome<()> {
         self.screen.tell(format!("\n{}", styled(BOLD, title)))?;
         // Only for whoever reads along: nothing is waited for here.
         if io::stdout().is_terminal() && !self.screen.is_json() {
-            std::thread::sleep(BREATH);
+            tokio::time::sleep(BREATH).await;
         }
         Ok(())
     }
@@ -84,7 +84,7 @@ impl<'a> Stage<'a> {
     pub async fn wl(&self, args: &[&str], expected: Exit) -> Outcome<()> {
         self.shell(&format!("wl {}", args.join(" ")))?;
         let output = self.run(args).await?;
-        let said = [output.stdout, output.stderr].map(|text| self.shortened(&String::from_utf8_lossy(&text)));
+        let said = [output.stderr, output.stdout].map(|text| self.shortened(&String::from_utf8_lossy(&text)));
         for text in said.iter().filter(|text| !text.is_empty()) {
             self.screen.tell(indented(&indented(text)).trim_end_matches('\n'))?;
         }
@@ -205,6 +205,11 @@ impl<'a> Stage<'a> {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             Failure::new(format!("`wl {} --json` failed: {said}", args.join(" ")))
         })
+    }
+
+    async fn succeeds(&self, args: &[&str]) -> bool {
+        let ended = tokio::time::timeout(PATIENCE, self.run(args)).await;
+        matches!(ended, Ok(Ok(output)) if output.status.success())
     }
 
     async fn run(&self, args: &[&str]) -> Outcome<Output> {

@@ -4,7 +4,7 @@ use serde_json::Value;
 use wl_core::backend::{Facts, HashBy, Swap, Vouch, WatchBy};
 use wl_core::report::StorageProbe;
 
-use super::words::{count, indented, short_id, table};
+use super::words::{add, count, indented, short_id, table};
 use super::{BAD, BOLD, GOOD, WARN, styled};
 use crate::commands::doctor::Probe;
 use crate::commands::list::Containers;
@@ -25,14 +25,16 @@ pub fn list(found: &Containers) -> String {
         .errors
         .iter()
         .map(|one| format!("{} {}\n", styled(BAD, "unreadable:"), one.message))
-        .collect::<String>()
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 /// What each storage can do, and who would sync each pair.
 pub fn probe(found: &Probe) -> String {
     let mut text: String = found.storages.iter().map(one_probe).collect();
     for choice in &found.syncers {
-        text += &format!(
+        add!(
+            text,
             "{} -> {}: syncer {}\n",
             short_id(&choice.source),
             short_id(&choice.target),
@@ -49,7 +51,12 @@ fn one_probe(probe: &StorageProbe) -> String {
     if let Some(facts) = &probe.capabilities {
         text += &indented(&self::facts(facts));
     }
-    text + &probe.problems.iter().map(|problem| format!("  {} {problem}\n", styled(WARN, "note:"))).collect::<String>()
+    text + &probe
+        .problems
+        .iter()
+        .map(|problem| format!("  {} {problem}\n", styled(WARN, "note:")))
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 fn facts(facts: &Facts) -> String {
@@ -83,8 +90,8 @@ fn facts(facts: &Facts) -> String {
         ("modification times", yes(facts.mtime)),
         ("permission bits", yes(facts.mode)),
     ];
-    let rows: String = rows.iter().map(|(name, value)| format!("{name:<19} {value}\n")).collect();
-    rows + &facts.windows.iter().map(|window| format!("{window}\n")).collect::<String>()
+    let rows = rows.iter().map(|(name, value)| format!("{name:<19} {value}\n")).collect::<Vec<_>>().concat();
+    rows + &facts.windows.iter().map(|window| format!("{window}\n")).collect::<Vec<_>>().concat()
 }
 
 /// A manifest as it is shown: `key: value` lines, lists with dashes.

@@ -6,7 +6,7 @@ use wl_core::report::{
     Action, ConflictKind, ConflictView, JobState, JobStatus, Mode, PlannedAction, Problem, StorageView, Summary,
 };
 
-use super::words::{count, duration, moment, rate, size, storage, table};
+use super::words::{add, count, duration, moment, rate, size, storage, table};
 use super::{BAD, BOLD, GOOD, WARN, styled};
 
 /// Every job in a table, then what each one does and what is open, at length.
@@ -33,7 +33,7 @@ pub fn status(jobs: &[JobStatus]) -> String {
     for job in jobs {
         let details = details(job);
         if !details.is_empty() {
-            text += &format!("\n{}\n{details}", styled(BOLD, format!("{}:", pair(job))));
+            add!(text, "\n{}\n{details}", styled(BOLD, format!("{}:", pair(job))));
         }
     }
     text
@@ -43,12 +43,12 @@ fn details(job: &JobStatus) -> String {
     let mut text = String::new();
     if let Some(error) = &job.error {
         let style = if job.state == JobState::Error { BAD } else { WARN };
-        text += &format!("  {} {error}\n", styled(style, "error:"));
+        add!(text, "  {} {error}\n", styled(style, "error:"));
     }
     if job.pending > 0 {
-        text += &format!("  {}\n", activity(job));
+        add!(text, "  {}\n", activity(job));
     }
-    text += &job.current.iter().map(|path| format!("  transferring {path}\n")).collect::<String>();
+    text += &job.current.iter().map(|path| format!("  transferring {path}\n")).collect::<Vec<_>>().concat();
     text + &open_of(job)
 }
 
@@ -57,10 +57,10 @@ pub fn activity(job: &JobStatus) -> String {
     let done = format!("{} ({}) transferred", count(job.transferred_files, "file"), size(job.transferred_bytes));
     let mut text = format!("{done}, {} pending", count(job.pending, "step"));
     if job.rate_bytes_per_s > 0 {
-        text += &format!(", {}", rate(job.rate_bytes_per_s));
+        add!(text, ", {}", rate(job.rate_bytes_per_s));
     }
     if let Some(seconds) = job.eta_s {
-        text += &format!(", {} left", duration(Duration::from_secs(seconds)));
+        add!(text, ", {} left", duration(Duration::from_secs(seconds)));
     }
     text
 }
@@ -146,7 +146,7 @@ pub fn summary(summary: &Summary, storages: &[StorageView]) -> String {
     let mut text = format!("{head} {done}; {} in {time}\n", size(summary.bytes));
     if !summary.conflicts.is_empty() || !summary.problems.is_empty() {
         let (conflicts, problems) = (summary.conflicts.len() as u64, summary.problems.len() as u64);
-        text += &format!("{}, {}\n", count(conflicts, "open conflict"), count(problems, "problem"));
+        add!(text, "{}, {}\n", count(conflicts, "open conflict"), count(problems, "problem"));
     }
     text + &open(&summary.conflicts, &summary.problems, storages)
 }

@@ -5,7 +5,7 @@ use wl_core::report::{
 };
 
 use super::jobs::{conflict_kind, problem};
-use super::words::{count, indented, moment, short_hash, size, storage, table};
+use super::words::{add, count, indented, moment, short_hash, size, storage, table};
 use super::{GOOD, WARN, styled};
 use crate::commands::diff::Versions;
 use crate::commands::resolve::Resolved;
@@ -21,14 +21,14 @@ pub fn conflicts(conflicts: &[Conflict], storages: &[StorageView]) -> String {
             let held = hash.as_ref().map_or_else(|| "no file".to_owned(), |hash| short_hash(Some(hash)));
             format!("  {held:<12}  {}\n", storage(storages, id))
         });
-        format!("{}: {kind}, since {since}\n{}", styled(WARN, &conflict.path), versions.collect::<String>())
+        format!("{}: {kind}, since {since}\n{}", styled(WARN, &conflict.path), versions.collect::<Vec<_>>().concat())
     };
     conflicts.iter().map(one).collect()
 }
 
 /// What became of conflicts that were to end.
 pub fn resolved(resolved: &Resolved) -> String {
-    resolved.resolved.iter().map(|path| format!("{} {path}\n", styled(GOOD, "resolved"))).collect()
+    resolved.resolved.iter().map(|path| format!("{} {path}\n", styled(GOOD, "resolved"))).collect::<Vec<_>>().concat()
 }
 
 /// What a verification found.
@@ -38,27 +38,27 @@ pub fn verification(found: &Verification, storages: &[StorageView]) -> String {
     });
     let mut text = String::new();
     if found.differences.is_empty() {
-        text += &format!("{} {} read on both sides and equal\n", styled(GOOD, "OK:"), count(found.checked, "file"));
+        add!(text, "{} {} read on both sides and equal\n", styled(GOOD, "OK:"), count(found.checked, "file"));
     } else {
         text += &table(["DIFFERS", "SOURCE", "TARGET"], differences);
         let (checked, differing) = (count(found.checked, "file"), count(found.differences.len() as u64, "difference"));
-        text += &format!("{checked} read on both sides, {}\n", styled(WARN, differing));
+        add!(text, "{checked} read on both sides, {}\n", styled(WARN, differing));
     }
-    text + &found.problems.iter().map(|found| problem(found, storages) + "\n").collect::<String>()
+    text + &found.problems.iter().map(|found| problem(found, storages) + "\n").collect::<Vec<_>>().concat()
 }
 
 /// What is known about a path.
 pub fn explanation(found: &Explanation, storages: &[StorageView]) -> String {
     let mut text = format!("{}\n", found.path);
     for (name, version) in [("base", &found.base), ("source", &found.source), ("target", &found.target)] {
-        text += &format!("  {name:<8} {}\n", self::version(version));
+        add!(text, "  {name:<8} {}\n", self::version(version));
     }
     if let Some(pattern) = &found.excluded_by {
-        text += &format!("  excluded by {pattern}\n");
+        add!(text, "  excluded by {pattern}\n");
     }
-    text += &format!("  next: {} ({})\n", found.verdict, found.reason);
+    add!(text, "  next: {} ({})\n", found.verdict, found.reason);
     if !found.history.is_empty() {
-        text += &format!("\n{}", history(&found.history, storages));
+        add!(text, "\n{}", history(&found.history, storages));
     }
     text
 }

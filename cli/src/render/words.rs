@@ -1,6 +1,5 @@
 //! Figures, times and tables, for people.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -8,6 +7,15 @@ use comfy_table::{Table, presets};
 use jiff::Timestamp;
 use wl_core::entry::Hash;
 use wl_core::report::StorageView;
+
+/// Appends a formatted text to a `String`, which does not fail.
+macro_rules! add {
+    ($text:ident, $($format:tt)*) => {{
+        use std::fmt::Write as _;
+        let _ = write!($text, $($format)*);
+    }};
+}
+pub(crate) use add;
 
 /// `1.5 MiB`.
 pub fn size(bytes: u64) -> String {
@@ -70,8 +78,7 @@ pub fn table<const N: usize>(heads: [&str; N], rows: impl IntoIterator<Item = [S
     }
     let mut text = String::new();
     for line in table.lines() {
-        // Writing to a String does not fail.
-        let _ = writeln!(text, "{}", line.trim_end());
+        add!(text, "{}\n", line.trim_end());
     }
     text
 }

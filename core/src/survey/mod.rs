@@ -66,9 +66,11 @@ impl Raw {
         unchanged(base, self.entries[which as usize].as_ref(), which)
     }
 
-    /// Whether there is nothing to be done or learned here.
+    /// Whether there is nothing to be done or learned here. Rules are learned from a `.wlignore` that did not change, too.
     fn is_quiet(&self) -> bool {
-        self.recorded.is_none() && Which::BOTH.into_iter().all(|which| self.unchanged(which))
+        self.recorded.is_none()
+            && self.path.name() != IGNORE_FILE
+            && Which::BOTH.into_iter().all(|which| self.unchanged(which))
     }
 
     fn is_dir_anywhere(&self) -> bool {

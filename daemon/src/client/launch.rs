@@ -15,7 +15,7 @@ use crate::run::DETACHED;
 /// How long a daemon has to begin.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a daemon that lost the race to be the only one is given for the other one to answer.
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(2);
 /// How often to look.
 const LOOK: Duration = Duration::from_millis(20);
 /// How much of what it said before it died is shown.
@@ -24,13 +24,22 @@ const LAST_LINES: usize = 10;
 /// Connects to the daemon of these places; starts one, with `exe` and this process's environment, if none is running.
 /// It is then independent of this process and its terminal.
 pub async fn ensure_daemon(places: &Places, exe: &Path) -> Result<Client, ClientError> {
-    match Client::connect(&places.socket).await {
-        Err(ClientError::NotRunning(_)) => start(places, exe).await,
-        Ok(client) => {
-            check_alive(&places.socket).await?;
-            Ok(client)
-        }
-        Err(error) => Err(error),
+    match running(places).await? {
+        Some(client) => Ok(client),
+        None => start(places, exe).await,
+    }
+}
+
+/// The daemon of these places, if one is running and not about to end.
+async fn running(places: &Places) -> Result<Option<Client>, ClientError> {
+    let answering = async {
+        let client = Client::connect(&places.socket).await?;
+        check_alive(&places.socket).await?;
+        Ok(client)
+    };
+    match answering.await {
+        Err(ClientError::NotRunning(_) | ClientError::Ended(_)) => Ok(None),
+        outcome => outcome.map(Some),
     }
 }
 
@@ -43,13 +52,8 @@ async fn start(places: &Places, exe: &Path) -> Result<Client, ClientError> {
     let begun = Instant::now();
     let mut died = None;
     loop {
-        match Client::connect(&places.socket).await {
-            Ok(client) => {
-                check_alive(&places.socket).await?;
-                return Ok(client);
-            }
-            Err(ClientError::NotRunning(_)) => {}
-            Err(error) => return Err(error),
+        if let Some(client) = running(places).await? {
+            return Ok(client);
         }
         if died.is_none() && child.try_wait().map_err(failed)?.is_some() {
             died = Some(Instant::now());
@@ -94,12 +98,11 @@ fn open_said(path: &Path) -> io::Result<File> {
 }
 
 fn last_words(places: &Places, said: &Path, what: &str) -> String {
-    let mut text = format!("the sync daemon cannot be started: {what}");
-    let lines = [Some(said), if let LogTo::File(log) = &places.log { Some(log) } else { None }];
-    for (file, tail) in lines.into_iter().flatten().filter_map(|file| Some((file, tail(file)?))) {
-        text.push_str(&format!("\nthe end of {}:\n{tail}", file.display()));
-    }
-    text
+    let begin = format!("the sync daemon cannot be started: {what}");
+    let log = if let LogTo::File(log) = &places.log { Some(log.as_path()) } else { None };
+    let ends = [Some(said), log].into_iter().flatten();
+    let ends = ends.filter_map(|file| Some(format!("\nthe end of {}:\n{}", file.display(), tail(file)?)));
+    ends.fold(begin, |text, end| text + &end)
 }
 
 /// The last lines of a file, if it has any.

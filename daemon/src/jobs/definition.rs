@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytesize::ByteSize;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use wl_core::config::duration;
 use wl_core::job::Options;
-use wl_core::manifest::Storage;
+use wl_core::manifest::{Storage, bytes_a_second};
 use wl_core::report::Mode;
 
 use super::pairs::Defaults;
@@ -136,7 +135,7 @@ impl Definition {
             allow_deletes: self.allow_deletes,
             keep_deleted: number("keep-deleted").map_or(usual.keep_deleted, |days| Duration::from_hours(24 * days)),
             transfers: number("transfers").and_then(|many| usize::try_from(many).ok()).or(defaults.transfers),
-            bandwidth_limit: self.manner.get("bandwidth-limit").and_then(bytes).or(defaults.bandwidth_limit),
+            bandwidth_limit: self.manner.get("bandwidth-limit").and_then(bytes_a_second).or(defaults.bandwidth_limit),
             retry_for: self.manner.get("retry-for").and_then(duration).unwrap_or(defaults.retry_for),
         }
     }
@@ -170,10 +169,4 @@ fn check_apart([source, target]: &[Storage; 2]) -> Result<(), WireError> {
         return Ok(());
     };
     Err(WireError::new(ErrorClass::ArgumentError, text))
-}
-
-/// Bytes from a number or a text such as `10MiB`.
-fn bytes(value: &Value) -> Option<u64> {
-    let text = value.as_str().and_then(|text| text.parse::<ByteSize>().ok()).map(|size| size.as_u64());
-    text.or_else(|| value.as_u64()).filter(|bytes| *bytes > 0)
 }

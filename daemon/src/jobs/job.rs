@@ -99,7 +99,7 @@ impl Job {
 
     /// Whether another job of the same id may take its place.
     pub fn gives_way(&self) -> bool {
-        self.is_waiting() || self.has_ended()
+        self.is_waiting() || self.has_ended() || self.definition().lacks().is_some()
     }
 
     /// Whether it lacks something that it cannot run without.
@@ -155,6 +155,7 @@ impl Job {
         let refused = match *self.doing() {
             Doing::Failed => Some("was made to fail; stop it"),
             _ if self.has_ended() => Some("has ended; there is nothing to pause"),
+            _ if self.definition().lacks().is_some() => Some("waits to be started again; there is nothing to pause"),
             _ => None,
         };
         if let Some(why) = refused {
@@ -194,11 +195,13 @@ impl Job {
         Err(WireError::new(ErrorClass::JobError, format!("the job {} is not paused", self.id())))
     }
 
-    /// Lists the job as one that needs something before it can run.
-    pub fn wait_for(&self, what: &str) {
-        tracing::info!("job {}: waits: {what}", self.id());
+    /// Lists the job as one that cannot run yet, with what it lacks, where that is known.
+    pub fn wait_for(&self, what: Option<String>) {
+        if let Some(what) = what.as_ref().filter(|what| self.monitor.status().error.as_ref() != Some(what)) {
+            tracing::warn!("job {}: waits: {what}", self.id());
+        }
         *self.doing() = Doing::Waiting;
-        self.monitor.set_error(Some(what.to_owned()));
+        self.monitor.set_error(what);
         self.monitor.set_state(JobState::Running);
     }
 

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use wl_core::Result;
 use wl_core::job::Pair;
 use wl_core::manifest::Storage;
@@ -32,7 +33,7 @@ use keyed::Keyed;
 use record::Record;
 
 /// How long a run has to end by itself when it is stopped; then it is ended at the next point where it waits.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(10) };
 /// The same when the daemon ends.
 const PATIENCE_AT_THE_END: Duration = Duration::from_millis(1500);
 /// How often a job that lacks something looks whether it is there.
@@ -46,13 +47,22 @@ pub struct Jobs {
     pairs: Pairs,
     table: Mutex<BTreeMap<String, Arc<Job>>>,
     turns: Keyed,
+    ending: CancellationToken,
 }
 
 impl Jobs {
     /// An empty table. The manifests are in `base_dir`.
     pub fn new(rooms: Arc<dyn Rooms>, state: State, base_dir: PathBuf, defaults: Defaults) -> Self {
         let pairs = Pairs::new(rooms.clone(), state.clone(), defaults);
-        Self { rooms, state, base_dir, pairs, table: Mutex::default(), turns: Keyed::default() }
+        Self {
+            rooms,
+            state,
+            base_dir,
+            pairs,
+            table: Mutex::default(),
+            turns: Keyed::default(),
+            ending: CancellationToken::new(),
+        }
     }
 
     /// The pairs, for those who look at one without running a job.
@@ -86,10 +96,11 @@ impl Jobs {
         listener: Option<(&ClientHandle, Filter)>,
     ) -> Result<String, WireError> {
         let _turn = self.turns.take(definition.job_id()).await;
+        self.check_open()?;
         if let Some(job) = self.find(definition.job_id()).filter(|job| !job.gives_way()) {
+            let name = job.definition().container().to_owned();
             let text = format!(
-                "a sync job for container {} runs already ({}): stop it first with `wl container stop-sync`",
-                job.definition().container(),
+                "sync of container {name} is already running (job {}): stop it first with `wl container stop-sync {name}`",
                 job.id()
             );
             return Err(WireError::new(ErrorClass::JobError, text));
@@ -134,8 +145,9 @@ impl Jobs {
         futures::future::join_all(stops).await.into_iter().collect()
     }
 
-    /// Ends everything that runs, fast, without forgetting it: the daemon ends.
+    /// Ends everything that runs, fast, without forgetting it: the daemon ends. Nothing can be started any more.
     pub async fn halt_all(&self) {
+        self.ending.cancel();
         let jobs: Vec<_> = self.table().values().cloned().collect();
         futures::future::join_all(jobs.iter().map(|job| job.halt(PATIENCE_AT_THE_END))).await;
     }
@@ -155,6 +167,7 @@ impl Jobs {
         let _turn = self.turns.take(job_id).await;
         let job = self.get(job_id)?;
         job.check_held()?;
+        self.check_open()?;
         let definition = job.definition().with_environment(environment);
         let syncer = self.syncer(&definition)?;
         let pair = self.pairs.open_for_job(&definition).await?;
@@ -204,7 +217,7 @@ impl Jobs {
         let job = Arc::new(Job::new(definition, &traits, known.as_ref()));
         self.table().insert(job.id().to_owned(), job.clone());
         if !record.rests(&job) {
-            job.wait_for("the daemon was started again and has not yet looked at it");
+            job.wait_for(None);
             tokio::spawn(self.clone().begin_when_possible(job));
         }
     }
@@ -214,15 +227,17 @@ impl Jobs {
         loop {
             {
                 let _turn = self.turns.take(job.id()).await;
-                if !job.is_waiting() {
+                if !job.is_waiting() || self.ending.is_cancelled() {
                     return;
                 }
                 match self.parts_of(&job).await {
                     Ok((pair, syncer)) => return self.run(&job, pair, syncer),
-                    Err(error) => job.wait_for(&error.desc),
+                    Err(error) => job.wait_for(Some(error.desc)),
                 }
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            if self.ending.run_until_cancelled(tokio::time::sleep(LOOK_AGAIN)).await.is_none() {
+                return;
+            }
         }
     }
 
@@ -255,6 +270,13 @@ impl Jobs {
         let (source_type, target_type) = (source.storage_type(), target.storage_type());
         let needs = Needs { source_type, target_type, mode, unidirectional, mounted: false };
         select(self.rooms.syncers(), &needs).cloned()
+    }
+
+    fn check_open(&self) -> Result<(), WireError> {
+        if self.ending.is_cancelled() {
+            return Err(WireError::new(ErrorClass::DaemonError, "the sync daemon is ending: run the command again"));
+        }
+        Ok(())
     }
 
     fn save(&self, record: &Record) -> Result<(), WireError> {

@@ -15,7 +15,7 @@ use wl_core::{Error, Fault, Result};
 /// How long a run that failed waits at first before it begins again.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 /// And at most. A run that lasted longer begins anew with the first delay.
-const LONGEST_DELAY: Duration = Duration::from_secs(60);
+const LONGEST_DELAY: Duration = Duration::from_mins(1);
 
 /// How a one-shot run ended.
 pub struct Outcome(Result<Summary>);

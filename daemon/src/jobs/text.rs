@@ -20,32 +20,33 @@ pub fn what(definition: &Definition) -> String {
 
 /// A job's status on one line.
 pub fn status_line(status: &JobStatus) -> String {
-    let arrow = arrow(status.unidirectional);
     let [source, target] =
         [&status.source, &status.target].map(|view| format!("{} {}", view.storage_type, view.location));
-    let mut line = format!("{} {} {source} {arrow} {target}", status.container, state_name(status.state));
+    let (state, arrow) = (state_name(status.state), arrow(status.unidirectional));
+    let mut words = vec![format!("{} {state} {source} {arrow} {target}", status.container)];
     if status.mode == Mode::OneShot {
-        line.push_str(" [one-shot]");
+        words.push("[one-shot]".to_owned());
     }
     if status.paused {
-        line.push_str(" [paused]");
+        words.push("[paused]".to_owned());
     }
-    line.push_str(&format!(", {} in {}", count(status.files, "file"), ByteSize(status.bytes)));
-    if status.pending > 0 {
-        line.push_str(&format!(", {} to do", count(status.pending, "step")));
-    }
-    if let Some(path) = status.current.first() {
-        line.push_str(&format!(", transferring {path}"));
-    }
-    for (number, word) in [(status.conflicts.len(), "conflict"), (status.problems.len(), "problem")] {
+    words.push(format!("{}, {}", count(status.files, "file"), ByteSize(status.bytes)));
+    for (number, word) in [
+        (status.pending, "pending step"),
+        (status.conflicts.len() as u64, "conflict"),
+        (status.problems.len() as u64, "problem"),
+    ] {
         if number > 0 {
-            line.push_str(&format!(", {}", count(number as u64, word)));
+            words.push(count(number, word));
         }
     }
-    if let Some(error) = &status.error {
-        line.push_str(&format!(" [!] {}", error.replace('\n', " ")));
+    if let Some(path) = status.current.first() {
+        words.push(format!("transferring {path}"));
     }
-    line
+    if let Some(error) = &status.error {
+        words.push(format!("[!] {}", error.replace('\n', " ")));
+    }
+    words.join("  ")
 }
 
 /// A state as the control socket names it.
@@ -66,4 +67,30 @@ fn arrow(unidirectional: bool) -> &'static str {
 fn count(number: u64, word: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {word}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_status_fits_on_one_line() {
+        let view = |id: &str| json!({ "backend_id": id, "type": "local", "location": format!("/{id}") });
+        let mut status: JobStatus = serde_json::from_value(json!({
+            "job_id": "local|1", "container": "photos", "state": "SYNCED", "mode": "continuous",
+            "unidirectional": false, "paused": false, "syncer": "generic", "source": view("a"), "target": view("b"),
+            "files": 1, "bytes": 2048, "transferred_files": 0, "transferred_bytes": 0, "pending": 0,
+            "rate_bytes_per_s": 0, "eta_s": null, "current": [], "conflicts": [], "problems": [], "error": null
+        }))
+        .unwrap();
+        assert_eq!(status_line(&status), "photos SYNCED local /a <-> local /b  1 file, 2.0 KiB");
+        status.mode = Mode::OneShot;
+        status.unidirectional = true;
+        status.state = JobState::Error;
+        status.error = Some("no\nroom".into());
+        let line = "photos ERROR local /a -> local /b  [one-shot]  1 file, 2.0 KiB  [!] no room";
+        assert_eq!(status_line(&status), line);
+    }
 }

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     fn long() -> Value {
-        Value::from((0..40_000).map(|number| format!("ä\n\u{1}{number} of many")).collect::<Vec<_>>())
+        Value::from((0..100_000).map(|number| format!("ä\n\u{1}{number} of many")).collect::<Vec<_>>())
     }
 
     #[test]

@@ -23,12 +23,15 @@ const LONGEST_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 /// How long clients have to take their last answers when the daemon ends.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// A socket that listens. Its file is removed when this is dropped.
+/// A socket that listens.
 pub struct Server {
     listener: UnixListener,
-    path: PathBuf,
-    _lock: Lock,
+    file: SocketFile,
+    lock: Lock,
 }
+
+/// Is removed when this is dropped.
+struct SocketFile(PathBuf);
 
 impl Server {
     /// Listens at `path`, for this user only. The directory is made, if need be, for this user only; a socket nobody
@@ -55,13 +58,14 @@ impl Server {
         let listener = UnixListener::bind(path).map_err(broken)?;
         // RACE: until this line the mode is what the umask left; whoever connects before is refused by its user id.
         fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(broken)?;
-        Ok(Self { listener, path: path.to_owned(), _lock: lock })
+        Ok(Self { listener, file: SocketFile(path.to_owned()), lock })
     }
 
     /// Serves clients until `end`; then lets them take the answers that are ready.
     pub async fn serve(self, service: Arc<Service>, end: CancellationToken) {
+        let Self { listener, file, lock } = self;
         let connections = TaskTracker::new();
-        while let Some(accepted) = end.run_until_cancelled(self.listener.accept()).await {
+        while let Some(accepted) = end.run_until_cancelled(listener.accept()).await {
             match accepted {
                 Ok((stream, _)) => {
                     connections.spawn(welcome(stream, service.clone(), end.clone()));
@@ -72,16 +76,19 @@ impl Server {
                 }
             }
         }
+        // From here on nobody can mistake this daemon for one that answers.
+        drop((listener, file));
         connections.close();
         // A client that does not read in time loses its answer; nothing else depends on it.
         let _ = tokio::time::timeout(FAREWELL, connections.wait()).await;
+        drop(lock);
     }
 }
 
-impl Drop for Server {
+impl Drop for SocketFile {
     fn drop(&mut self) {
         // Whoever finds it left behind replaces it.
-        let _ = fs::remove_file(&self.path);
+        let _ = fs::remove_file(&self.0);
     }
 }
 

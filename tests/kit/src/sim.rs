@@ -3,11 +3,14 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Mutex, Notify};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use wl_core::backend::{Content, Guard, Written};
+use wl_core::backend::{Content, Guard, Hint, Written};
 use wl_core::error::{Error, Result};
 use wl_core::job::{Options, Pair, Run, Side, Which};
 use wl_core::monitor::Monitor;
@@ -17,12 +20,16 @@ use wl_core::round::{Engine, Round};
 use wl_core::state::{BaseRow, State};
 use wl_core::survey::Scope;
 use wl_core::syncer::Carrier;
+use wl_core::watch::Coalescer;
 
 use crate::memory::{Fate, Lost, Memory, Op, lost};
 use crate::tree::Tree;
 
 /// How many rounds a world may take to come to rest.
 pub const ROUNDS: usize = 8;
+
+/// After so long everything that waits is due.
+const LONG: Duration = Duration::from_hours(1);
 
 /// Two storages in memory, what is remembered about them, and how to keep them equal.
 pub struct World {
@@ -106,12 +113,47 @@ impl World {
         for rounds in 1..=ROUNDS {
             let before = self.writes();
             let round = self.round().await.unwrap_or_else(|error| panic!("{error}\n{self:?}"));
-            let due = !round.unsettled.is_empty() || round.restless || !round.rules_changed.is_empty();
+            let due = !round.unsettled.is_empty() || round.restless;
             if before == self.writes() && !due {
                 return rounds;
             }
         }
         panic!("no rest after {ROUNDS} rounds\n{self:?}");
+    }
+
+    /// Keeps both sides equal as a continuous job does, with only the watchers' hints to go by: a full round, then `meddle`
+    /// once before each of so many steps, each followed by rounds over what was hinted at until nothing is due.
+    pub async fn watch(&self, steps: usize, mut meddle: impl FnMut(usize)) -> Result<()> {
+        let run = self.run()?;
+        let mut engine = Engine::new(&run, &Direct)?;
+        let mut hints = Vec::new();
+        for side in &run.pair.sides {
+            hints.push(side.backend.watch().await?);
+        }
+        let mut hints = futures::stream::select_all(hints);
+        let (mut coalescer, now) = (Coalescer::default(), Instant::now());
+        let mut scope = Some(Scope::All);
+        for step in 0..=steps {
+            for rounds in 0.. {
+                while let Some(Some(hint)) = hints.next().now_or_never() {
+                    coalescer.hint(hint, now);
+                }
+                let Some(due) = scope.take().or_else(|| coalescer.take(now + LONG)) else { break };
+                assert!(rounds < ROUNDS * 2, "no rest in step {step}, next would be {due:?}\n{self:?}");
+                let round = engine.round(&due).await?;
+                coalescer.unsettled(round.unsettled, now);
+                if due != Scope::All {
+                    coalescer.hint(Hint::LookBelow(round.rules_changed), now);
+                }
+                if round.restless || round.replaced || round.waits.is_some() {
+                    coalescer.all(now);
+                }
+            }
+            if step < steps {
+                meddle(step);
+            }
+        }
+        Ok(())
     }
 
     /// Operations so far that changed something.

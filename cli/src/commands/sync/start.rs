@@ -41,7 +41,7 @@ pub async fn each(
     let mut ids = Vec::new();
     for (pair, job, next) in plan {
         let mut pair = pair.clone();
-        if let (Some(job), false) = (job, all) {
+        if let (Some(job), false) = (job.filter(|job| !is_over(job)), all) {
             pair.job_id.clone_from(&job.job_id);
         }
         match (next, job) {
@@ -70,11 +70,18 @@ fn args(context: &Context, manifest: &Manifest, pair: &Pair, options: &SyncOptio
     let mut args = pair.args(manifest);
     args.insert("continuous".into(), (!options.one_shot).into());
     args.insert("allow-deletes".into(), options.allow_deletes.into());
+    // Progress is looked up now and then: no need to be told of every file.
+    args.insert("active-events".into(), serde_json::json!(["error"]));
     args.extend(context.job_options());
     args
 }
 
+/// Refuses to start a pair beside one that was not asked for: it must be meant, with `--all`.
 fn refuse_others(manifest: &Manifest, pairs: &[Pair], jobs: &[JobStatus]) -> Outcome<()> {
+    let runs = |pair: &Pair| jobs.iter().any(|job| !is_over(job) && pair.is_of(job));
+    if pairs.iter().all(runs) {
+        return Ok(());
+    }
     match jobs.iter().find(|job| !is_over(job) && !pairs.iter().any(|pair| pair.is_of(job))) {
         Some(job) => Err(differs(manifest, job, "with other storages")),
         None => Ok(()),
@@ -112,4 +119,47 @@ fn differs(manifest: &Manifest, job: &JobStatus, how: &str) -> Failure {
     let (name, running) = (&manifest.name, crate::render::jobs::pair(job));
     Failure::new(format!("container `{name}` is being synced {how}: {running} ({})", mode(job.mode)))
         .hint(format!("`wl container stop-sync {name}` first"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Choice;
+    use crate::fixtures::{container, job};
+
+    fn star() -> Vec<Pair> {
+        pairs::star(&container(), &Choice::default()).unwrap()
+    }
+
+    fn what(options: &SyncOptions, job: &JobStatus) -> Option<Next> {
+        next(&container(), &star()[0], options, Some(job)).ok()
+    }
+
+    #[test]
+    fn a_job_is_kept_started_again_or_in_the_way() {
+        let usual = SyncOptions::default();
+        let once = SyncOptions { one_shot: true, ..usual.clone() };
+        let deleting = SyncOptions { allow_deletes: true, ..usual.clone() };
+        let failed = JobStatus { state: JobState::Error, error: Some("x".into()), ..job() };
+        let cut_off = JobStatus { state: JobState::Stopped, mode: Mode::OneShot, ..job() };
+        let held = JobStatus { state: JobState::Stopped, paused: true, ..job() };
+        assert_eq!(what(&usual, &job()), Some(Next::Keep));
+        assert_eq!(what(&usual, &failed), Some(Next::Restart));
+        assert_eq!(what(&deleting, &job()), Some(Next::Restart));
+        assert_eq!(what(&usual, &cut_off), Some(Next::Restart));
+        assert_eq!(what(&once, &job()), None);
+        assert_eq!(what(&usual, &held), None);
+        assert_eq!(what(&usual, &JobStatus { unidirectional: true, ..job() }), None);
+        assert_eq!(next(&container(), &star()[0], &usual, None), Ok(Next::Start));
+    }
+
+    #[test]
+    fn another_pair_is_only_started_beside_a_running_one_when_both_are_meant() {
+        let (both, running) = (star(), [job()]);
+        assert!(refuse_others(&container(), &both, &running).is_ok());
+        assert!(refuse_others(&container(), &both[..1], &running).is_ok());
+        assert!(refuse_others(&container(), &both[1..], &running).is_err());
+        let over = [JobStatus { state: JobState::Stopped, ..job() }];
+        assert!(refuse_others(&container(), &both[1..], &over).is_ok());
+    }
 }

@@ -105,5 +105,8 @@ fn together(summaries: Vec<Summary>) -> Summary {
         all.conflicts.extend(one.conflicts);
         all.problems.extend(one.problems);
     }
+    // Two pairs that share a storage share its problems.
+    all.problems.sort();
+    all.problems.dedup();
     all
 }

@@ -2,40 +2,11 @@ use anstream::adapter::strip_str;
 use wl_core::report::ProblemKind;
 
 use super::*;
-
-fn view(id: &str, location: &str) -> StorageView {
-    StorageView { backend_id: id.to_owned(), storage_type: "local".into(), location: location.to_owned() }
-}
+use crate::fixtures::job;
 
 fn views() -> [StorageView; 2] {
-    [view("aaaaaaaa-1", "/a"), view("bbbbbbbb-2", "/b")]
-}
-
-fn job() -> JobStatus {
-    let [source, target] = views();
-    JobStatus {
-        job_id: "local|1".into(),
-        container: "photos".into(),
-        state: JobState::Synced,
-        mode: Mode::Continuous,
-        unidirectional: false,
-        paused: false,
-        syncer: "generic".into(),
-        source,
-        target,
-        files: 3,
-        bytes: 2048,
-        transferred_files: 1,
-        transferred_bytes: 1024,
-        pending: 0,
-        rate_bytes_per_s: 0,
-        eta_s: None,
-        current: Vec::new(),
-        conflicts: Vec::new(),
-        problems: Vec::new(),
-        error: None,
-        summary: None,
-    }
+    let JobStatus { source, target, .. } = job();
+    [source, target]
 }
 
 fn conflict() -> ConflictView {

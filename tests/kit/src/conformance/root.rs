@@ -1,6 +1,6 @@
 //! The root, what dead writers left, and the probe.
 
-use wl_core::backend::Guard;
+use wl_core::backend::{Guard, Listed};
 use wl_core::error::Fault;
 use wl_core::path::RelPath;
 
@@ -33,6 +33,9 @@ pub async fn a_missing_root_is_missing(bench: &dyn Bench) {
         return does_not_apply("its root cannot be removed");
     }
     assert_eq!(backend.root().await.map_err(|error| error.fault), Err(Fault::Missing));
+    let items = listed(&backend, &RelPath::root()).await;
+    let unknown = |item: &Listed| matches!(item, Listed::Blocked(at, _) | Listed::Cut(at, _) if at.is_root());
+    assert!(items.iter().any(unknown), "a missing root is not an empty one: {items:?}");
     // What is gone may be a disk that comes back: nothing is put in its place.
     let written = backend.replace(&path("y"), content(b"y"), &Guard::Absent, None).await;
     assert!(written.is_err(), "{written:?}");

@@ -69,7 +69,7 @@ impl Cursor {
 impl Disk {
     /// Everything that a listing gives after that key, in its order, with the keys it is ordered by.
     fn items(&self, under: &RelPath, prune: Option<&Prune>, after: Option<&[u8]>) -> Vec<(Vec<u8>, Listed)> {
-        let Some((_, tree)) = &self.root else { return Vec::new() };
+        let Some((_, tree)) = &self.root else { return no_root(under, after) };
         if let Some(dir) = self.unreadable_above(under) {
             return if after.is_none() { vec![(Vec::new(), Listed::Blocked(dir, unreadable()))] } else { Vec::new() };
         }
@@ -112,6 +112,16 @@ impl Disk {
     /// The unreadable directory that this is, or is in.
     pub(super) fn unreadable_above(&self, path: &RelPath) -> Option<RelPath> {
         self.unreadable.iter().find(|dir| path.is_at_or_below(dir)).cloned()
+    }
+}
+
+/// A root that is missing, or vanished on the way, is not an empty one.
+fn no_root(under: &RelPath, after: Option<&[u8]>) -> Vec<(Vec<u8>, Listed)> {
+    let obstacle = Obstacle { kind: ProblemKind::Unreadable, message: "the root is not there".to_owned() };
+    let next = |after: &[u8]| [after, b"\x01"].concat();
+    match after.map(next).and_then(|key| Some((RelPath::from_bytes(&key).ok()?, key))) {
+        Some((path, key)) => vec![(key, Listed::Cut(path, obstacle))],
+        None => vec![(Vec::new(), Listed::Blocked(under.clone(), obstacle))],
     }
 }
 

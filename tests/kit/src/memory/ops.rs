@@ -27,13 +27,13 @@ impl Memory {
     }
 
     /// Checks an expectation and acts on it: at once if `swap` is atomic, else with a window between the two.
-    async fn swap(
+    async fn swap<T>(
         &self,
         (what, path): (What, &RelPath),
         swap: Swap,
         check: impl Fn(&Disk, &Tree) -> Result<()> + Send,
-        act: impl FnOnce(&mut Disk) -> Result<()> + Send,
-    ) -> Result<()> {
+        act: impl FnOnce(&mut Disk) -> Result<T> + Send,
+    ) -> Result<T> {
         let checked = |disk: &Disk| disk.tree().and_then(|tree| check(disk, tree));
         if swap == Swap::Checked {
             checked(&self.disk())?;
@@ -44,11 +44,6 @@ impl Memory {
             checked(&disk)?;
         }
         act(&mut disk)
-    }
-
-    fn entry(&self, path: &RelPath) -> Result<Entry> {
-        let disk = self.disk();
-        disk.tree()?.get(path).and_then(|node| node.entry(disk.racy)).ok_or_else(|| Error::changed(path))
     }
 
     /// The bytes of that version, or why not.
@@ -72,6 +67,11 @@ impl Disk {
 
     fn tree_mut(&mut self) -> Result<&mut Tree> {
         self.root.as_mut().map(|(_, tree)| tree).ok_or_else(no_root)
+    }
+
+    /// The entry under a path, as the change that is under way leaves it.
+    fn entry(&self, path: &RelPath) -> Result<Entry> {
+        self.tree()?.get(path).and_then(|node| node.entry(self.racy)).ok_or_else(|| Error::changed(path))
     }
 
     fn may_hold(&self, path: &RelPath) -> Result<()> {
@@ -226,7 +226,8 @@ impl Backend for Storage {
         let facts = self.facts();
         let swap = if *guard == Guard::Absent { facts.create } else { facts.replace };
         let (hash, meta) = (Hash::of(&bytes), content.meta);
-        self.0
+        let written = self
+            .0
             .swap(
                 (What::Replace, path),
                 swap,
@@ -234,13 +235,14 @@ impl Backend for Storage {
                 |disk| {
                     disk.tree()?.expect_parent(path)?;
                     disk.take(path, trash)?;
-                    disk.put_file(path, bytes, meta)
+                    disk.put_file(path, bytes, meta)?;
+                    disk.entry(path)
                 },
             )
             .await?;
         self.0.changed(path);
         self.0.moment(What::Replace, Stage::After, path).await?;
-        Ok(Written { entry: self.0.entry(path)?, hash })
+        Ok(Written { entry: written, hash })
     }
 
     async fn remove(&self, path: &RelPath, token: &Token, trash: Option<&RelPath>) -> Result<()> {
@@ -296,17 +298,18 @@ impl Backend for Storage {
 
     async fn set_meta(&self, path: &RelPath, token: &Token, meta: &Meta) -> Result<Entry> {
         self.0.moment(What::SetMeta, Stage::Before, path).await?;
-        {
+        let entry = {
             let mut disk = self.0.disk();
             let number = disk.next_version();
             let tree = disk.tree_mut()?;
             let version = tree.expect_version(path, token)?.clone();
             let meta = Meta { mtime: meta.mtime.or(version.meta.mtime), mode: meta.mode.or(version.meta.mode) };
             tree.put(path, Node::File(Version { number, meta, ..version }));
-        }
+            disk.entry(path)?
+        };
         self.0.changed(path);
         self.0.moment(What::SetMeta, Stage::After, path).await?;
-        self.0.entry(path)
+        Ok(entry)
     }
 
     async fn watch(&self) -> Result<BoxStream<'static, Hint>> {
@@ -337,7 +340,7 @@ impl Storage {
         if !(if what == What::Move { facts.server_move } else { facts.server_copy }) {
             return Err(Error::new(Fault::Unsupported, "this storage cannot do it inside itself").at(from));
         }
-        {
+        let entry = {
             let mut disk = self.0.disk();
             disk.may_hold(to)?;
             let number = disk.next_version();
@@ -348,11 +351,12 @@ impl Storage {
                 tree.take(from);
             }
             tree.put(to, Node::File(Version { number, ..version }));
-        }
+            disk.entry(to)?
+        };
         self.0.changed(to);
         self.0.tell(Hint::Gone(vec![from.clone()]));
         self.0.moment(what, Stage::After, from).await?;
-        self.0.entry(to)
+        Ok(entry)
     }
 }
 

@@ -1,0 +1,49 @@
+//! The client's side.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::kit::{Daemon, job, places};
+use crate::client::{Client, ClientError, ensure_daemon};
+
+#[tokio::test]
+async fn a_client_calls_and_hears() {
+    let daemon = Daemon::new().await;
+    let client = Client::connect(&daemon.socket()).await.unwrap();
+    client.call("start", job("idle")).await.unwrap();
+    let event = client.next_event().await.unwrap();
+    assert_eq!((event.value.as_str(), event.job_id.as_str()), ("ONE_SHOT", "local|idle"));
+    let (one, two) = tokio::join!(client.call("status", json!({})), client.call("jobs", json!({})));
+    assert_eq!((one.unwrap().as_array().unwrap().len(), two.unwrap()["jobs"].as_array().unwrap().len()), (1, 1));
+    assert!(matches!(client.call("dance", Value::Null).await, Err(ClientError::Refused(_))));
+    client.call("shutdown", json!({})).await.unwrap();
+    client.closed().await;
+    assert!(matches!(client.call("status", json!({})).await, Err(ClientError::Ended(_))));
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn nobody_there_is_said_so() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(Client::connect(&dir.path().join("x")).await, Err(ClientError::NotRunning(_))));
+}
+
+#[tokio::test]
+async fn a_frozen_daemon_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("frozen");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let client = Client::connect(&socket).await.unwrap();
+    assert!(matches!(client.call("status", json!({})).await, Err(ClientError::Frozen(_))));
+}
+
+#[tokio::test]
+async fn a_daemon_that_dies_at_once_is_quoted() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("dies");
+    std::fs::write(&script, "#!/bin/sh\necho \"no luck with $*\" >&2\nexit 1\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let error = ensure_daemon(&places(&dir), Path::new(&script)).await.err().unwrap().to_string();
+    assert!(error.contains("no luck with daemon run --base-dir"), "{error}");
+}

@@ -1,0 +1,121 @@
+//! What a daemon knows after another one ended.
+
+use serde_json::{Value, json};
+
+use super::kit::{Daemon, job, once, places};
+
+#[tokio::test]
+async fn a_continuous_job_goes_on_and_a_held_one_stays_held() {
+    let daemon = Daemon::new().await;
+    let mut wire = daemon.connect().await;
+    let mut args = job("idle");
+    args["exclude"] = json!(["*.tmp"]);
+    args["allow-deletes"] = json!(true);
+    wire.call("start", args).await;
+    wire.call("start", job("held")).await;
+    wire.call("pause", json!({ "job-id": "local|held" })).await;
+    wire.call("start", job("gone")).await;
+    wire.call("stop", json!({ "job-id": "local|gone" })).await;
+
+    let daemon = Daemon::within(daemon.end().await).await;
+    let mut wire = daemon.connect().await;
+    wire.until("idle", "SYNCED").await;
+    assert_eq!(wire.until("held", "STOPPED").await["paused"], true);
+    assert_eq!(wire.status("gone").await, None);
+    wire.call("resume", json!({ "job-id": "local|held" })).await;
+    wire.until("held", "SYNCED").await;
+}
+
+#[tokio::test]
+async fn a_one_shot_job_is_listed_as_it_ended_or_as_cut_off() {
+    let daemon = Daemon::new().await;
+    let mut wire = daemon.connect().await;
+    wire.call("start", once("idle")).await;
+    for name in ["ends", "fails"] {
+        wire.call("start", once(name)).await;
+    }
+    wire.until("ends", "SYNCED").await;
+    wire.until("fails", "ERROR").await;
+
+    let daemon = Daemon::within(daemon.end().await).await;
+    let mut wire = daemon.connect().await;
+    let cut_off = wire.until("idle", "STOPPED").await;
+    assert_eq!(cut_off["error"], "cut off when the daemon ended; run it again");
+    assert_eq!(wire.until("ends", "SYNCED").await["summary"]["copied"], 3);
+    assert_eq!(wire.until("fails", "ERROR").await["error"], "the storage is gone");
+    assert_eq!(daemon.rooms.running(), 0);
+    wire.call("start", once("idle")).await;
+    wire.call("stop", json!({ "job-id": "local|idle" })).await;
+    assert_eq!(wire.status("idle").await, None);
+}
+
+fn secret_job(password: &Value) -> Value {
+    let mut args = job("secret");
+    args["target"] = json!({
+        "type": "webdav", "backend-id": "two", "url": "https://dav.example.org/me/",
+        "credentials": { "login": "me", "password": password },
+    });
+    args
+}
+
+#[tokio::test]
+async fn a_variable_is_the_clients_and_is_missed_after_a_restart() {
+    let daemon = Daemon::new().await;
+    let mut wire = daemon.connect().await;
+    let mut args = secret_job(&json!({ "env": "WL_TEST_NO_SUCH_VARIABLE" }));
+    let (_, desc) = wire.fails("start", args.clone()).await;
+    assert!(desc.contains("WL_TEST_NO_SUCH_VARIABLE") && desc.contains("two"), "{desc}");
+    args["env"] = json!({ "WL_TEST_NO_SUCH_VARIABLE": "sesame" });
+    wire.call("start", args.clone()).await;
+    wire.until("secret", "SYNCED").await;
+
+    let dir = daemon.end().await;
+    let kept = kept_bytes(&places(&dir).state_dir);
+    assert!(!kept.windows(6).any(|bytes| bytes == b"sesame"));
+    let daemon = Daemon::within(dir).await;
+    let mut wire = daemon.connect().await;
+    let waiting = wire.until("secret", "RUNNING").await;
+    let text = super::kit::eventually(async || {
+        wire.status("secret").await.and_then(|status| status["error"].as_str().map(str::to_owned))
+    })
+    .await;
+    assert!(text.contains("WL_TEST_NO_SUCH_VARIABLE") && text.contains("two"), "{text} {waiting}");
+    wire.call("start", args).await;
+    wire.until("secret", "SYNCED").await;
+}
+
+#[tokio::test]
+async fn an_inline_secret_is_not_kept_and_taken_from_the_manifest_again() {
+    let daemon = Daemon::new().await;
+    let mut wire = daemon.connect().await;
+    wire.call("start", secret_job(&json!("sesame"))).await;
+    wire.until("secret", "SYNCED").await;
+
+    let dir = daemon.end().await;
+    assert!(!kept_bytes(&places(&dir).state_dir).windows(6).any(|bytes| bytes == b"sesame"));
+    let daemon = Daemon::within(dir).await;
+    let mut wire = daemon.connect().await;
+    let text = super::kit::eventually(async || {
+        wire.status("secret").await.and_then(|status| status["error"].as_str().map(str::to_owned))
+    })
+    .await;
+    assert!(text.contains("start the job again"), "{text}");
+
+    let dir = daemon.end().await;
+    let places = places(&dir);
+    std::fs::create_dir_all(&places.containers_dir).unwrap();
+    let manifest = json!({
+        "object": "container", "version": "1", "paths": ["/.uuid/secret"],
+        "backends": { "storage": [job("secret")["source"], secret_job(&json!("sesame"))["target"]] },
+    });
+    let manifest = manifest.to_string();
+    std::fs::write(places.containers_dir.join("secret.container.yaml"), manifest).unwrap();
+    let daemon = Daemon::within(dir).await;
+    daemon.connect().await.until("secret", "SYNCED").await;
+}
+
+/// Every byte of every file in a directory.
+fn kept_bytes(dir: &std::path::Path) -> Vec<u8> {
+    let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    files.flat_map(|file| std::fs::read(file).unwrap()).collect()
+}
