@@ -106,7 +106,7 @@ def report(title, tools, costs):
         ratio = {key: f"{mine[key] / ours[key]:.2f}" if ours else "-" for key in ("seconds", "durable")}
         print(f"{tool.name:10} {mine['seconds']:8.2f} {ratio['seconds']:>6} {mine['durable']:8.2f} "
               f"{ratio['durable']:>6} {mine['cpu']:7.2f} {mine['memory'] / 1024:6.0f}  {tool.proves}", flush=True)
-    print("MiB is the peak of the largest process; of wl, command and daemon together. Ratios above 1: slower than wl.")
+    print("MiB: the peaks of all its processes together, of wl with the daemon's. Ratios above 1: slower than wl.")
     return {name: {"median": medians[name], "runs": [vars(cost) for cost in each]} for name, each in costs.items()}
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import threading
 import time
 from dataclasses import dataclass
 
@@ -39,6 +40,41 @@ def memory_of(pid, key):
         return next(int(line.split()[1]) for line in file if line.startswith(key + ":"))
 
 
+def family(pid):
+    """A process and all that it started and that still runs."""
+    found = [pid]
+    for each in found:
+        try:
+            with open(f"/proc/{each}/task/{each}/children") as file:
+                found.extend(map(int, file.read().split()))
+        except OSError:
+            pass
+    return found
+
+
+class Peaks(threading.Thread):
+    """The memory peaks of a process and its children, looked at while they run. What `wait4` tells instead begins with
+    the size of the Python that it was forked from."""
+
+    def __init__(self, pid):
+        super().__init__(daemon=True)
+        self.pid, self.peaks, self.over = pid, {}, threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.over.wait(0.02):
+            for pid in family(self.pid):
+                try:
+                    self.peaks[pid] = memory_of(pid, "VmHWM")
+                except (OSError, StopIteration):
+                    pass
+
+    def total(self):
+        self.over.set()
+        self.join()
+        return sum(self.peaks.values())
+
+
 class Once:
     """One command line. `proves` is what the tool itself knows of the copies when it says that it is done."""
 
@@ -57,15 +93,18 @@ class Once:
         begun = time.perf_counter()
         process = subprocess.Popen(arguments, env=self.environment(), stdin=subprocess.DEVNULL,
                                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        peaks = Peaks(process.pid)
         said = process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - begun
+        memory = peaks.total()
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode not in self.ok:
             raise SystemExit(f"{self.name} failed ({process.returncode}): {said[-500:]}")
+        begun_sync = time.perf_counter()
         os.sync()
-        durable = time.perf_counter() - begun
-        return Cost(seconds, durable, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+        durable = seconds + time.perf_counter() - begun_sync
+        return Cost(seconds, durable, usage.ru_utime + usage.ru_stime, memory)
 
     def copy(self, source, target):
         return self.run(self.copy_args(source, target))

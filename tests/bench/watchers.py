@@ -8,7 +8,7 @@ import time
 import urllib.request
 import xml.etree.ElementTree as xml
 
-from once import cpu_of, daemon_pid, memory_of
+from once import cpu_of, daemon_pid, family, memory_of
 
 
 class Watcher:
@@ -24,11 +24,7 @@ class Watcher:
 
     def pids(self):
         """All of them, with those that they started."""
-        found = [process.pid for process in self.processes]
-        for pid in found:
-            with open(f"/proc/{pid}/task/{pid}/children") as file:
-                found.extend(map(int, file.read().split()))
-        return found
+        return [pid for process in self.processes for pid in family(process.pid)]
 
     def cpu(self):
         return sum(map(cpu_of, self.pids()))
@@ -91,7 +87,7 @@ class Unison(Watcher):
 
 
 class Syncthing(Watcher):
-    name, setting = "syncthing", "two of them on loopback, fsWatcherDelayS 0.01"
+    name, setting = "syncthing", "two of them on loopback, fsWatcherDelayS 1, its smallest"
 
     def start(self, home, source, target):
         homes = [f"{home}/one", f"{home}/two"]
@@ -113,6 +109,8 @@ class Syncthing(Watcher):
         deadline = time.monotonic() + 1800
         for port in ports:
             while time.monotonic() < deadline:
+                if any(process.poll() is not None for process in self.processes):
+                    raise SystemExit("syncthing ended by itself")
                 request = urllib.request.Request(f"http://127.0.0.1:{port}/rest/db/completion?folder=bench",
                                                  headers={"X-API-Key": "bench"})
                 try:
@@ -136,7 +134,7 @@ def configure(file, ids, me, ports, folder):
         element = xml.SubElement(root, "device", id=device, name=device[:7], compression="never")
         xml.SubElement(element, "address").text = f"tcp://127.0.0.1:{port}"
     element = xml.SubElement(root, "folder", id="bench", path=folder, type="sendreceive", rescanIntervalS="3600",
-                             fsWatcherEnabled="true", fsWatcherDelayS="0.01")
+                             fsWatcherEnabled="true", fsWatcherDelayS="1")
     for device in ids:
         xml.SubElement(element, "device", id=device)
     xml.SubElement(element, "filesystemType").text = "basic"

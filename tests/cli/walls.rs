@@ -24,8 +24,26 @@ const TEST_ROOMS: &[&str] = &["tests/kit"];
 
 /// Crates that speak HTTP, SSH or S3, or to a terminal: the engine knows none of that.
 const NOT_IN_CORE: &[&str] = &[
-    "reqwest", "hyper", "h2", "http", "ureq", "isahc", "curl", "rustls", "native-tls", "openssl", "ssh2", "russh",
-    "openssh", "clap", "indicatif", "comfy-table", "crossterm", "console", "anstream", "rpassword",
+    "reqwest",
+    "hyper",
+    "h2",
+    "http",
+    "ureq",
+    "isahc",
+    "curl",
+    "rustls",
+    "native-tls",
+    "openssl",
+    "ssh2",
+    "russh",
+    "openssh",
+    "clap",
+    "indicatif",
+    "comfy-table",
+    "crossterm",
+    "console",
+    "anstream",
+    "rpassword",
 ];
 const NOT_IN_CORE_FAMILIES: &[&str] = &["aws-", "hyper-", "libssh"];
 /// Core runs on tokio, but opens no socket and starts no process through it.
@@ -34,13 +52,37 @@ const NOT_CORES_TOKIO: &[&str] = &["net", "process", "signal", "full"];
 /// The modules between "what is there" and "what to do".
 const PURE: &[&str] = &["merge", "plan", "brakes", "filter", "path", "entry"];
 const IMPURE: &[&str] = &[
-    "async ", ".await", "tokio", "futures::", "std::fs", "std::net", "std::env", "std::time", "std::thread",
-    "Timestamp::now", "Instant", "SystemTime", "rand::", "Uuid::new", "rusqlite",
+    "async ",
+    ".await",
+    "tokio",
+    "futures::",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::time",
+    "std::thread",
+    "Timestamp::now",
+    "Instant",
+    "SystemTime",
+    "rand::",
+    "Uuid::new",
+    "rusqlite",
 ];
 /// What the pure modules may import of the crate: themselves, and words without behaviour.
 const PURE_MAY_IMPORT: &[&str] = &[
-    "merge::", "plan::", "brakes::", "filter::", "path::", "entry::", "error::", "report::", "job::Which;",
-    "backend::Guard;", "backend::Prune;", "state::BaseRow;", "state::{BaseRow, ConflictRow, Held};",
+    "merge::",
+    "plan::",
+    "brakes::",
+    "filter::",
+    "path::",
+    "entry::",
+    "error::",
+    "report::",
+    "job::Which;",
+    "backend::Guard;",
+    "backend::Prune;",
+    "state::BaseRow;",
+    "state::{BaseRow, ConflictRow, Held};",
     "state::{BaseRow, Held};",
 ];
 
@@ -91,9 +133,10 @@ impl House {
         let mut seen = BTreeSet::new();
         while let Some(id) = todo.pop() {
             if seen.insert(id) {
-                let normal = nodes[id].deps.iter().filter(|dep| {
-                    dep.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal)
-                });
+                let normal = nodes[id]
+                    .deps
+                    .iter()
+                    .filter(|dep| dep.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal));
                 todo.extend(normal.map(|dep| &dep.pkg));
             }
         }
@@ -185,10 +228,9 @@ fn features_are_forwarded_by_name() {
     let types: BTreeSet<&String> =
         ["backends/all", "syncers/all"].iter().flat_map(|room| rooms[*room].features.keys()).collect();
     let is_type = |feature: &str| !["default", "full"].contains(&feature);
-    for (room, below) in [
-        ("daemon", &["wl-backends", "wl-syncers"][..]),
-        ("cli", &["wl-backends", "wl-daemon", "wl-syncers"]),
-    ] {
+    for (room, below) in
+        [("daemon", &["wl-backends", "wl-syncers"][..]), ("cli", &["wl-backends", "wl-daemon", "wl-syncers"])]
+    {
         let features = &rooms[room].features;
         for wanted in &types {
             let given = features.get(*wanted).unwrap_or_else(|| panic!("{room} has no feature {wanted}"));
