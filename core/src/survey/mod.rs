@@ -26,7 +26,7 @@ pub use walk::{Found, Walk};
 use join::Join;
 
 /// How many rows a window holds before it is handed on, if nothing in it must wait for the rest of the survey.
-const WINDOW: usize = 65_536;
+const WINDOW: usize = 8192;
 
 /// What to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
