@@ -6,6 +6,7 @@ mod cursor;
 mod hashing;
 mod join;
 mod rules;
+mod vanished;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -167,7 +168,8 @@ impl<'a> Survey<'a> {
             }
         }
         self.leave_out_excluded();
-        let found = std::mem::take(&mut self.window);
+        let mut found = std::mem::take(&mut self.window);
+        self.confirm_losses(&mut found).await?;
         let rows = self.hashed(found).await?;
         Ok(Window { rows, excluded: std::mem::take(&mut self.excluded), last })
     }
