@@ -135,8 +135,24 @@ pub fn decide(base: Held, seen: [Seen; 2], recorded: Option<[Held; 2]>, unidirec
         },
         None if target.is(base) => carry(Which::Source),
         None if source.is(base) => carry(Which::Target),
-        None => Verdict::Conflict(kind_of(seen)),
+        None => match took_its_place(base, seen) {
+            Some(from) if from == Which::Source || !unidirectional => carry(from),
+            _ => Verdict::Conflict(kind_of(seen)),
+        },
     }
+}
+
+/// What both sides took away is gone; what one of them put in its place, of another kind, is new and nobody's loss. This is
+/// also what a crash leaves that came while a file was giving way to a directory, or the reverse.
+fn took_its_place(base: Held, seen: [Seen; 2]) -> Option<Which> {
+    let other_kind = |seen: Seen| match base {
+        Held::File(_) => seen == Seen::Dir,
+        Held::Dir => matches!(seen, Seen::File(_) | Seen::NewFile),
+        Held::Absent => false,
+    };
+    Which::BOTH
+        .into_iter()
+        .find(|which| seen[which.other() as usize] == Seen::Absent && other_kind(seen[*which as usize]))
 }
 
 /// A conflict of two existing versions is over when one of them was removed: the other one is then carried over. Nothing
