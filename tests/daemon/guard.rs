@@ -1,0 +1,231 @@
+//! The deletion guard: what looks like an accident stops the job before anything is deleted.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::home::tree::exact;
+use crate::home::{Pair, tree, wait_for, wait_until};
+
+fn agreed(files: usize, container: &str) -> Pair {
+    let pair = Pair::with(container, "", "");
+    fill(&pair, 0..files);
+    pair.sync(0, &[]);
+    pair
+}
+
+fn fill(pair: &Pair, numbers: std::ops::Range<usize>) {
+    numbers.for_each(|number| pair.write(&format!("a/d/{number}"), format!("content {number}")));
+}
+
+fn remove(pair: &Pair, side: &str, numbers: std::ops::Range<usize>) {
+    numbers.for_each(|number| pair.remove(&format!("{side}/d/{number}")));
+}
+
+#[test]
+fn more_than_half_of_twenty_is_refused_from_either_side() {
+    for (from, to) in [("a", "b"), ("b", "a")] {
+        let pair = agreed(20, "");
+        remove(&pair, from, 0..11);
+        pair.write(&format!("{from}/new"), "1");
+        let before = tree(&pair.home.path(format!("{to}/d")));
+        let ran = pair.home.expect(1, &["container", "sync", "c", "--one-shot"]);
+        ran.says(&["11 of 20", "max-delete", "--allow-deletes"]);
+        assert_eq!(tree(&pair.home.path(format!("{to}/d"))), before);
+        pair.sync(0, &["--allow-deletes"]);
+        assert_eq!(tree(&pair.home.path(format!("{to}/d"))).len(), 9);
+        pair.assert_equal();
+    }
+}
+
+#[test]
+fn half_of_them_or_less_than_twenty_may_go() {
+    let pair = agreed(20, "");
+    remove(&pair, "a", 0..10);
+    pair.sync(0, &[]);
+    pair.assert_equal();
+    let pair = agreed(19, "");
+    remove(&pair, "a", 0..18);
+    pair.sync(0, &[]);
+    pair.assert_equal();
+}
+
+#[test]
+fn the_share_is_the_containers() {
+    let pair = agreed(30, "max-delete: 10");
+    remove(&pair, "a", 0..4);
+    pair.home.expect(1, &["container", "sync", "c", "--one-shot"]).says(&["10 percent"]);
+    let pair = agreed(30, "max-delete: 100");
+    remove(&pair, "a", 0..30);
+    pair.sync(0, &[]);
+    pair.assert_equal();
+}
+
+#[test]
+fn moves_do_not_count() {
+    let pair = agreed(30, "");
+    fs::rename(pair.a("d"), pair.a("e")).unwrap();
+    let done = pair.sync(0, &[]);
+    assert_eq!(done["moved"], 30);
+    pair.assert_equal();
+}
+
+#[test]
+fn a_running_job_stops_and_goes_on_when_the_files_return() {
+    let pair = Pair::new();
+    fill(&pair, 0..30);
+    pair.keep(&[]);
+    fs::rename(pair.a("d"), pair.home.path("aside")).unwrap();
+    let job = pair.wait_job(|job| job["state"] == "ERROR");
+    assert!(job["error"].as_str().unwrap().contains("30 of 30"), "{job}");
+    assert_eq!(tree(&pair.b("d")).len(), 30);
+    assert_eq!(pair.home.wl(&["status"]).code, 1);
+    fs::rename(pair.home.path("aside"), pair.a("d")).unwrap();
+    pair.wait_job(|job| job["state"] == "SYNCED" && job["error"].is_null());
+    pair.write("a/d/after", "1");
+    wait_until(|| pair.has("b/d/after"));
+}
+
+#[test]
+fn leave_to_delete_is_given_for_one_run() {
+    let pair = Pair::new();
+    fill(&pair, 0..30);
+    pair.keep(&[]);
+    remove(&pair, "a", 0..30);
+    pair.wait_job(|job| job["state"] == "ERROR");
+    pair.home.ok(&["container", "sync", "c", "--wait", "--allow-deletes"]);
+    assert!(tree(&pair.b("d")).is_empty());
+    fill(&pair, 0..30);
+    wait_until(|| tree(&pair.b("d")).len() == 30);
+    pair.wait_job(|job| job["state"] == "SYNCED");
+    remove(&pair, "a", 0..30);
+    pair.wait_job(|job| job["state"] == "ERROR");
+    assert_eq!(tree(&pair.b("d")).len(), 30, "the next mass deletion is stopped again");
+}
+
+#[test]
+fn a_slow_mass_deletion_is_one_all_the_same() {
+    let pair = Pair::new();
+    fill(&pair, 0..40);
+    pair.keep(&[]);
+    for number in 0..40 {
+        pair.remove(&format!("a/d/{number}"));
+        std::thread::sleep(Duration::from_millis(15));
+    }
+    pair.wait_job(|job| job["state"] == "ERROR");
+    assert!(tree(&pair.b("d")).len() >= 20, "no more than half was followed");
+}
+
+#[test]
+fn a_missing_root_is_no_deletion() {
+    for (gone, other) in [("a", "b"), ("b", "a")] {
+        let pair = Pair::new();
+        fill(&pair, 0..3);
+        pair.sync(0, &[]);
+        fs::rename(pair.home.path(gone), pair.home.path("aside")).unwrap();
+        let before = exact(&pair.home.path(other));
+        for options in [&["--one-shot"][..], &["--one-shot", "--allow-deletes"]] {
+            let ran = pair.home.expect(1, &[&["container", "sync", "c"], options].concat());
+            ran.says(&["root", "nothing was deleted"]);
+            assert!(!pair.has(gone), "a known root is not made anew");
+        }
+        assert_eq!(exact(&pair.home.path(other)), before);
+        fs::rename(pair.home.path("aside"), pair.home.path(gone)).unwrap();
+        pair.sync(0, &[]);
+        pair.assert_equal();
+    }
+}
+
+#[test]
+fn a_running_job_waits_for_its_root_and_goes_on() {
+    for (gone, other) in [("a", "b"), ("b", "a")] {
+        let pair = Pair::new();
+        fill(&pair, 0..3);
+        pair.keep(&[]);
+        fs::rename(pair.home.path(gone), pair.home.path("aside")).unwrap();
+        pair.write(&format!("{other}/meanwhile"), "1");
+        pair.wait_job(|job| job["state"] == "ERROR");
+        assert!(pair.has(&format!("{other}/d/0")));
+        fs::rename(pair.home.path("aside"), pair.home.path(gone)).unwrap();
+        wait_until(|| pair.has(&format!("{gone}/meanwhile")));
+        pair.wait_job(|job| job["state"] == "SYNCED" && job["error"].is_null());
+        pair.write(&format!("{gone}/after"), "1");
+        wait_until(|| pair.has(&format!("{other}/after")));
+        assert!(pair.is_equal());
+    }
+}
+
+#[test]
+fn a_replaced_root_is_no_deletion() {
+    let pair = agreed(3, "");
+    fs::rename(pair.a(""), pair.home.path("aside")).unwrap();
+    fs::create_dir(pair.a("")).unwrap();
+    let before = exact(&pair.b("d"));
+    pair.home.expect(1, &["container", "sync", "c", "--one-shot"]).says(&["root", "replaced"]);
+    assert_eq!(exact(&pair.b("d")), before);
+    fs::remove_dir(pair.a("")).unwrap();
+    fs::rename(pair.home.path("aside"), pair.a("")).unwrap();
+    pair.sync(0, &[]);
+    pair.assert_equal();
+}
+
+#[test]
+fn a_root_replaced_by_a_copy_goes_on() {
+    let pair = agreed(30, "");
+    fs::rename(pair.a(""), pair.home.path("aside")).unwrap();
+    let copied = std::process::Command::new("cp").arg("-a").arg(pair.home.path("aside")).arg(pair.a("")).status();
+    assert!(copied.unwrap().success());
+    pair.write("a/new", "1");
+    pair.sync(0, &[]);
+    pair.assert_equal();
+}
+
+#[test]
+fn a_running_job_stops_at_a_replaced_root_and_goes_on_with_the_old_one() {
+    let pair = Pair::new();
+    fill(&pair, 0..3);
+    pair.keep(&[]);
+    fs::rename(pair.a(""), pair.home.path("aside")).unwrap();
+    fs::create_dir(pair.a("")).unwrap();
+    pair.wait_job(|job| job["state"] == "ERROR");
+    assert_eq!(tree(&pair.b("d")).len(), 3);
+    fs::remove_dir(pair.a("")).unwrap();
+    fs::rename(pair.home.path("aside"), pair.a("")).unwrap();
+    pair.wait_job(|job| job["state"] == "SYNCED" && job["error"].is_null());
+    pair.write("b/after", "1");
+    wait_until(|| pair.has("a/after"));
+}
+
+#[test]
+fn a_root_that_is_not_there_yet_is_made() {
+    let pair = Pair::new();
+    pair.write("a/f", "1");
+    fs::remove_dir(pair.b("")).unwrap();
+    pair.sync(0, &[]);
+    assert_eq!(pair.read("b/f"), "1");
+    // But not where its parent is missing.
+    let home = &pair.home;
+    let (from, to) = (home.text("a"), home.text("no/such/parent"));
+    let ran = home.expect(1, &["sync", &from, &to, "--one-shot"]);
+    ran.says(&["no/such/parent"]);
+    assert!(!home.path("no").exists());
+}
+
+#[test]
+fn a_running_job_makes_its_root_and_watches_it() {
+    let pair = Pair::new();
+    pair.write("a/f", "1");
+    fs::remove_dir(pair.b("")).unwrap();
+    pair.keep(&[]);
+    assert_eq!(pair.job()["problems"].as_array().unwrap().len(), 0, "{}", pair.job());
+    pair.write("b/back", "1");
+    wait_for(Duration::from_secs(10), || pair.has("a/back"));
+}
+
+#[test]
+fn an_unplugged_medium_in_a_dry_run_is_an_error_too() {
+    let pair = agreed(3, "");
+    fs::rename(pair.a(""), pair.home.path("aside")).unwrap();
+    let ran = pair.home.expect(1, &["container", "sync", "c", "--dry-run"]);
+    ran.says(&["root"]);
+    assert!(!pair.has("a"));
+}
