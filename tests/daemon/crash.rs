@@ -35,9 +35,9 @@ impl std::fmt::LowerHex for HexOf<'_> {
 }
 
 fn is_whole(content: &[u8]) -> bool {
-    content.split_at_checked(64).is_some_and(|(hash, body)| {
-        format!("{:064x}", HexOf(&Sha256::digest(body))).as_bytes() == hash
-    })
+    content
+        .split_at_checked(64)
+        .is_some_and(|(hash, body)| format!("{:064x}", HexOf(&Sha256::digest(body))).as_bytes() == hash)
 }
 
 /// What a user wrote last, by path; none where it was deleted.

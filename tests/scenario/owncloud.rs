@@ -296,6 +296,20 @@ async fn remote_discovery_error() {
 }
 
 #[tokio::test]
+async fn an_unreadable_directory_against_a_file() {
+    // The failure leaves no conflict behind.
+    let world = World::new();
+    on_both(&world, "A/a=1 A/d/b=1").await;
+    now(&world, ["A/a=1 A/d/b=1", "A=2"]);
+    world.side(Source).set_unreadable(&path("A/d"));
+    world.settle().await;
+    are(&world, ["A/a=1 A/d/b=1", "A=2"]);
+    assert_eq!(conflicts(&world), []);
+    world.side(Source).set_readable(&path("A/d"));
+    ends_with(&world, "A=2").await;
+}
+
+#[tokio::test]
 async fn missing_data() {
     // A listing that is cut off.
     for which in Which::BOTH {
