@@ -212,7 +212,7 @@ fn a_dry_run_changes_nothing_and_tells_everything() {
     assert!(pair.home.jobs().is_empty());
     let mut told: Vec<_> = plan.iter().map(|one| format!("{} {}", one["action"], one["path"]).replace('"', "")).collect();
     told.sort();
-    let expected = ["conflict clash", "copy edit", "delete d/x", "delete delete", "mkdir made", "move moved", "rmdir d", "skip link"];
+    let expected = ["conflict clash", "copy edit", "delete d/x", "delete delete", "mkdir made", "move move-me", "rmdir d", "skip link"];
     assert_eq!(told, expected, "{plan:?}");
     // It does then what it said.
     pair.sync(3, &[]);
