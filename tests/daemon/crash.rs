@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::home::tree::has_parts;
-use crate::home::{Pair, wait_for};
+use crate::home::{Pair, tree, wait_for};
 
 const ROUNDS: u64 = 10;
 
@@ -92,6 +92,21 @@ fn reader(roots: [PathBuf; 2], torn: Arc<Mutex<Vec<PathBuf>>>, stop: Arc<AtomicB
     })
 }
 
+/// Waits until both sides are equal and nothing is left to do; says what differs if that does not come.
+fn settles(pair: &Pair) {
+    let begun = Instant::now();
+    while !(pair.is_equal() && pair.job()["state"] == "SYNCED") {
+        if begun.elapsed() > Duration::from_secs(40) {
+            let (a, b) = (tree(&pair.a("")), tree(&pair.b("")));
+            let differ = |path: &&String| a.get(*path) != b.get(*path);
+            let paths: Vec<_> = a.keys().chain(b.keys()).filter(differ).collect();
+            let explained = pair.home.wl(&["container", "explain", "c", paths.first().map_or("a", |path| path.as_str())]);
+            panic!("it does not come to rest: {paths:?}\n{}\n{}", pair.job(), explained.stdout);
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn killed_again_and_again_it_converges_and_loses_nothing() {
     let pair = Pair::with("exclude: ['.new']", "", "");
@@ -113,7 +128,7 @@ fn killed_again_and_again_it_converges_and_loses_nothing() {
     }
     stop.store(true, Ordering::Relaxed);
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    wait_for(Duration::from_secs(60), || pair.is_equal() && pair.job()["state"] == "SYNCED");
+    settles(&pair);
 
     assert_eq!(*torn.lock().unwrap(), Vec::<PathBuf>::new(), "a reader saw a part of a file");
     assert_eq!(pair.conflicts(), Vec::<serde_json::Value>::new(), "a conflict that no user made");

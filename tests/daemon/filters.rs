@@ -50,10 +50,6 @@ fn what_becomes_excluded_is_neither_deleted_nor_followed() {
     fs::remove_dir_all(pair.a("cache")).unwrap();
     pair.sync(0, &[]);
     assert_eq!(pair.read("b/cache/x"), "1", "what is excluded is not deleted");
-    // Taken up again, it is a first contact: the union.
-    pair.remove("a/.wlignore");
-    pair.sync(0, &[]);
-    assert_eq!(pair.read("a/cache/x"), "1");
 }
 
 #[test]

@@ -66,9 +66,12 @@ impl Wire {
     /// Sends a request and reads its answer.
     fn ask(&mut self, cmd: &str, args: Value) -> Value {
         self.send(format!("{}\n\n", json!({ "cmd": cmd, "args": args, "id": 1 })));
-        let answer = self.answer();
-        assert_eq!(answer["id"], 1);
-        answer
+        loop {
+            let answer = self.answer();
+            if answer["id"] == 1 {
+                return answer;
+            }
+        }
     }
 
     /// The result of a request.
