@@ -100,7 +100,8 @@ fn settles(pair: &Pair) {
             let (a, b) = (tree(&pair.a("")), tree(&pair.b("")));
             let differ = |path: &&String| a.get(*path) != b.get(*path);
             let paths: Vec<_> = a.keys().chain(b.keys()).filter(differ).collect();
-            let explained = pair.home.wl(&["container", "explain", "c", paths.first().map_or("a", |path| path.as_str())]);
+            let explained =
+                pair.home.wl(&["container", "explain", "c", paths.first().map_or("a", |path| path.as_str())]);
             panic!("it does not come to rest: {paths:?}\n{}\n{}", pair.job(), explained.stdout);
         }
         thread::sleep(Duration::from_millis(50));
