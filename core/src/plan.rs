@@ -1,6 +1,6 @@
 //! Verdicts turned into steps, in an order in which each finds what it needs. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::backend::Guard;
 use crate::entry::{Entry, Hash, Kind, Meta, Token};
@@ -67,6 +67,8 @@ pub enum Step {
         path: RelPath,
         /// The side that changes.
         on: Which,
+        /// Whether a file is to take its place.
+        for_file: bool,
     },
     /// Give a file the modification time and mode it has on the other side.
     SetMeta {
@@ -150,6 +152,8 @@ pub struct Plan {
     pub clashes: Vec<Clash>,
     /// Recorded conflicts that are over.
     pub settled: Vec<RelPath>,
+    /// Recorded conflicts that are over once the step about them has succeeded.
+    pub settling: BTreeSet<RelPath>,
     /// What would be written on a read-only side.
     pub held_back: Vec<(RelPath, Which)>,
     /// Files each side would lose. Moves do not count.
@@ -218,9 +222,11 @@ impl<'a> Draft<'a> {
     }
 
     fn take(&mut self, row: &Row, gives_way: bool) {
-        let still_open = matches!(row.verdict, Verdict::Conflict(_) | Verdict::Unknown | Verdict::Suppressed);
-        if row.recorded.is_some() && !still_open {
-            self.plan.settled.push(row.path.clone());
+        match row.verdict {
+            _ if row.recorded.is_none() => {}
+            Verdict::Conflict(_) | Verdict::Unknown | Verdict::Suppressed => {}
+            Verdict::Carry(_) => drop(self.plan.settling.insert(row.path.clone())),
+            _ => self.plan.settled.push(row.path.clone()),
         }
         match row.verdict {
             Verdict::Carry(from) => self.carry(row, from, gives_way),
@@ -253,7 +259,7 @@ impl<'a> Draft<'a> {
         match (there.map(|entry| entry.kind), row.entry(on)) {
             (None, Some(entry)) if entry.is_dir() => {
                 let dirs = if gives_way { &mut self.clear_dirs } else { &mut self.remove_dirs };
-                dirs.entry(depth).or_default().push(Step::RemoveDir { path, on });
+                dirs.entry(depth).or_default().push(Step::RemoveDir { path, on, for_file: false });
             }
             (None, Some(entry)) => {
                 let removes = if gives_way { &mut self.clear } else { &mut self.removes };
@@ -265,12 +271,13 @@ impl<'a> Draft<'a> {
                     self.clear.extend(remove(row, on, entry));
                     self.plan.deletes[on as usize] += 1;
                 }
-                let meta = Meta { mode: row.meta_of(from).mode, mtime: None };
+                // Whoever cannot write below it cannot fill it.
+                let meta = Meta { mode: row.meta_of(from).mode.map(|mode| mode | 0o700), mtime: None };
                 self.dirs.entry(depth).or_default().push(Step::MakeDir { path, on, meta });
             }
             (Some(Kind::File), here) => {
                 if here.is_some_and(Entry::is_dir) {
-                    self.clear_dirs.entry(depth).or_default().push(Step::RemoveDir { path, on });
+                    self.clear_dirs.entry(depth).or_default().push(Step::RemoveDir { path, on, for_file: true });
                 }
                 self.copies.extend(copy(row, from));
             }

@@ -136,8 +136,9 @@ impl<'a> Engine<'a> {
             }
         }
         let round = Round {
-            unsettled: std::mem::take(&mut executor.results.unsettled),
-            restless: survey.restless,
+            unsettled: [std::mem::take(&mut executor.results.unsettled), std::mem::take(&mut survey.unsettled)]
+                .concat(),
+            restless: survey.restless || executor.results.rules_moved,
             waits: executor.results.waits.take(),
             rules_changed: std::mem::take(&mut survey.rules_changed),
             copied: std::mem::take(&mut executor.results.copied),
@@ -204,6 +205,7 @@ impl<'a> Engine<'a> {
         self.tally.adopted += plan.notes.iter().filter(adopted).count() as u64;
         executor.note(|base, batch| {
             base.extend(window.excluded.iter().map(|path| (path.clone(), None)));
+            batch.conflicts.extend(window.excluded.iter().map(|path| (path.clone(), None)));
             base.extend(plan.notes.iter().map(|note| match note {
                 Note::Adopted(row) | Note::Refreshed(row) => (row.path.clone(), Some(row.clone())),
                 Note::Forgotten(path) => (path.clone(), None),

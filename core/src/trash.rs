@@ -150,12 +150,12 @@ pub(crate) async fn make_parents(backend: &dyn Backend, path: &RelPath) -> Resul
     Ok(())
 }
 
-/// Removes everything kept on both storages; how many files that were.
+/// Removes everything kept on both storages, unless one is read-only; how many files that were.
 pub async fn empty(pair: &Pair) -> Result<u64> {
     let _turn = pair.turn.lock().await;
     let mut removed = 0;
-    for which in Which::BOTH {
-        removed += remove_until(pair.side(which), None).await?;
+    for side in pair.sides.iter().filter(|side| !side.read_only) {
+        removed += remove_until(side, None).await?;
     }
     Ok(removed)
 }

@@ -22,7 +22,7 @@ pub(super) struct Join {
     sides: [Cursor; 2],
     base: BaseCursor,
     recorded: VecDeque<ConflictRow>,
-    /// Base paths that are excluded.
+    /// Paths that are excluded and that the state has something about.
     pub excluded: Vec<RelPath>,
     /// The directory that is excluded, with all below it.
     skipping: Option<RelPath>,
@@ -92,7 +92,7 @@ impl Join {
         }
         let out = self.skipping.is_some() || filter.excludes(&raw.path, kind_of(raw));
         if out {
-            self.excluded.extend(raw.base.is_some().then(|| raw.path.clone()));
+            self.excluded.extend(raw.is_known().then(|| raw.path.clone()));
             if self.skipping.is_none() {
                 self.skipping = Some(raw.path.clone());
             }

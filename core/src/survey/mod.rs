@@ -74,6 +74,11 @@ impl Raw {
             && Which::BOTH.into_iter().all(|which| self.unchanged(which))
     }
 
+    /// Whether the state has something about it.
+    fn is_known(&self) -> bool {
+        self.base.is_some() || self.recorded.is_some()
+    }
+
     fn is_dir_anywhere(&self) -> bool {
         self.base.as_ref().is_some_and(|base| base.kind == Kind::Dir)
             || self.entries.iter().flatten().any(Entry::is_dir)
@@ -103,7 +108,7 @@ fn unchanged(base: &BaseRow, entry: Option<&Entry>, which: Which) -> bool {
 pub struct Window {
     /// Rows in path order, hashed as far as merging needs.
     pub rows: Vec<Row>,
-    /// Base paths that are excluded now: forgetting them is safe.
+    /// Paths that are excluded now: forgetting what the state has about them is safe.
     pub excluded: Vec<RelPath>,
     /// Whether the survey ends with it.
     pub last: bool,
@@ -124,6 +129,10 @@ pub struct Survey<'a> {
     pub problems: Vec<Problem>,
     /// Whether something changed while it was looked at, so that another look is due soon.
     pub restless: bool,
+    /// What changed while it was hashed.
+    pub unsettled: Vec<RelPath>,
+    /// Directories whose rules could not be read.
+    unruled: Vec<RelPath>,
     /// Directories whose rules changed: everything below them must be looked at again.
     pub rules_changed: Vec<RelPath>,
 }
@@ -148,6 +157,8 @@ impl<'a> Survey<'a> {
             excluded: Vec::new(),
             problems: Vec::new(),
             restless: false,
+            unsettled: Vec::new(),
+            unruled: Vec::new(),
             rules_changed: Vec::new(),
         })
     }
@@ -220,7 +231,7 @@ impl<'a> Survey<'a> {
         let excluded = self.filter.excludes(&raw.path, kind_of(&raw));
         if excluded {
             self.join = None;
-            self.excluded.extend(raw.base.is_some().then(|| raw.path.clone()));
+            self.excluded.extend(raw.is_known().then(|| raw.path.clone()));
         }
         Ok((!excluded && !raw.is_quiet()).then_some(raw))
     }
@@ -254,16 +265,21 @@ impl<'a> Survey<'a> {
         }
         for (which, error) in failed {
             self.restless |= matches!(error.fault, Fault::Refused | Fault::Missing);
-            self.problem(which, &raw.path, ProblemKind::Unreadable, error.message);
+            self.unruled.extend(raw.path.parent());
+            let message = format!("{}; what its rules bear on is left alone until it can be read", error.message);
+            self.problem(which, &raw.path, ProblemKind::Unreadable, message);
         }
     }
 
-    /// Drops the rows that rules met later exclude.
+    /// Drops the rows that rules met later exclude, and those whose rules are unknown.
     fn leave_out_excluded(&mut self) {
-        let (filter, excluded) = (&*self.filter, &mut self.excluded);
+        let (filter, excluded, unruled) = (&*self.filter, &mut self.excluded, &self.unruled);
         self.window.retain(|raw| {
+            if unruled.iter().any(|dir| raw.path.is_below(dir)) {
+                return false;
+            }
             let out = filter.excludes(&raw.path, kind_of(raw));
-            excluded.extend((out && raw.base.is_some()).then(|| raw.path.clone()));
+            excluded.extend((out && raw.is_known()).then(|| raw.path.clone()));
             !out
         });
         if let Some(join) = &mut self.join {
