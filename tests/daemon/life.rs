@@ -31,7 +31,8 @@ fn a_second_daemon_is_refused() {
 #[test]
 fn many_commands_at_once_start_one_daemon() {
     let pair = Pair::new();
-    let start = || pair.home.command(&["daemon", "start"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let start =
+        || pair.home.command(&["daemon", "start"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let children: Vec<_> = (0..6).map(|_| start()).collect();
     for child in children {
         let output = child.wait_with_output().unwrap();
@@ -162,7 +163,8 @@ fn both_names_run_it_in_the_foreground() {
 #[test]
 fn places_come_from_flag_environment_and_config_in_this_order() {
     let pair = Pair::new();
-    fs::write(pair.home.path("base/config.yaml"), "sync-socket-path: from-config.sock\nlog-path: from-config.log\n").unwrap();
+    fs::write(pair.home.path("base/config.yaml"), "sync-socket-path: from-config.sock\nlog-path: from-config.log\n")
+        .unwrap();
     let mut start = pair.home.command(&["daemon", "start"]);
     assert_eq!(Ran::of(start.env_remove("WL_SYNC_LOG_PATH")).code, 0);
     assert!(pair.home.path("base/from-config.sock").exists() && pair.home.path("base/from-config.log").exists());

@@ -54,7 +54,9 @@ fn a_full_disk_is_said_so_and_the_rest_follows_when_there_is_room() {
         }
     }
     pair.remove("b/ballast");
-    wait_until(|| (0..8).all(|number| pair.has(&format!("b/big{number}"))) && pair.read("b/small").starts_with("edited"));
+    wait_until(|| {
+        (0..8).all(|number| pair.has(&format!("b/big{number}"))) && pair.read("b/small").starts_with("edited")
+    });
     pair.wait_job(|job| job["state"] == "SYNCED" && job["problems"].as_array().unwrap().is_empty());
     assert!(!tree::has_parts(&pair.b("")));
     pair.home.ok(&["container", "verify", "c"]);

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::home::json::keys;
 use crate::home::pair::{A, B, JOB};
-use crate::home::{PATIENCE, Pair, keys, shape, wait_until};
+use crate::home::{PATIENCE, Pair, shape, wait_until};
 
 /// A raw connection.
 struct Wire {
@@ -166,8 +167,18 @@ fn malformed_messages_get_an_error_and_the_connection_lives_on() {
     let pair = served();
     let mut wire = Wire::to(&pair);
     let bad: [&[u8]; 12] = [
-        b"{", b"hello", b"[1, 2]", b"null", b"17", b"\"text\"", b"{}", b"{\"cmd\": 5}", b"{\"cmd\": \"status\", \"args\": []}",
-        b"{\"cmd\": \"status\", \"id\": [1]}", b"\xff\xfe{}", b"{\"cmd\": \"status\"} trailing",
+        b"{",
+        b"hello",
+        b"[1, 2]",
+        b"null",
+        b"17",
+        b"\"text\"",
+        b"{}",
+        b"{\"cmd\": 5}",
+        b"{\"cmd\": \"status\", \"args\": []}",
+        b"{\"cmd\": \"status\", \"id\": [1]}",
+        b"\xff\xfe{}",
+        b"{\"cmd\": \"status\"} trailing",
     ];
     for message in bad {
         wire.send([message, b"\n\n"].concat());
@@ -247,7 +258,12 @@ fn a_job_is_driven_as_wildlands_own_client_does() {
     assert_eq!(wire.call("job-state", json!({ "job-id": JOB })), Value::Null);
     assert_eq!(wire.call("status", json!({})), json!([]));
     // That client sends everything a storage has, with keys wl does not know.
-    let storage = |side: &str| with(storage(&pair, side), json!({ "object": "storage", "owner": "0xaaa", "version": "1", "watcher-interval": null }));
+    let storage = |side: &str| {
+        with(
+            storage(&pair, side),
+            json!({ "object": "storage", "owner": "0xaaa", "version": "1", "watcher-interval": null }),
+        )
+    };
     let args = with(start(&pair, true), json!({ "source": storage("a"), "target": storage("b"), "active-events": [] }));
     assert!(wire.call("start", args.clone()).is_string());
     assert!(wire.refused("start", args).contains("already running"));
@@ -383,7 +399,10 @@ fn a_one_shot_job_begins_as_such_and_ends_synced() {
     let pair = served();
     pair.write("a/f", "1");
     let mut wire = Wire::to(&pair);
-    wire.send(format!("{}\n\n", json!({ "cmd": "start", "args": with(start(&pair, false), json!({ "active-events": ["state"] })) })));
+    wire.send(format!(
+        "{}\n\n",
+        json!({ "cmd": "start", "args": with(start(&pair, false), json!({ "active-events": ["state"] })) })
+    ));
     let told = until_synced(&mut wire);
     assert!(told[0].contains("ONE_SHOT"), "{told:?}");
     assert!(told.iter().all(|text| !text.contains("RUNNING")), "{told:?}");
