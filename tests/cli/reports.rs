@@ -25,7 +25,9 @@ fn eventful() -> Pair {
 fn each(list: &Value, fields: &str) {
     let list = list.as_array().unwrap();
     assert!(!list.is_empty());
-    list.iter().for_each(|one| shape(one, fields));
+    for one in list {
+        shape(one, fields);
+    }
 }
 
 #[test]

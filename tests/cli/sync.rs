@@ -1,6 +1,7 @@
 //! `sync`: which storages, how, and how it ends.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 
 use crate::home::pair::{A, B};
 use crate::home::{Home, Pair, Ran, wait_until};
@@ -102,8 +103,6 @@ fn the_exit_code_tells_how_it_ended() {
     pair.sync(0, &[]);
     std::os::unix::fs::symlink("f", pair.a("link")).unwrap();
     pair.sync(0, &[]);
-    fs::write(pair.a(std::ffi::OsStr::new("x")), "1").unwrap();
-    use std::os::unix::ffi::OsStrExt as _;
     fs::write(pair.a(std::ffi::OsStr::from_bytes(b"\xff")), "1").unwrap();
     pair.sync(4, &[]);
     pair.write("a/clash", "1");

@@ -95,7 +95,9 @@ fn reader(roots: [PathBuf; 2], torn: Arc<Mutex<Vec<PathBuf>>>, stop: Arc<AtomicB
     }
     thread::spawn(move || {
         while !stop.load(Ordering::Relaxed) {
-            roots.iter().for_each(|root| read(root, &torn));
+            for root in &roots {
+                read(root, &torn);
+            }
             thread::sleep(Duration::from_millis(5));
         }
     })
@@ -147,7 +149,9 @@ fn survives(names: u32) {
         pair.home.ok(&["daemon", "start"]);
     }
     stop.store(true, Ordering::Relaxed);
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     settles(&pair);
 
     assert_eq!(*torn.lock().unwrap(), Vec::<PathBuf>::new(), "a reader saw a part of a file");
