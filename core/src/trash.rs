@@ -113,7 +113,8 @@ pub async fn restore(run: &Run, path: &RelPath, at: Option<Timestamp>) -> Result
         candidates.extend(kept.into_iter().filter(|kept| kept.path == *path).map(|kept| (which, kept)));
     }
     // A time in whole seconds, as people read it, means all of that second.
-    let is_of_second = |kept: &Kept, at: Timestamp| at.subsec_nanosecond() == 0 && kept.at.as_second() == at.as_second();
+    let is_of_second =
+        |kept: &Kept, at: Timestamp| at.subsec_nanosecond() == 0 && kept.at.as_second() == at.as_second();
     let fits = |kept: &Kept| at.is_none_or(|at| kept.at == at || is_of_second(kept, at));
     let newest = candidates.into_iter().filter(|(_, kept)| fits(kept)).max_by_key(|(_, kept)| kept.at);
     let Some((which, kept)) = newest else {
