@@ -1,6 +1,6 @@
 //! Waiting for jobs, with progress.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wl_core::report::{JobState, JobStatus};
 
@@ -10,8 +10,8 @@ use crate::render::Screen;
 use crate::render::jobs;
 use crate::render::progress::Progress;
 
-/// How often the jobs are looked at.
-const LOOK: Duration = Duration::from_millis(150);
+/// The shortest and the longest time between two looks at the jobs; in between, a tenth of the time waited so far.
+const LOOK: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(60));
 
 /// What is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Until {
 
 /// Waits until all these jobs are where they should be; fails if one vanishes or the daemon ends.
 pub async fn follow(screen: &Screen, link: &Link, ids: &[String], until: Until) -> Outcome<Vec<JobStatus>> {
-    let mut progress = Progress::new(screen);
+    let (mut progress, begun) = (Progress::new(screen), Instant::now());
     loop {
         let all = link.jobs().await.map_err(|failure| failure.about("waiting for the job ended early"))?;
         let mut followed = Vec::with_capacity(ids.len());
@@ -47,7 +47,7 @@ pub async fn follow(screen: &Screen, link: &Link, ids: &[String], until: Until) 
             return Ok(followed);
         }
         progress.show(&followed);
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep((begun.elapsed() / 10).clamp(LOOK.0, LOOK.1)).await;
     }
 }
 

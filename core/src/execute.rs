@@ -71,6 +71,8 @@ pub(crate) struct Executor<'a> {
     batch: Batch,
     last_commit: Instant,
     full_in_a_row: u32,
+    /// Directories that could not be made: what goes below them need not be tried, nor told of.
+    barred: Vec<(Which, RelPath)>,
     pub results: Results,
     /// Set once nothing more is to be tried: every step left fails with it at once.
     halted: Mutex<Option<Error>>,
@@ -84,6 +86,7 @@ impl<'a> Executor<'a> {
             batch: Batch::default(),
             last_commit: Instant::now(),
             full_in_a_row: 0,
+            barred: Vec::new(),
             results: Results::default(),
             halted: Mutex::new(None),
         }
@@ -102,8 +105,9 @@ impl<'a> Executor<'a> {
         self.commit()
     }
 
-    async fn run_group(&mut self, group: Vec<Step>) -> Result<()> {
+    async fn run_group(&mut self, mut group: Vec<Step>) -> Result<()> {
         let run = self.means.run;
+        group.retain(|step| !self.is_barred(step));
         let at_once = self.at_once(&group);
         let budget = Semaphore::new(BUDGET as usize);
         // Taken out for as long as the steps borrow them; put back below.
@@ -146,6 +150,18 @@ impl<'a> Executor<'a> {
         Ok(())
     }
 
+    fn is_barred(&self, step: &Step) -> bool {
+        let at = match step {
+            Step::Move { to, .. } => to,
+            other => other.path(),
+        };
+        let barred = self.barred.iter().any(|(on, dir)| *on == step.on() && at.is_below(dir));
+        if barred {
+            self.means.run.monitor.step_done(step.bytes());
+        }
+        barred
+    }
+
     fn at_once(&self, group: &[Step]) -> usize {
         let pair = &self.means.run.pair;
         let pays = |which: Which| pair.side(which).backend.facts().in_flight;
@@ -185,6 +201,9 @@ impl<'a> Executor<'a> {
 
     fn fail(&mut self, step: &Step, failed: Failed, halted: &Mutex<Option<Error>>) {
         let Failed { error, on, reading } = failed;
+        if let Step::MakeDir { path, .. } = step {
+            self.barred.push((on, path.clone()));
+        }
         match error.fault {
             Fault::Stopped => return,
             // What keeps a directory from being removed is excluded, or the next look sees it.

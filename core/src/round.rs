@@ -121,7 +121,9 @@ impl<'a> Engine<'a> {
             };
             merge(&mut window.rows, pair.options.unidirectional, &mut within);
             let plan = plan(&window.rows, &self.terms);
-            self.check_brakes(&plan, &roots)?;
+            // The root may have gone since it was looked at: what vanished with it was not deleted.
+            let again = if plan.deletes == [0; 2] { None } else { Some(look_at_roots(pair).await?) };
+            self.check_brakes(&plan, again.as_ref().unwrap_or(&roots))?;
             self.announce(&plan);
             self.advance(&mut executor, &plan, &window)?;
             let ended = executor.execute(plan).await;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 
-use crate::backend::{Body, Content, Guard, Written};
+use crate::backend::{Body, Content, Guard, Look, Written};
 use crate::entry::{Entry, Hash, Kind, Meta, Token};
 use crate::error::{Error, Fault, Result};
 use crate::job::{Run, Which};
@@ -186,9 +186,14 @@ impl Means<'_> {
     }
 
     async fn remove_dir(&self, path: &RelPath, on: Which) -> Result<Done> {
-        match self.run.pair.side(on).backend.remove_dir(path).await {
+        let backend = &self.run.pair.side(on).backend;
+        match backend.remove_dir(path).await {
             Ok(()) => self.run.monitor.progress("DELETE", path),
-            Err(error) if error.fault == Fault::Missing => {}
+            // It may as well be the root that is missing, and everything will be back with it.
+            Err(error) if error.fault == Fault::Missing => match backend.stat(path).await? {
+                Look::Absent => {}
+                _ => return Err(error),
+            },
             Err(error) => return Err(error),
         }
         Ok(Done { base: vec![(path.clone(), None)], ..Done::default() })

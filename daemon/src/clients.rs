@@ -91,8 +91,11 @@ impl ClientHandle {
             .jobs()
             .get(job_id)
             .is_none_or(|interest| interest.filter.is_empty() || interest.filter.contains(&event.event_type));
+        if !wanted {
+            return;
+        }
         let Ok(event) = serde_json::to_string(event) else { return };
-        if wanted && self.inner.events.try_send(Answer::Event { event }).is_err() {
+        if self.inner.events.try_send(Answer::Event { event }).is_err() {
             tracing::debug!("a client is too slow for an event of {job_id}, which it misses");
         }
     }

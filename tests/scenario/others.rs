@@ -1,1 +1,280 @@
-//! Later.
+//! What is left of rclone's `fs/sync`, `fs/operations` and `fstests`, of s5cmd, aws-cli, osync, JuiceFS, lsyncd and rsync; and
+//! what none of them tests.
+//!
+//! | scenario | where, or why not |
+//! | --- | --- |
+//! | rclone `fstests`, JuiceFS `pkg/object` | the conformance suite |
+//! | rclone DryRun, BackupDir, UTFNorm, MissingDirectory, WithExclude | `bisync` |
+//! | rclone CheckFirst, Depth, FilesFrom, SizeOnly, IgnoreSize, IgnoreTimes, IgnoreExisting, UpdateOlder, MaxDuration, MaxTransfer, CompareDest, CopyDest, Immutable, NoTraverse | there are no such options |
+//! | rclone IgnoreCase, FixCase | `bisync::normalization` |
+//! | rclone DeleteBefore, -During, -After | a move needs what it moves: deletions come last, and there is no option |
+//! | rclone Overlap | refused by the manifest |
+//! | rclone Check, CheckSum, CheckDownload | [`verify`] |
+//! | s5cmd, aws-cli: exit codes, special files, 10,000 deletes, pagination | the command's own tests, the conformance suite |
+//! | osync Locking, timedExecution, UpgradeConfRun, DaemonMode | the daemon's own tests |
+//! | lsyncd churn, JuiceFS `hypo` and `fsrand` | `random` |
+//! | rsync append, partial, files-from, itemize | there are no such options |
+
+use wl_core::error::{Error, Fault};
+use wl_core::job::Which;
+use wl_core::report::ProblemKind;
+use wl_test_kit::memory::{Fate, Memory, Stage, What};
+use wl_test_kit::path;
+use wl_test_kit::sim::World;
+use wl_test_kit::tree::Tree;
+
+use crate::table::{End, are, both_are, check, conflicts, ends_with, fail, now, on_both, once, row};
+use Which::{Source, Target};
+
+#[tokio::test]
+async fn nothing_to_transfer() {
+    let world = World::new();
+    on_both(&world, "a=1 d/b=2 e/").await;
+    world.settle().await;
+    let counts = || world.sides.iter().map(|side| [What::Read, What::Hash, What::Stat].map(|what| side.count(what)));
+    let (before, writes) = (counts().collect::<Vec<_>>(), world.writes());
+    world.round().await.unwrap();
+    assert_eq!((counts().collect::<Vec<_>>(), world.writes()), (before, writes), "an unchanged pass only lists");
+}
+
+#[tokio::test]
+async fn after_changing_modtime_only() {
+    let world = World::new();
+    on_both(&world, "a=1").await;
+    for which in Which::BOTH {
+        world.side(which).user_touch(&path("a"));
+        let wanted = world.side(which).user_meta(&path("a")).unwrap().mtime;
+        ends_with(&world, "a=1").await;
+        assert_eq!(world.side(which.other()).user_meta(&path("a")).unwrap().mtime, wanted);
+    }
+    assert!(world.sides.iter().all(|side| side.count(What::Replace) == 0));
+}
+
+#[tokio::test]
+async fn after_changing_contents_only() {
+    let world = World::new();
+    on_both(&world, "a=one").await;
+    let meta = world.side(Source).user_meta(&path("a")).unwrap();
+    world.side(Source).user_write(&path("a"), "two");
+    world.side(Source).user_set_meta(&path("a"), meta);
+    ends_with(&world, "a=two").await;
+}
+
+#[tokio::test]
+async fn after_removing_a_file_and_adding_a_file() {
+    check(&[
+        row("a=1 b=1", "a=1 c=2", "a=1 b=1", End::Both("a=1 c=2")),
+        row("a/a=1 a/b=1", "a/a=1 a/c=2", "a/a=1 a/b=1", End::Both("a/a=1 a/c=2")),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn after_removing_and_adding_with_errors() {
+    // An error elsewhere does not turn into deletions, nor keep what can be done from being done.
+    let world = World::new();
+    on_both(&world, "a=1 b=1 d/x=1").await;
+    now(&world, ["a=1 c=2 d/x=1", "a=1 b=1 d/x=1"]);
+    world.side(Source).set_unreadable(&path("d"));
+    world.settle().await;
+    are(&world, ["a=1 c=2 d/x=1", "a=1 c=2 d/x=1"]);
+    assert_eq!(world.problems().len(), 1);
+}
+
+#[tokio::test]
+async fn server_side_copy_and_move() {
+    let world =
+        World::of([Memory::new(), Memory::with(wl_core::backend::Facts { server_move: false, ..Memory::able() })]);
+    on_both(&world, "a=1").await;
+    now(&world, ["b=1", "a=1"]);
+    ends_with(&world, "b=1").await;
+    assert_eq!(world.side(Target).count(What::Move), 0, "a storage that cannot move is not asked to");
+}
+
+#[tokio::test]
+async fn concurrent_delete() {
+    // Deleted between the listing and the transfer.
+    for stage in [Stage::Before, Stage::Midway] {
+        let world = World::new();
+        on_both(&world, "a=0").await;
+        now(&world, ["a=1 b=1 c=1", "a=0"]);
+        let source = world.side(Source).clone();
+        once(&world, (Source, What::Read, stage), move || {
+            source.user_delete(&path("b"));
+            source.user_delete(&path("a"));
+        });
+        world.settle().await;
+        world.undisturbed();
+        ends_with(&world, "c=1").await;
+    }
+}
+
+#[tokio::test]
+async fn concurrent_truncate() {
+    let world = World::new();
+    now(&world, ["a=1234567890 b=1", ""]);
+    let source = world.side(Source).clone();
+    once(&world, (Source, What::Read, Stage::Midway), move || source.user_write(&path("a"), "12"));
+    ends_with(&world, "a=12 b=1").await;
+}
+
+#[tokio::test]
+async fn growing_file() {
+    // It grows while every one of its transfers runs: nothing stale counts as synced, and in the end it is.
+    let world = World::new();
+    now(&world, ["log=1", ""]);
+    let (source, grown) = (world.side(Source).clone(), std::sync::atomic::AtomicU32::new(0));
+    world.on_op(move |which, op| {
+        let reading = which == Source && op.what == What::Read && op.stage == Stage::Midway;
+        if reading && grown.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 5 {
+            source.user_append(&path("log"), b"+");
+        }
+        Fate::GoesOn
+    });
+    while !world.round().await.unwrap().unsettled.is_empty() {}
+    let whole = format!("log={}", String::from_utf8_lossy(&world.side(Source).user_read(&path("log")).unwrap()));
+    ends_with(&world, &whole).await;
+}
+
+#[tokio::test]
+async fn verify() {
+    let world = World::new();
+    on_both(&world, "a=1 d/b=2").await;
+    let run = world.run().unwrap();
+    let verified = wl_core::inspect::verify(&run).await.unwrap();
+    assert_eq!((verified.checked, verified.differences.len()), (2, 0), "{verified:?}");
+    now(&world, ["a=1 d/b=2 c=3", "a=9 d/b=2"]);
+    let verified = wl_core::inspect::verify(&run).await.unwrap();
+    let paths: Vec<_> = verified.differences.into_iter().map(|difference| difference.path).collect();
+    assert_eq!(paths, ["a", "c"]);
+}
+
+#[tokio::test]
+async fn read_only() {
+    let mut world = World::new();
+    on_both(&world, "a=1 b=1").await;
+    world.read_only = [false, true];
+    now(&world, ["a=2 c=1", "a=1 b=1 d=1"]);
+    world.settle().await;
+    are(&world, ["a=2 c=1 d=1", "a=1 b=1 d=1"]);
+    let kinds: Vec<_> = world.problems().into_iter().map(|problem| (problem.path, problem.kind)).collect();
+    assert_eq!(kinds, ["a", "b", "c"].map(|path| (path.to_owned(), ProblemKind::ReadOnly)));
+}
+
+#[tokio::test]
+async fn names_that_one_side_cannot_hold() {
+    let world = World::new();
+    world.side(Target).forbid(|path| path.name().contains(':'));
+    now(&world, ["a:b=1 c=2 d:e/f=3", ""]);
+    world.settle().await;
+    are(&world, ["a:b=1 c=2 d:e/f=3", "c=2"]);
+    assert_eq!(conflicts(&world), []);
+    let problems = world.problems();
+    assert!(problems.iter().any(|problem| problem.path == "a:b" && problem.kind == ProblemKind::Name), "{problems:?}");
+    assert!(problems.iter().any(|problem| problem.path == "d:e" && problem.kind == ProblemKind::Name), "{problems:?}");
+}
+
+#[tokio::test]
+async fn names_that_are_written_and_not_listed() {
+    let world = World::new();
+    world.side(Target).unlist(|path| path.name().starts_with(".h"));
+    now(&world, [".hidden=1 c=2", ""]);
+    for _ in 0..4 {
+        let _ = world.round().await.unwrap();
+        assert!(Tree::parse(".hidden=1 c=2").same(&world.tree(Source)), "never a deletion: {world:?}");
+        assert_eq!(world.lost(), []);
+    }
+    assert!(world.problems().iter().any(|problem| problem.kind == ProblemKind::Name), "{world:?}");
+}
+
+#[tokio::test]
+async fn a_root_that_vanishes_while_it_is_listed() {
+    for (what, stage) in [(What::List, Stage::Before), (What::List, Stage::Midway), (What::Hash, Stage::Before)] {
+        for which in Which::BOTH {
+            let world = World::new();
+            let all = "a=1 b=1 c=1 d/e=1 d/f=1 g=1 h=1 i=1 j=1";
+            on_both(&world, all).await;
+            now(&world, [&all.replace("a=1", "a=2"), &all.replace("b=1", "b=2")]);
+            let side = world.side(which).clone();
+            once(&world, (which, what, stage), move || side.remove_root());
+            let _ = world.round().await;
+            assert_eq!(world.side(which.other()).count(What::Remove), 0, "{what:?} {stage:?}\n{world:?}");
+            world.side(which).restore_root();
+            world.undisturbed();
+            ends_with(&world, &all.replace("a=1", "a=2").replace("b=1", "b=2")).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_root_that_is_replaced_while_it_is_listed() {
+    // As when a disk is unmounted and leaves its empty mount point behind, after the root was looked at.
+    for stage in [Stage::Before, Stage::Midway] {
+        for which in Which::BOTH {
+            let world = World::new();
+            let all = "a=1 b=1 c=1 d/e=1 d/f=1 g=1 h=1 i=1 j=1";
+            on_both(&world, all).await;
+            let side = world.side(which).clone();
+            once(&world, (which, What::List, stage), move || side.replace_root());
+            let _ = world.round().await;
+            assert!(Tree::parse(all).same(&world.tree(which.other())), "{which:?} {stage:?}\n{world:?}");
+            assert_eq!(world.round().await.unwrap_err().fault, Fault::Refused, "{world:?}");
+            world.side(which).restore_root();
+            world.undisturbed();
+            both_are(&world, all);
+            ends_with(&world, all).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_root_that_does_not_exist_yet_is_made() {
+    let world = World::new();
+    now(&world, ["a=1 d/b=2", ""]);
+    world.side(Target).remove_root();
+    ends_with(&world, "a=1 d/b=2").await;
+}
+
+#[tokio::test]
+async fn every_fault_of_every_operation_passes() {
+    let faults = [Fault::Offline, Fault::Busy, Fault::Denied, Fault::Full, Fault::Broken, Fault::Malformed];
+    let everything = [
+        What::Root,
+        What::List,
+        What::Stat,
+        What::Hash,
+        What::Read,
+        What::Replace,
+        What::Remove,
+        What::MakeDir,
+        What::RemoveDir,
+        What::Move,
+        What::SetMeta,
+    ];
+    for (what, fault) in everything.into_iter().flat_map(|what| faults.map(|fault| (what, fault))) {
+        for (which, stage) in Which::BOTH.into_iter().flat_map(|w| [Stage::Before, Stage::After].map(|s| (w, s))) {
+            let world = World::new();
+            on_both(&world, "a=1 b=1 m=move d/x=1 k=1 t=1").await;
+            now(&world, ["a=2 b=1 n=move k/x=1 t=1 e/", "a=1 m=move d/x=1 k=1 t=1 f/g=3"]);
+            world.side(Source).user_touch(&path("t"));
+            fail(&world, (which, what, stage), fault, 1);
+            let _ = world.round().await;
+            assert_eq!(world.lost(), [], "{what:?} {fault:?}\n{world:?}");
+            ends_with(&world, "a=2 n=move k/x=1 t=1 e/ f/g=3").await;
+            assert_eq!(world.problems(), [], "{what:?} {fault:?}\n{world:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_full_storage_keeps_nobody_from_deleting() {
+    let world = World::new();
+    on_both(&world, "a=1 b=1").await;
+    now(&world, ["b=1 c=2", "a=1 b=1"]);
+    world.on_op(|which, op| {
+        let writing = which == Target && op.what == What::Replace;
+        if writing { Fate::Fails(Error::new(Fault::Full, "no room")) } else { Fate::GoesOn }
+    });
+    world.round().await.unwrap();
+    are(&world, ["b=1 c=2", "b=1"]);
+}

@@ -6,6 +6,7 @@ mod cursor;
 mod hashing;
 mod join;
 mod rules;
+mod vanished;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +27,7 @@ pub use walk::{Found, Walk};
 use join::Join;
 
 /// How many rows a window holds before it is handed on, if nothing in it must wait for the rest of the survey.
-const WINDOW: usize = 65_536;
+const WINDOW: usize = 8192;
 
 /// What to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,7 +168,8 @@ impl<'a> Survey<'a> {
             }
         }
         self.leave_out_excluded();
-        let found = std::mem::take(&mut self.window);
+        let mut found = std::mem::take(&mut self.window);
+        self.confirm_losses(&mut found).await?;
         let rows = self.hashed(found).await?;
         Ok(Window { rows, excluded: std::mem::take(&mut self.excluded), last })
     }
@@ -198,7 +200,7 @@ impl<'a> Survey<'a> {
     }
 
     /// Looks at the first directory above a path that was not looked at yet, else at the path itself. Where a directory
-    /// is not one everywhere, all below it must be looked at together.
+    /// is not one everywhere, or was in conflict, all below it must be looked at together.
     async fn look_with_ancestors(&mut self, path: RelPath, below: bool) -> Result<Option<Raw>> {
         let mut above: Vec<_> = path.ancestors().collect();
         above.reverse();
@@ -206,7 +208,9 @@ impl<'a> Survey<'a> {
         let (at, is_target) = missing.map_or((path.clone(), true), |dir| (dir, false));
         let raw = self.look(at.clone()).await?;
         let everywhere = raw.base.is_some() && raw.entries.iter().flatten().count() == 2;
-        let deep = is_target && below || !everywhere || !raw.entries.iter().flatten().all(Entry::is_dir);
+        // Below a conflict of kinds nothing was looked at: when it is over, all of it must be.
+        let open = raw.recorded.is_some();
+        let deep = is_target && below || open || !everywhere || !raw.entries.iter().flatten().all(Entry::is_dir);
         if deep && raw.is_dir_anywhere() {
             self.begin_join(&at);
         } else if !is_target && raw.is_dir_anywhere() {

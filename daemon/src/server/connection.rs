@@ -118,9 +118,13 @@ async fn write(
             },
         };
         for message in messages {
-            if sink.send(message).await.is_err() {
+            if sink.feed(message).await.is_err() {
                 return gone.cancel();
             }
+        }
+        // What follows at once shares a write.
+        if events.is_empty() && sink.flush().await.is_err() {
+            return gone.cancel();
         }
     }
 }

@@ -70,6 +70,8 @@ fn args(context: &Context, manifest: &Manifest, pair: &Pair, options: &SyncOptio
     let mut args = pair.args(manifest);
     args.insert("continuous".into(), (!options.one_shot).into());
     args.insert("allow-deletes".into(), options.allow_deletes.into());
+    // Progress is looked up now and then: no need to be told of every file.
+    args.insert("active-events".into(), serde_json::json!(["error"]));
     args.extend(context.job_options());
     args
 }
