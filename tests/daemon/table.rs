@@ -215,7 +215,7 @@ fn a_dry_run_changes_nothing_and_tells_everything() {
         "delete d/x",
         "delete delete",
         "mkdir made",
-        "move move-me",
+        "move moved",
         "rmdir d",
         "skip link",
     ];
@@ -231,18 +231,10 @@ fn a_dry_run_of_two_bare_storages_leaves_nothing_behind() {
     let pair = Pair::new();
     pair.write("a/f", "1");
     fs::remove_dir_all(pair.home.path("base/containers")).unwrap();
+    fs::remove_dir(pair.b("")).unwrap();
     let (a, b) = (pair.home.text("a"), pair.home.text("b"));
     let ran = pair.home.ok(&["sync", &a, &b, "--dry-run", "--json"]);
     assert_eq!(ran.json()["actions"][0]["action"], "copy");
-    assert_eq!(pair.home.json(&["container", "list"])["containers"].as_array().unwrap().len(), 0);
-}
-
-#[test]
-#[ignore = "a root that is not there yet is still a problem to a plan"]
-fn a_dry_run_takes_a_root_that_is_not_there_yet_for_an_empty_one() {
-    let pair = Pair::new();
-    pair.write("a/f", "1");
-    fs::remove_dir(pair.b("")).unwrap();
-    assert_eq!(pair.plan(&[])[0]["action"], "copy");
     assert!(!pair.has("b"), "a root is not made for a dry run");
+    assert_eq!(pair.home.json(&["container", "list"])["containers"].as_array().unwrap().len(), 0);
 }

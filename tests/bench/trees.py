@@ -1,0 +1,51 @@
+"""Trees to be synced: the same for the same numbers, on every machine."""
+
+import os
+import random
+import shutil
+import subprocess
+
+PER_DIR = 100
+
+
+def name(index):
+    return f"d{index // PER_DIR // 100:03}/e{index // PER_DIR % 100:02}/f{index % PER_DIR:03}.dat"
+
+
+def make(root, files, smallest, largest):
+    """So many files with contents of their own."""
+    rng = random.Random(files)
+    blob = rng.randbytes(1 << 20)
+    for index in range(files):
+        path = os.path.join(root, name(index))
+        if index % PER_DIR == 0:
+            os.makedirs(os.path.dirname(path))
+        size = rng.randint(smallest, largest)
+        start = rng.randint(0, len(blob) - size)
+        with open(path, "wb") as file:
+            file.write(index.to_bytes(8, "little") + blob[start:start + size - 8])
+
+
+def settle(*roots):
+    """The same state for everybody: contents in the page cache, nothing left to be written."""
+    for root in roots:
+        for folder, _, files in os.walk(root):
+            for file in files:
+                with open(os.path.join(folder, file), "rb") as opened:
+                    while opened.read(1 << 20):
+                        pass
+    os.sync()
+
+
+def remove(*roots):
+    for root in roots:
+        shutil.rmtree(root, ignore_errors=True)
+    os.sync()
+
+
+def assert_equal(source, target, tool):
+    """Whatever the tool said: every byte is compared."""
+    command = ["diff", "-rq", "--exclude=.wl-trash", "--exclude=.stfolder", source, target]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"{tool}: not equal afterwards: {(done.stdout or done.stderr)[:500]}")
