@@ -77,6 +77,8 @@ pub(crate) struct Executor<'a> {
     barred: Vec<(Which, RelPath)>,
     /// Conflicts that are over once the step about them has succeeded.
     settling: BTreeSet<RelPath>,
+    /// Whether the state holds intents of this round.
+    intended: bool,
     pub results: Results,
     /// Set once nothing more is to be tried: every step left fails with it at once.
     halted: Mutex<Option<Error>>,
@@ -92,6 +94,7 @@ impl<'a> Executor<'a> {
             full_in_a_row: 0,
             barred: Vec::new(),
             settling: BTreeSet::new(),
+            intended: false,
             results: Results::default(),
             halted: Mutex::new(None),
         }
@@ -108,12 +111,17 @@ impl<'a> Executor<'a> {
         for group in plan.groups {
             self.run_group(group).await?;
         }
-        self.commit()
+        self.finish()
     }
 
     async fn run_group(&mut self, mut group: Vec<Step>) -> Result<()> {
         let run = self.means.run;
         group.retain(|step| !self.is_barred(step));
+        self.batch.intents = group.iter().flat_map(Step::intents).collect();
+        if !self.batch.intents.is_empty() {
+            self.intended = true;
+            self.commit()?;
+        }
         let at_once = self.at_once(&group);
         let budget = Semaphore::new(BUDGET as usize);
         // Taken out for as long as the steps borrow them; put back below.
@@ -255,6 +263,12 @@ impl<'a> Executor<'a> {
     fn problem(&mut self, path: &RelPath, on: Which, kind: ProblemKind, message: String) {
         let storage = self.means.run.pair.id(on).to_owned();
         self.results.problems.push(Problem { path: path.to_string(), storage, kind, message });
+    }
+
+    /// Lets the base take the rest: nothing more is intended.
+    pub fn finish(&mut self) -> Result<()> {
+        self.batch.all_done = self.intended;
+        self.commit()
     }
 
     /// Lets the base take what happened so far.

@@ -8,7 +8,7 @@ use crate::job::Which;
 use crate::merge::{Row, Seen, Verdict};
 use crate::path::RelPath;
 use crate::report::ConflictKind;
-use crate::state::{BaseRow, Held};
+use crate::state::{BaseRow, Becoming, Held, Intent};
 
 /// One change to one side. Each names what it expects to find.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +107,20 @@ impl Step {
             | Self::MakeDir { on, .. }
             | Self::RemoveDir { on, .. }
             | Self::SetMeta { on, .. } => *on,
+        }
+    }
+
+    /// What is about to be done, as far as it may come between a later edit and the base.
+    pub fn intents(&self) -> Vec<Intent> {
+        let intent = |path: &RelPath, becomes| Intent { path: path.clone(), on: self.on(), becomes };
+        let file = |entry: &Entry, hash| Becoming::File { size: entry.size, mtime: entry.meta.mtime, hash };
+        match self {
+            Self::Copy { path, entry, hash, .. } => vec![intent(path, file(entry, *hash))],
+            Self::Move { path, to, hash, there, .. } => {
+                vec![intent(path, Becoming::Gone), intent(to, file(there, Some(*hash)))]
+            }
+            Self::Remove { path, .. } => vec![intent(path, Becoming::Gone)],
+            Self::MakeDir { .. } | Self::RemoveDir { .. } | Self::SetMeta { .. } => Vec::new(),
         }
     }
 

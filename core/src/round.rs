@@ -15,6 +15,7 @@ use crate::limit::Limit;
 use crate::merge::merge;
 use crate::path::RelPath;
 use crate::plan::{Clash, Note, Plan, Terms, plan};
+use crate::recover::recover;
 use crate::report::{ConflictView, HistoryEntry, JobState, Problem, ProblemKind};
 use crate::state::ConflictRow;
 use crate::step::Means;
@@ -34,6 +35,8 @@ pub struct Engine<'a> {
     problems: BTreeSet<Problem>,
     recent_deletes: VecDeque<(Instant, [u64; 2])>,
     deletes_allowed: bool,
+    /// Whether what an earlier daemon left half done was looked at.
+    recovered: bool,
     tally: Tally,
 }
 
@@ -73,6 +76,7 @@ impl<'a> Engine<'a> {
             problems: pair.state.problems()?.into_iter().collect(),
             recent_deletes: VecDeque::new(),
             deletes_allowed: pair.options.allow_deletes,
+            recovered: false,
             tally: Tally::default(),
         })
     }
@@ -103,6 +107,10 @@ impl<'a> Engine<'a> {
         let pair = &*self.run.pair;
         let _turn = pair.turn.lock().await;
         let roots = look_at_roots(pair).await?;
+        if !self.recovered {
+            recover(pair).await?;
+            self.recovered = true;
+        }
         if *scope != Scope::All && roots.replaced.contains(&true) {
             return Ok(Round { replaced: true, ..Round::default() });
         }
