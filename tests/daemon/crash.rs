@@ -125,7 +125,6 @@ fn killed_again_and_again_it_converges_and_loses_nothing() {
 }
 
 #[test]
-#[ignore = "what was done to a path but not yet taken into the base when the daemon died, and is edited again, is a conflict"]
 fn killed_while_the_same_few_files_change_it_makes_no_conflict() {
     survives(80);
 }

@@ -133,6 +133,8 @@ pub struct Survey<'a> {
     pub unsettled: Vec<RelPath>,
     /// Directories whose rules could not be read.
     unruled: Vec<RelPath>,
+    /// Sides whose root is still to be made.
+    empty: [bool; 2],
     /// Directories whose rules changed: everything below them must be looked at again.
     pub rules_changed: Vec<RelPath>,
 }
@@ -159,8 +161,14 @@ impl<'a> Survey<'a> {
             restless: false,
             unsettled: Vec::new(),
             unruled: Vec::new(),
+            empty: [false; 2],
             rules_changed: Vec::new(),
         })
+    }
+
+    /// Takes these sides for empty: their roots are still to be made.
+    pub fn taking_for_empty(self, empty: [bool; 2]) -> Self {
+        Self { empty, ..self }
     }
 
     /// The next rows. After the one that is `last` there are none.
@@ -207,7 +215,7 @@ impl<'a> Survey<'a> {
     fn begin_join(&mut self, below: &RelPath) {
         // What lies below is covered by the join: looking at it twice would put rows out of order.
         while self.todo.pop_if(|(path, _)| path.is_below(below)).is_some() {}
-        self.join = Some(Join::new(self.pair, below, self.filter.prune().as_ref(), &self.recorded));
+        self.join = Some(Join::new(self.pair, below, self.filter.prune().as_ref(), self.empty, &self.recorded));
     }
 
     /// Looks at the first directory above a path that was not looked at yet, else at the path itself. Where a directory
