@@ -1,6 +1,6 @@
 //! A plan carried out: group after group, many steps at once, each result taken into the base as it comes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::error::{Error, Fault, Result};
 use crate::job::Which;
-use crate::path::RelPath;
+use crate::path::{IGNORE_FILE, RelPath};
 use crate::plan::{Plan, Step};
 use crate::report::{Problem, ProblemKind};
 use crate::state::{BaseRow, Batch};
@@ -62,6 +62,8 @@ pub(crate) struct Results {
     pub waits: Option<Error>,
     /// Paths that were copied, the first few.
     pub copied: Vec<RelPath>,
+    /// Whether a `.wlignore` was changed: other rules hold from now on.
+    pub rules_moved: bool,
 }
 
 /// Carries out plans and keeps what they did until the base has it.
@@ -71,6 +73,12 @@ pub(crate) struct Executor<'a> {
     batch: Batch,
     last_commit: Instant,
     full_in_a_row: u32,
+    /// Directories that could not be made, or do not give way: what goes there need not be tried, nor told of.
+    barred: Vec<(Which, RelPath)>,
+    /// Conflicts that are over once the step about them has succeeded.
+    settling: BTreeSet<RelPath>,
+    /// Whether the state holds intents of this round.
+    intended: bool,
     pub results: Results,
     /// Set once nothing more is to be tried: every step left fails with it at once.
     halted: Mutex<Option<Error>>,
@@ -84,6 +92,9 @@ impl<'a> Executor<'a> {
             batch: Batch::default(),
             last_commit: Instant::now(),
             full_in_a_row: 0,
+            barred: Vec::new(),
+            settling: BTreeSet::new(),
+            intended: false,
             results: Results::default(),
             halted: Mutex::new(None),
         }
@@ -96,14 +107,21 @@ impl<'a> Executor<'a> {
 
     /// Runs all groups. Fails only if the job is stopped or the state cannot be written.
     pub async fn execute(&mut self, plan: Plan) -> Result<()> {
+        self.settling = plan.settling;
         for group in plan.groups {
             self.run_group(group).await?;
         }
-        self.commit()
+        self.finish()
     }
 
-    async fn run_group(&mut self, group: Vec<Step>) -> Result<()> {
+    async fn run_group(&mut self, mut group: Vec<Step>) -> Result<()> {
         let run = self.means.run;
+        group.retain(|step| !self.is_barred(step));
+        self.batch.intents = group.iter().flat_map(Step::intents).collect();
+        if !self.batch.intents.is_empty() {
+            self.intended = true;
+            self.commit()?;
+        }
         let at_once = self.at_once(&group);
         let budget = Semaphore::new(BUDGET as usize);
         // Taken out for as long as the steps borrow them; put back below.
@@ -146,6 +164,18 @@ impl<'a> Executor<'a> {
         Ok(())
     }
 
+    fn is_barred(&self, step: &Step) -> bool {
+        let at = match step {
+            Step::Move { to, .. } => to,
+            other => other.path(),
+        };
+        let barred = self.barred.iter().any(|(on, dir)| *on == step.on() && at.is_at_or_below(dir));
+        if barred {
+            self.means.run.monitor.step_done(step.bytes());
+        }
+        barred
+    }
+
     fn at_once(&self, group: &[Step]) -> usize {
         let pair = &self.means.run.pair;
         let pays = |which: Which| pair.side(which).backend.facts().in_flight;
@@ -179,18 +209,35 @@ impl<'a> Executor<'a> {
         if done.copied > 0 && self.results.copied.len() < FEW {
             self.results.copied.push(step.path().clone());
         }
+        self.results.rules_moved |= step.path().name() == IGNORE_FILE;
+        if self.settling.remove(step.path()) {
+            self.batch.conflicts.push((step.path().clone(), None));
+        }
         self.base.extend(done.base);
         self.batch.history.extend(done.history);
     }
 
     fn fail(&mut self, step: &Step, failed: Failed, halted: &Mutex<Option<Error>>) {
         let Failed { error, on, reading } = failed;
+        match step {
+            Step::MakeDir { path, .. } => self.barred.push((on, path.clone())),
+            Step::RemoveDir { path, for_file: true, .. } if error.fault == Fault::Refused => {
+                self.barred.push((on, path.clone()));
+                let message = "a file is to take the place of this directory, which still holds something that is not \
+                               synced: move that away";
+                self.problem(path, on, ProblemKind::Failed, message.to_owned());
+            }
+            _ => {}
+        }
         match error.fault {
             Fault::Stopped => return,
             // What keeps a directory from being removed is excluded, or the next look sees it.
             Fault::Refused if matches!(step, Step::RemoveDir { .. }) => return,
             Fault::Refused | Fault::Missing => {
                 self.results.unsettled.push(step.path().clone());
+                if let Step::Move { to, .. } = step {
+                    self.results.unsettled.push(to.clone());
+                }
                 return;
             }
             Fault::Offline => *halted.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone()),
@@ -207,16 +254,21 @@ impl<'a> Executor<'a> {
             ProblemKind::Denied if reading => ProblemKind::Unreadable,
             kind => kind,
         };
-        let storage = self.means.run.pair.id(on).to_owned();
-        self.results.problems.push(Problem {
-            path: step.path().to_string(),
-            storage,
-            kind,
-            message: error.message.clone(),
-        });
+        self.problem(step.path(), on, kind, error.message.clone());
         if error.fault.passes() {
             self.results.waits = Some(error);
         }
+    }
+
+    fn problem(&mut self, path: &RelPath, on: Which, kind: ProblemKind, message: String) {
+        let storage = self.means.run.pair.id(on).to_owned();
+        self.results.problems.push(Problem { path: path.to_string(), storage, kind, message });
+    }
+
+    /// Lets the base take the rest: nothing more is intended.
+    pub fn finish(&mut self) -> Result<()> {
+        self.batch.all_done = self.intended;
+        self.commit()
     }
 
     /// Lets the base take what happened so far.

@@ -44,8 +44,8 @@ pub async fn plan(run: &Run) -> Result<Vec<PlannedAction>> {
 }
 
 async fn survey_all(pair: &Pair, filter: &mut Filter, scope: &Scope) -> Result<(Vec<Row>, Vec<Problem>)> {
-    refuse_missing_roots(pair).await?;
-    let mut survey = Survey::new(pair, filter, scope)?;
+    let to_be_made = missing_roots(pair).await?;
+    let mut survey = Survey::new(pair, filter, scope)?.taking_for_empty(to_be_made);
     let (mut rows, mut within) = (Vec::new(), None);
     loop {
         let mut window = survey.next_window().await?;
@@ -57,13 +57,15 @@ async fn survey_all(pair: &Pair, filter: &mut Filter, scope: &Scope) -> Result<(
     }
 }
 
-/// A root that is missing at first contact is an empty one; one that was there before is not.
-async fn refuse_missing_roots(pair: &Pair) -> Result<()> {
-    let known = pair.state.roots()?;
+/// Which roots are still to be made. One that was there before and is missing now is an error.
+async fn missing_roots(pair: &Pair) -> Result<[bool; 2]> {
+    let (known, mut missing) = (pair.state.roots()?, [false; 2]);
     for which in Which::BOTH {
         match pair.side(which).backend.root().await {
             Ok(_) => {}
-            Err(error) if error.fault == Fault::Missing && known[which as usize].is_none() => {}
+            Err(error) if error.fault == Fault::Missing && known[which as usize].is_none() => {
+                missing[which as usize] = true;
+            }
             Err(error) => {
                 let view = &pair.side(which).view;
                 let text = format!("the root {} of storage {}: {}", view.location, view.backend_id, error.message);
@@ -71,7 +73,7 @@ async fn refuse_missing_roots(pair: &Pair) -> Result<()> {
             }
         }
     }
-    Ok(())
+    Ok(missing)
 }
 
 fn still(action: Action, path: String) -> PlannedAction {
@@ -81,18 +83,19 @@ fn still(action: Action, path: String) -> PlannedAction {
 fn planned(pair: &Pair, step: &Step) -> PlannedAction {
     let (path, on) = (step.path().to_string(), step.on());
     let (there, here) = (pair.id(on.other()).to_owned(), pair.id(on).to_owned());
+    let from = &pair.side(on.other()).view.location;
     let (action, reason) = match step {
-        Step::Copy { guard: crate::backend::Guard::Absent, .. } => (Action::Copy, format!("only on {there}")),
-        Step::Copy { .. } => (Action::Copy, format!("modified on {there}")),
+        Step::Copy { guard: crate::backend::Guard::Absent, .. } => (Action::Copy, format!("only on {from}")),
+        Step::Copy { .. } => (Action::Copy, format!("modified on {from}")),
         Step::SetMeta { .. } => {
-            (Action::Copy, format!("modification time or mode changed on {there}; the content is equal"))
+            (Action::Copy, format!("modification time or mode changed on {from}; the content is equal"))
         }
-        Step::Remove { .. } => (Action::Delete, format!("deleted on {there}")),
-        Step::MakeDir { .. } => (Action::Mkdir, format!("only on {there}")),
-        Step::RemoveDir { .. } => (Action::Rmdir, format!("removed on {there}")),
+        Step::Remove { .. } => (Action::Delete, format!("deleted on {from}")),
+        Step::MakeDir { .. } => (Action::Mkdir, format!("only on {from}")),
+        Step::RemoveDir { .. } => (Action::Rmdir, format!("removed on {from}")),
         Step::Move { to, .. } => {
-            let (from, to) = (Some(path.clone()), Some(to.to_string()));
-            return PlannedAction { from, to, reason: format!("moved on {there}"), ..still(Action::Move, path) };
+            let (reason, to) = (format!("moved on {from}"), Some(to.to_string()));
+            return PlannedAction { from: Some(path.clone()), to, reason, ..still(Action::Move, path) };
         }
     };
     PlannedAction { action, path, from: Some(there), to: Some(here), bytes: step.bytes(), reason }
@@ -120,7 +123,7 @@ fn hold_deletes(pair: &Pair, plan: &Plan, actions: &mut [PlannedAction]) -> Resu
 /// Reads and hashes everything on both sides, whatever was remembered, and lists what differs.
 pub async fn verify(run: &Run) -> Result<Verification> {
     let pair = &*run.pair;
-    refuse_missing_roots(pair).await?;
+    missing_roots(pair).await?;
     let at_once = pair.sides.iter().map(|side| side.backend.facts().in_flight).max().unwrap_or(1).max(1);
     let mut walk = Walk::begin(pair).await?;
     let mut result = Verification::default();
@@ -278,7 +281,7 @@ fn seen_version(row: &Row, which: Which) -> Version {
 }
 
 fn verdict_words(pair: &Pair, verdict: Verdict, row: Option<&Row>) -> (String, String) {
-    let id = |which: Which| pair.id(which);
+    let id = |which: Which| &pair.side(which).view.location;
     let (word, reason) = match verdict {
         Verdict::Equal => ("nothing", "both sides are what they last agreed on".to_owned()),
         Verdict::Unknown => {

@@ -19,6 +19,7 @@ pub mod merge;
 pub mod monitor;
 pub mod path;
 pub mod plan;
+mod recover;
 pub mod report;
 pub mod resolve;
 pub mod round;

@@ -1,6 +1,6 @@
 //! Verdicts turned into steps, in an order in which each finds what it needs. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::backend::Guard;
 use crate::entry::{Entry, Hash, Kind, Meta, Token};
@@ -8,7 +8,7 @@ use crate::job::Which;
 use crate::merge::{Row, Seen, Verdict};
 use crate::path::RelPath;
 use crate::report::ConflictKind;
-use crate::state::{BaseRow, Held};
+use crate::state::{BaseRow, Becoming, Held, Intent};
 
 /// One change to one side. Each names what it expects to find.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +67,8 @@ pub enum Step {
         path: RelPath,
         /// The side that changes.
         on: Which,
+        /// Whether a file is to take its place.
+        for_file: bool,
     },
     /// Give a file the modification time and mode it has on the other side.
     SetMeta {
@@ -105,6 +107,20 @@ impl Step {
             | Self::MakeDir { on, .. }
             | Self::RemoveDir { on, .. }
             | Self::SetMeta { on, .. } => *on,
+        }
+    }
+
+    /// What is about to be done, as far as it may come between a later edit and the base.
+    pub fn intents(&self) -> Vec<Intent> {
+        let intent = |path: &RelPath, becomes| Intent { path: path.clone(), on: self.on(), becomes };
+        let file = |entry: &Entry, hash| Becoming::File { size: entry.size, mtime: entry.meta.mtime, hash };
+        match self {
+            Self::Copy { path, entry, hash, .. } => vec![intent(path, file(entry, *hash))],
+            Self::Move { path, to, hash, there, .. } => {
+                vec![intent(path, Becoming::Gone), intent(to, file(there, Some(*hash)))]
+            }
+            Self::Remove { path, .. } => vec![intent(path, Becoming::Gone)],
+            Self::MakeDir { .. } | Self::RemoveDir { .. } | Self::SetMeta { .. } => Vec::new(),
         }
     }
 
@@ -150,6 +166,8 @@ pub struct Plan {
     pub clashes: Vec<Clash>,
     /// Recorded conflicts that are over.
     pub settled: Vec<RelPath>,
+    /// Recorded conflicts that are over once the step about them has succeeded.
+    pub settling: BTreeSet<RelPath>,
     /// What would be written on a read-only side.
     pub held_back: Vec<(RelPath, Which)>,
     /// Files each side would lose. Moves do not count.
@@ -218,9 +236,11 @@ impl<'a> Draft<'a> {
     }
 
     fn take(&mut self, row: &Row, gives_way: bool) {
-        let still_open = matches!(row.verdict, Verdict::Conflict(_) | Verdict::Unknown | Verdict::Suppressed);
-        if row.recorded.is_some() && !still_open {
-            self.plan.settled.push(row.path.clone());
+        match row.verdict {
+            _ if row.recorded.is_none() => {}
+            Verdict::Conflict(_) | Verdict::Unknown | Verdict::Suppressed => {}
+            Verdict::Carry(_) => drop(self.plan.settling.insert(row.path.clone())),
+            _ => self.plan.settled.push(row.path.clone()),
         }
         match row.verdict {
             Verdict::Carry(from) => self.carry(row, from, gives_way),
@@ -253,7 +273,7 @@ impl<'a> Draft<'a> {
         match (there.map(|entry| entry.kind), row.entry(on)) {
             (None, Some(entry)) if entry.is_dir() => {
                 let dirs = if gives_way { &mut self.clear_dirs } else { &mut self.remove_dirs };
-                dirs.entry(depth).or_default().push(Step::RemoveDir { path, on });
+                dirs.entry(depth).or_default().push(Step::RemoveDir { path, on, for_file: false });
             }
             (None, Some(entry)) => {
                 let removes = if gives_way { &mut self.clear } else { &mut self.removes };
@@ -265,12 +285,13 @@ impl<'a> Draft<'a> {
                     self.clear.extend(remove(row, on, entry));
                     self.plan.deletes[on as usize] += 1;
                 }
-                let meta = Meta { mode: row.meta_of(from).mode, mtime: None };
+                // Whoever cannot write below it cannot fill it.
+                let meta = Meta { mode: row.meta_of(from).mode.map(|mode| mode | 0o700), mtime: None };
                 self.dirs.entry(depth).or_default().push(Step::MakeDir { path, on, meta });
             }
             (Some(Kind::File), here) => {
                 if here.is_some_and(Entry::is_dir) {
-                    self.clear_dirs.entry(depth).or_default().push(Step::RemoveDir { path, on });
+                    self.clear_dirs.entry(depth).or_default().push(Step::RemoveDir { path, on, for_file: true });
                 }
                 self.copies.extend(copy(row, from));
             }

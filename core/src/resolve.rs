@@ -5,12 +5,13 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 
 use crate::backend::{Backend, Content, Guard, Listed, Look};
-use crate::entry::{Entry, Meta};
+use crate::entry::{Entry, Kind, Meta};
 use crate::error::{Error, Fault, Result};
 use crate::job::{Pair, Run, Side, Which};
-use crate::path::RelPath;
+use crate::path::{IGNORE_FILE, RelPath};
 use crate::report::{ConflictView, HistoryEntry, TrashReason};
 use crate::state::{Batch, Held};
+use crate::survey::rules_above;
 use crate::trash;
 
 /// What is kept.
@@ -110,14 +111,22 @@ async fn keep_side(pair: &Pair, path: &RelPath, winner: Which, now: &[Now; 2], a
     Ok(())
 }
 
-/// Removes a directory with all below it, every file by way of the trash. Stops at the first thing that is no file or
-/// directory.
+/// Removes a directory with all below it, every file by way of the trash, also where the trash keeps nothing else: the
+/// conflict remembers no more of a directory than that there was one. Refuses if there is anything in it that is not
+/// synced.
 async fn remove_tree(pair: &Pair, side: &Side, top: &RelPath, at: Timestamp) -> Result<()> {
     let (files, dirs) = tree(&*side.backend, top).await?;
+    let rules = rules_above(pair, top).await?;
+    let is_out = |path: &RelPath, kind| rules.excludes(path, kind) || path.name() == IGNORE_FILE;
+    let out = files.iter().map(|(path, _)| (path, Kind::File)).chain(dirs.iter().map(|path| (path, Kind::Dir)));
+    if let Some((path, _)) = out.into_iter().find(|(path, kind)| is_out(path, *kind)) {
+        let text =
+            "it is excluded, or excludes something, and lies in the directory that would be removed: move it away";
+        return Err(Error::new(Fault::Refused, text).at(path));
+    }
     for (path, entry) in files {
-        let place = trash::place(at, TrashReason::Deleted, &path);
-        let trash = (!pair.options.keep_deleted.is_zero()).then_some(place);
-        side.backend.remove(&path, &entry.token, trash.as_ref()).await?;
+        let trash = trash::place(at, TrashReason::Deleted, &path);
+        side.backend.remove(&path, &entry.token, Some(&trash)).await?;
     }
     for dir in dirs.iter().rev().chain([top]) {
         side.backend.remove_dir(dir).await?;

@@ -15,6 +15,7 @@ use crate::limit::Limit;
 use crate::merge::merge;
 use crate::path::RelPath;
 use crate::plan::{Clash, Note, Plan, Terms, plan};
+use crate::recover::recover;
 use crate::report::{ConflictView, HistoryEntry, JobState, Problem, ProblemKind};
 use crate::state::ConflictRow;
 use crate::step::Means;
@@ -34,6 +35,8 @@ pub struct Engine<'a> {
     problems: BTreeSet<Problem>,
     recent_deletes: VecDeque<(Instant, [u64; 2])>,
     deletes_allowed: bool,
+    /// Whether what an earlier daemon left half done was looked at.
+    recovered: bool,
     tally: Tally,
 }
 
@@ -73,6 +76,7 @@ impl<'a> Engine<'a> {
             problems: pair.state.problems()?.into_iter().collect(),
             recent_deletes: VecDeque::new(),
             deletes_allowed: pair.options.allow_deletes,
+            recovered: false,
             tally: Tally::default(),
         })
     }
@@ -103,6 +107,10 @@ impl<'a> Engine<'a> {
         let pair = &*self.run.pair;
         let _turn = pair.turn.lock().await;
         let roots = look_at_roots(pair).await?;
+        if !self.recovered {
+            recover(pair).await?;
+            self.recovered = true;
+        }
         if *scope != Scope::All && roots.replaced.contains(&true) {
             return Ok(Round { replaced: true, ..Round::default() });
         }
@@ -121,7 +129,9 @@ impl<'a> Engine<'a> {
             };
             merge(&mut window.rows, pair.options.unidirectional, &mut within);
             let plan = plan(&window.rows, &self.terms);
-            self.check_brakes(&plan, &roots)?;
+            // The root may have gone since it was looked at: what vanished with it was not deleted.
+            let again = if plan.deletes == [0; 2] { None } else { Some(look_at_roots(pair).await?) };
+            self.check_brakes(&plan, again.as_ref().unwrap_or(&roots))?;
             self.announce(&plan);
             self.advance(&mut executor, &plan, &window)?;
             let ended = executor.execute(plan).await;
@@ -134,8 +144,9 @@ impl<'a> Engine<'a> {
             }
         }
         let round = Round {
-            unsettled: std::mem::take(&mut executor.results.unsettled),
-            restless: survey.restless,
+            unsettled: [std::mem::take(&mut executor.results.unsettled), std::mem::take(&mut survey.unsettled)]
+                .concat(),
+            restless: survey.restless || executor.results.rules_moved,
             waits: executor.results.waits.take(),
             rules_changed: std::mem::take(&mut survey.rules_changed),
             copied: std::mem::take(&mut executor.results.copied),
@@ -202,6 +213,7 @@ impl<'a> Engine<'a> {
         self.tally.adopted += plan.notes.iter().filter(adopted).count() as u64;
         executor.note(|base, batch| {
             base.extend(window.excluded.iter().map(|path| (path.clone(), None)));
+            batch.conflicts.extend(window.excluded.iter().map(|path| (path.clone(), None)));
             base.extend(plan.notes.iter().map(|note| match note {
                 Note::Adopted(row) | Note::Refreshed(row) => (row.path.clone(), Some(row.clone())),
                 Note::Forgotten(path) => (path.clone(), None),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 
-use crate::backend::{Body, Content, Guard, Written};
+use crate::backend::{Body, Content, Guard, Look, Written};
 use crate::entry::{Entry, Hash, Kind, Meta, Token};
 use crate::error::{Error, Fault, Result};
 use crate::job::{Run, Which};
@@ -58,7 +58,7 @@ impl Means<'_> {
             }
             Step::Remove { path, on, token, content } => self.remove(path, *on, token, *content).await,
             Step::MakeDir { path, on, meta } => self.make_dir(path, *on, meta).await,
-            Step::RemoveDir { path, on } => self.remove_dir(path, *on).await,
+            Step::RemoveDir { path, on, .. } => self.remove_dir(path, *on).await,
             Step::SetMeta { path, on, token, meta, base } => self.set_meta(path, *on, token, meta, base).await,
         };
         done.map_err(|error| Failed { error: error.at(step.path()), on, reading: false })
@@ -152,7 +152,18 @@ impl Means<'_> {
         hash: Hash,
         there: &Entry,
     ) -> Result<Done> {
-        let entry = self.run.pair.side(on).backend.move_within(path, token, to).await?;
+        let backend = &self.run.pair.side(on).backend;
+        let entry = match backend.move_within(path, token, to).await {
+            Err(error) if error.fault == Fault::Unsupported => {
+                // Not from here to there, as between file systems: a proven copy first, then the old one goes.
+                let (from, inside) = (backend.clone(), Entry { token: token.clone(), ..there.clone() });
+                let content = Content::on(from, path.clone(), &inside, Some(hash));
+                let written = backend.replace(to, content, &Guard::Absent, None).await?;
+                backend.remove(path, token, None).await?;
+                written.entry
+            }
+            moved => moved?,
+        };
         self.run.monitor.progress("DELETE", path);
         self.run.monitor.progress("CREATE", to);
         let base = BaseRow {
@@ -186,9 +197,14 @@ impl Means<'_> {
     }
 
     async fn remove_dir(&self, path: &RelPath, on: Which) -> Result<Done> {
-        match self.run.pair.side(on).backend.remove_dir(path).await {
+        let backend = &self.run.pair.side(on).backend;
+        match backend.remove_dir(path).await {
             Ok(()) => self.run.monitor.progress("DELETE", path),
-            Err(error) if error.fault == Fault::Missing => {}
+            // It may as well be the root that is missing, and everything will be back with it.
+            Err(error) if error.fault == Fault::Missing => match backend.stat(path).await? {
+                Look::Absent => {}
+                _ => return Err(error),
+            },
             Err(error) => return Err(error),
         }
         Ok(Done { base: vec![(path.clone(), None)], ..Done::default() })

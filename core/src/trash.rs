@@ -112,8 +112,10 @@ pub async fn restore(run: &Run, path: &RelPath, at: Option<Timestamp>) -> Result
         let kept = kept_on(&*pair.side(which).backend).await;
         candidates.extend(kept.into_iter().filter(|kept| kept.path == *path).map(|kept| (which, kept)));
     }
-    // `at` may be given in whole seconds, as people read it.
-    let fits = |kept: &Kept| at.is_none_or(|at| kept.at == at || kept.at.as_second() == at.as_second());
+    // A time in whole seconds, as people read it, means all of that second.
+    let is_of_second =
+        |kept: &Kept, at: Timestamp| at.subsec_nanosecond() == 0 && kept.at.as_second() == at.as_second();
+    let fits = |kept: &Kept| at.is_none_or(|at| kept.at == at || is_of_second(kept, at));
     let newest = candidates.into_iter().filter(|(_, kept)| fits(kept)).max_by_key(|(_, kept)| kept.at);
     let Some((which, kept)) = newest else {
         let text = "the trash keeps nothing of this path from then; `wl container trash NAME list` shows what it keeps";
@@ -148,12 +150,12 @@ pub(crate) async fn make_parents(backend: &dyn Backend, path: &RelPath) -> Resul
     Ok(())
 }
 
-/// Removes everything kept on both storages; how many files that were.
+/// Removes everything kept on both storages, unless one is read-only; how many files that were.
 pub async fn empty(pair: &Pair) -> Result<u64> {
     let _turn = pair.turn.lock().await;
     let mut removed = 0;
-    for which in Which::BOTH {
-        removed += remove_until(pair.side(which), None).await?;
+    for side in pair.sides.iter().filter(|side| !side.read_only) {
+        removed += remove_until(side, None).await?;
     }
     Ok(removed)
 }

@@ -81,7 +81,8 @@ impl Client {
         let connected = timeout(PATIENCE, UnixStream::connect(socket)).await;
         let stream =
             connected.map_err(|_| ClientError::Frozen(socket.to_owned()))?.map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                // A daemon that dies resets those who were about to be let in.
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => {
                     ClientError::NotRunning(socket.to_owned())
                 }
                 _ => ClientError::Io(socket.to_owned(), error),
@@ -130,7 +131,7 @@ impl Client {
         let mut writer = self.writer.lock().await;
         match timeout(PATIENCE, writer.send(Bytes::from(text))).await {
             Err(_) => Err(ClientError::Frozen(self.socket.clone())),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => Err(ClientError::Ended(self.socket.clone())),
+            Ok(Err(error)) if is_end(&error) => Err(ClientError::Ended(self.socket.clone())),
             Ok(Err(error)) => Err(self.io(error)),
             Ok(Ok(())) => Ok(answer),
         }
@@ -145,6 +146,11 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.reader.abort();
     }
+}
+
+/// Whether the other end is gone.
+fn is_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 /// Hands answers to who waits for them, and events on, until the connection ends.

@@ -32,7 +32,7 @@ fn a_deep_tree_made_at_once_arrives_whole() {
     pair.keep(&[]);
     for side in ["a", "b"] {
         for top in 0..4 {
-            let deep: String = (0..12).map(|level| format!("{top}-{level}/")).collect();
+            let deep = (0..12).fold(String::new(), |deep, level| format!("{deep}{top}-{level}/"));
             fs::create_dir_all(pair.home.path(format!("{side}/{side}{deep}"))).unwrap();
             pair.write(&format!("{side}/{side}{deep}bottom"), "deep");
             pair.write(&format!("{side}/{side}{top}-0/{top}-1/middle"), "middle");
@@ -64,7 +64,7 @@ fn more_events_than_the_queue_holds_converge() {
     for number in 0..500 {
         fs::write(pair.b(format!("b{number}")), "from b").unwrap();
     }
-    wait_for(Duration::from_secs(60), || pair.is_equal() && pair.job()["state"] == "SYNCED");
+    wait_for(Duration::from_mins(1), || pair.is_equal() && pair.job()["state"] == "SYNCED");
     assert!(pair.conflicts().is_empty());
     assert!(pair.has("a/b499"));
     pair.assert_equal();

@@ -97,7 +97,7 @@ fn a_continuous_job_outlives_the_daemon() {
         } else {
             pair.home.kill_daemon();
         }
-        assert!(pair.home.daemon().is_none());
+        wait_until(|| pair.home.daemon().is_none());
         pair.write(&format!("a/while-{way}"), "1");
         pair.write("a/not.tmp", "1");
         pair.write("b/stays", "1");

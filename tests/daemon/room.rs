@@ -25,8 +25,10 @@ impl Small {
 
 impl Drop for Small {
     fn drop(&mut self) {
-        // Lazily: the daemon may still hold the root, and ends after this.
+        // Lazily: whoever still holds it lets go of it later.
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        // The world around it is gone already, but for this.
+        let _ = self.0.parent().map(fs::remove_dir_all);
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::home::json::keys;
 use crate::home::pair::{A, B, JOB};
-use crate::home::{PATIENCE, Pair, keys, shape, wait_until};
+use crate::home::{PATIENCE, Pair, shape, wait_until};
 
 /// A raw connection.
 struct Wire {
@@ -33,7 +34,7 @@ impl Wire {
                 let message: Vec<_> = self.buffer.drain(..at + 2).collect();
                 return serde_json::from_slice(&message).unwrap();
             }
-            let mut chunk = [0; 65536];
+            let mut chunk = [0; 8192];
             let count = self.stream.read(&mut chunk).expect("the daemon answers");
             assert!(count > 0, "the daemon hung up");
             self.buffer.extend_from_slice(&chunk[..count]);
@@ -65,10 +66,15 @@ impl Wire {
 
     /// Sends a request and reads its answer.
     fn ask(&mut self, cmd: &str, args: Value) -> Value {
-        self.send(format!("{}\n\n", json!({ "cmd": cmd, "args": args, "id": 1 })));
-        let answer = self.answer();
-        assert_eq!(answer["id"], 1);
-        answer
+        let mut request = json!({ "cmd": cmd, "id": 1 });
+        request["args"] = args;
+        self.send(format!("{request}\n\n"));
+        loop {
+            let answer = self.answer();
+            if answer["id"] == 1 {
+                return answer;
+            }
+        }
     }
 
     /// The result of a request.
@@ -110,9 +116,8 @@ fn two(pair: &Pair) -> Value {
     json!({ "container-name": "c", "job-id": JOB, "source": storage(pair, "a"), "target": storage(pair, "b") })
 }
 
-fn with(mut args: Value, more: Value) -> Value {
-    let more = more.as_object().unwrap().clone();
-    args.as_object_mut().unwrap().extend(more);
+fn with(mut args: Value, mut more: Value) -> Value {
+    args.as_object_mut().unwrap().append(more.as_object_mut().unwrap());
     args
 }
 

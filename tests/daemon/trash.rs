@@ -106,6 +106,7 @@ fn a_conflict_loses_nothing_whatever_is_kept() {
     pair.write("b/f", "theirs");
     pair.sync(3, &[]);
     pair.home.ok(&["container", "resolve", "c", "f", "--keep", "aaaa"]);
+    pair.sync(0, &[]);
     pair.home.ok(&["container", "trash", "c", "restore", "f"]);
     pair.sync(0, &[]);
     assert_eq!((pair.read("a/f"), pair.read("b/f")), ("theirs".into(), "theirs".into()));

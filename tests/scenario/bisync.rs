@@ -257,9 +257,10 @@ async fn resolving() {
             snapshot.map(|(path, shown)| format!("{}={shown}", name(path.as_str()))).collect::<Vec<_>>().join(" ")
         };
         let mut both = Which::BOTH.map(plain).map(|text| text.split(' ').map(str::to_owned).collect::<Vec<_>>());
-        both.iter_mut().for_each(|items| items.sort());
         let mut expected = ends.map(|text| text.split(' ').map(str::to_owned).collect::<Vec<_>>());
-        expected.iter_mut().for_each(|items| items.sort());
+        for items in both.iter_mut().chain(&mut expected) {
+            items.sort();
+        }
         assert_eq!(both, expected, "{keep:?} {world:?}");
         let given_up: Vec<_> = world.lost().into_iter().map(|lost| lost.content).collect();
         assert!(
@@ -291,7 +292,7 @@ async fn resync() {
 }
 
 fn many_files(range: std::ops::Range<u32>) -> String {
-    range.map(|number| format!("d/f{number}={number} ")).collect()
+    range.map(|number| format!("d/f{number}={number}")).collect::<Vec<_>>().join(" ")
 }
 
 async fn many(count: u32) -> World {

@@ -68,7 +68,9 @@ async fn worlds_of(base: &Tree, trees: &[Tree], stride: usize) {
 
 async fn world(base: &Tree, sides: [&Tree; 2]) -> End {
     let world = World::new();
-    Which::BOTH.into_iter().for_each(|which| base.put_on(world.side(which)));
+    for which in Which::BOTH {
+        base.put_on(world.side(which));
+    }
     world.settle().await;
     for which in Which::BOTH {
         sides[which as usize].put_on(world.side(which));

@@ -72,6 +72,17 @@ async fn conflict_record_removal_2() {
 }
 
 #[tokio::test]
+async fn a_kind_conflict_that_ends_is_looked_at_below() {
+    // A hint about what ended it says nothing of what else is below: `A/old` changed on no side since.
+    let world = World::new();
+    on_both(&world, "A/old=0 B=0").await;
+    now(&world, ["A/old=0 A/mine=1 B=0", "A=2 B=0"]);
+    let target = world.side(Target).clone();
+    world.watch(1, |_| target.user_write(&path("A/new"), "3")).await.unwrap();
+    both_are(&world, "A/mine=1 A/new=3 B=0");
+}
+
+#[tokio::test]
 async fn deleted_modified_ends_with_the_survivor() {
     let world = World::new();
     on_both(&world, "A/a1=0").await;
@@ -282,6 +293,20 @@ async fn remote_discovery_error() {
     world.side(Target).set_readable(&path("B"));
     ends_with(&world, "A/a=2 B/").await;
     assert_eq!(world.problems(), []);
+}
+
+#[tokio::test]
+async fn an_unreadable_directory_against_a_file() {
+    // The failure leaves no conflict behind.
+    let world = World::new();
+    on_both(&world, "A/a=1 A/d/b=1").await;
+    now(&world, ["A/a=1 A/d/b=1", "A=2"]);
+    world.side(Source).set_unreadable(&path("A/d"));
+    world.settle().await;
+    are(&world, ["A/a=1 A/d/b=1", "A=2"]);
+    assert_eq!(conflicts(&world), []);
+    world.side(Source).set_readable(&path("A/d"));
+    ends_with(&world, "A=2").await;
 }
 
 #[tokio::test]

@@ -26,15 +26,17 @@ struct Weather {
     /// A change that takes effect and is reported as failed.
     lost_answers: u32,
     crashes: u32,
+    /// A root vanishes, as when a disk is unmounted, and is back before one of the next rounds.
+    roots: u32,
     /// Whether a crash takes the state with it now and then.
     forgets: bool,
 }
 
-const CALM: Weather = Weather { users: 0, faults: 0, lost_answers: 0, crashes: 0, forgets: false };
+const CALM: Weather = Weather { users: 0, faults: 0, lost_answers: 0, crashes: 0, roots: 0, forgets: false };
 const USERS: Weather = Weather { users: 120, ..CALM };
-const FAULTS: Weather = Weather { users: 30, faults: 100, ..CALM };
+const FAULTS: Weather = Weather { users: 30, faults: 100, roots: 15, ..CALM };
 const CRASHES: Weather = Weather { users: 40, lost_answers: 60, crashes: 40, ..CALM };
-const STORM: Weather = Weather { users: 80, faults: 60, lost_answers: 30, crashes: 30, forgets: true };
+const STORM: Weather = Weather { users: 80, faults: 60, lost_answers: 30, crashes: 30, roots: 15, forgets: true };
 
 /// Disturbances in one world: after that it is left alone.
 const DISTURBANCES: u32 = 25;
@@ -75,6 +77,9 @@ impl Hand {
 
     /// One thing that a user does on one side.
     fn act(&mut self, which: Which, storage: &Memory) {
+        if !storage.user_exists(&RelPath::root()) {
+            return;
+        }
         let at = self.some_path(storage);
         let to = self.any_path();
         let action = self.rng.random_range(0..10);
@@ -106,6 +111,11 @@ impl Hand {
             self.story.push(format!("  while {which:?} {op:?}"));
             let on = *Which::BOTH.choose(&mut self.rng).unwrap();
             self.act(on, &sides[on as usize]);
+        }
+        if self.chance(weather.roots) && sides[which as usize].user_exists(&RelPath::root()) {
+            self.left -= 1;
+            self.story.push(format!("the root vanishes while {which:?} {op:?}"));
+            sides[which as usize].remove_root();
         }
         let faults = if op.stage == Stage::After { weather.lost_answers } else { weather.faults };
         if self.chance(faults) {
@@ -230,7 +240,10 @@ async fn world(name: &'static str, seed: u64, weather: Weather) -> ([Tree; 2], V
         let (hand, sides) = (hand.clone(), world.sides.clone());
         move |which, op| hand.lock().unwrap().disturb(&sides, which, op, weather)
     });
-    for _ in 0..DISTURBED {
+    for round in 0..DISTURBED {
+        if round % 2 == 0 {
+            bring_back(&world);
+        }
         hand.lock().unwrap().story.push("a round".to_owned());
         let round = world.round().await;
         assert_eq!(world.lost(), [], "{world:?}");
@@ -241,11 +254,19 @@ async fn world(name: &'static str, seed: u64, weather: Weather) -> ([Tree; 2], V
         }
     }
     world.undisturbed();
+    bring_back(&world);
     hand.lock().unwrap().story.push("left alone".to_owned());
     world.settle().await;
     at_rest(&world, &hand.lock().unwrap(), weather);
     let conflicts = world.conflicts().into_iter().map(|(path, _)| path).collect();
     (Which::BOTH.map(|which| world.tree(which)), conflicts)
+}
+
+/// Brings back the roots that vanished.
+fn bring_back(world: &World) {
+    for side in world.sides.iter().filter(|side| !side.user_exists(&RelPath::root())) {
+        side.restore_root();
+    }
 }
 
 /// What must hold in the end.

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
-use wl_core::error::{Error, Fault, Result};
-use wl_core::path::{RelPath, TRASH_DIR};
+use wl_core::error::Result;
+use wl_core::path::RelPath;
+use wl_core::report::TrashReason;
 
 use crate::error::error;
 use crate::part::{Part, held_name, set_mode, set_mtime};
@@ -27,9 +29,6 @@ impl Place {
         sys::seen_at(rustix::fd::AsFd::as_fd(&*self.dir), self.name.as_str())
     }
 }
-
-/// Where versions are put when nobody named a place in the trash but one must not be lost.
-const RECOVERED: &str = "recovered";
 
 /// Where what was displaced goes.
 pub struct Trash {
@@ -73,11 +72,11 @@ impl Trash {
         if !crate::part::is_held(&displaced.name) {
             return;
         }
-        let moved =
-            recovered(path).map_err(|_| Errno::NAMETOOLONG).and_then(|wanted| match self.keep(displaced, &wanted) {
-                Err(Errno::XDEV) => self.copy_away(displaced, &wanted),
-                kept => kept.map(drop),
-            });
+        let wanted = recovered(path);
+        let moved = match self.keep(displaced, &wanted) {
+            Err(Errno::XDEV) => self.copy_away(displaced, &wanted),
+            kept => kept.map(drop),
+        };
         if let Err(errno) = moved {
             // It stays under its held name, which the next sweep tries again.
             tracing::warn!(%path, %errno, "a displaced version could not be moved to the trash yet");
@@ -118,22 +117,18 @@ impl Trash {
     }
 }
 
-/// Where a version that nobody expected is kept.
-fn recovered(path: &RelPath) -> Result<RelPath> {
-    RelPath::parse(&format!("{TRASH_DIR}/{RECOVERED}/{path}"))
-        .map_err(|_| Error::new(Fault::Malformed, "no path").at(path))
+/// Where a version is kept that nobody expected, and nobody named a place for.
+fn recovered(path: &RelPath) -> RelPath {
+    wl_core::trash::place(Timestamp::now(), TrashReason::Overwritten, path)
 }
 
 /// Moves a held file, which a crash left, into the trash.
 pub fn recover(handle: &Arc<Handle>, held: &RelPath) -> Result<()> {
     let from = Place { dir: handle.parent(held)?, name: held.name().to_owned() };
     let trash = Trash::new(handle, None);
-    let kept = held.name().trim_start_matches('.');
-    let wanted = match held.parent() {
-        Some(parent) if !parent.is_root() => format!("{TRASH_DIR}/{RECOVERED}/{parent}/{kept}"),
-        _ => format!("{TRASH_DIR}/{RECOVERED}/{kept}"),
-    };
-    let wanted = RelPath::parse(&wanted).map_err(|_| Error::new(Fault::Malformed, "no path").at(held))?;
+    let name = held.name().trim_start_matches('.');
+    let path = held.parent().and_then(|parent| parent.join(name).ok());
+    let wanted = recovered(path.as_ref().unwrap_or(held));
     match trash.keep(&from, &wanted) {
         Err(Errno::XDEV) => trash.copy_away(&from, &wanted).map_err(|errno| error(errno, held)),
         kept => kept.map(drop).map_err(|errno| error(errno, held)),

@@ -135,8 +135,24 @@ pub fn decide(base: Held, seen: [Seen; 2], recorded: Option<[Held; 2]>, unidirec
         },
         None if target.is(base) => carry(Which::Source),
         None if source.is(base) => carry(Which::Target),
-        None => Verdict::Conflict(kind_of(seen)),
+        None => match took_its_place(base, seen) {
+            Some(from) if from == Which::Source || !unidirectional => carry(from),
+            _ => Verdict::Conflict(kind_of(seen)),
+        },
     }
+}
+
+/// What both sides took away is gone; what one of them put in its place, of another kind, is new and nobody's loss. This is
+/// also what a crash leaves that came while a file was giving way to a directory, or the reverse.
+fn took_its_place(base: Held, seen: [Seen; 2]) -> Option<Which> {
+    let other_kind = |seen: Seen| match base {
+        Held::File(_) => seen == Seen::Dir,
+        Held::Dir => matches!(seen, Seen::File(_) | Seen::NewFile),
+        Held::Absent => false,
+    };
+    Which::BOTH
+        .into_iter()
+        .find(|which| seen[which.other() as usize] == Seen::Absent && other_kind(seen[*which as usize]))
 }
 
 /// A conflict of two existing versions is over when one of them was removed: the other one is then carried over. Nothing
@@ -193,14 +209,19 @@ fn appears(row: &Row, on: Which) -> bool {
 /// directory exactly if any row below it has that property.
 fn settle_directories(rows: &mut [Row]) {
     let mut staying: [Option<RelPath>; 2] = [None, None];
+    let mut known_to_stay: [Option<RelPath>; 2] = [None, None];
     let mut appearing: [Option<RelPath>; 2] = [None, None];
     for index in (0..rows.len()).rev() {
         let is_below = |path: &Option<RelPath>| path.as_ref().is_some_and(|path| path.is_below(&rows[index].path));
-        let stays_below = [is_below(&staying[0]), is_below(&staying[1])];
+        let stays_below = Which::BOTH.map(|which| match which as usize {
+            side if is_below(&known_to_stay[side]) => Below::Stays,
+            side if is_below(&staying[side]) => Below::MayStay,
+            _ => Below::Goes,
+        });
         let appears_below = [is_below(&appearing[0]), is_below(&appearing[1])];
         if let Some(verdict) = directory_verdict(&rows[index], stays_below, appears_below) {
             rows[index].verdict = verdict;
-            if verdict == Verdict::Conflict(ConflictKind::Kind) {
+            if matches!(verdict, Verdict::Conflict(ConflictKind::Kind) | Verdict::Unknown) {
                 suppress_below(rows, index);
             }
         }
@@ -208,6 +229,9 @@ fn settle_directories(rows: &mut [Row]) {
             let row = &rows[index];
             if stays(row, which) {
                 staying[which as usize] = Some(row.path.clone());
+                if row.on(which) != Seen::Unknown && row.verdict != Verdict::Hold {
+                    known_to_stay[which as usize] = Some(row.path.clone());
+                }
             }
             if appears(row, which) {
                 appearing[which as usize] = Some(row.path.clone());
@@ -216,17 +240,31 @@ fn settle_directories(rows: &mut [Row]) {
     }
 }
 
+/// What becomes of what is below a directory on a side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Below {
+    /// Nothing of it will be there.
+    Goes,
+    /// It could not all be looked at.
+    MayStay,
+    /// Something of it will be there.
+    Stays,
+}
+
 /// What a directory's verdict becomes because of what is below it; none if it stands.
-fn directory_verdict(row: &Row, stays_below: [bool; 2], appears_below: [bool; 2]) -> Option<Verdict> {
+fn directory_verdict(row: &Row, stays_below: [Below; 2], appears_below: [bool; 2]) -> Option<Verdict> {
     let has = Which::BOTH.into_iter().find(|which| row.on(*which) == Seen::Dir)?;
-    let lacks = has.other();
+    let (lacks, below) = (has.other(), stays_below[has as usize]);
     match (row.on(lacks), row.verdict) {
         (_, Verdict::Suppressed | Verdict::Unknown | Verdict::Conflict(_)) => None,
         (Seen::Absent, _) if appears_below[lacks as usize] => Some(Verdict::Carry(has)),
-        (Seen::Absent, Verdict::Carry(from)) if from == lacks && stays_below[has as usize] => Some(Verdict::Hold),
-        (Seen::File(_) | Seen::NewFile, Verdict::Carry(from)) if from == lacks && stays_below[has as usize] => {
-            Some(Verdict::Conflict(ConflictKind::Kind))
-        }
+        (Seen::Absent, Verdict::Carry(from)) if from == lacks && below != Below::Goes => Some(Verdict::Hold),
+        (Seen::File(_) | Seen::NewFile, Verdict::Carry(from)) if from == lacks => match below {
+            Below::Goes => None,
+            // A conflict would outlast the failure that made it.
+            Below::MayStay => Some(Verdict::Unknown),
+            Below::Stays => Some(Verdict::Conflict(ConflictKind::Kind)),
+        },
         _ => None,
     }
 }

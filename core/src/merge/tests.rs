@@ -40,7 +40,9 @@ fn word(verdict: Verdict) -> &'static str {
 fn table(out: &mut String, title: &str, base: Held, recorded: Option<[Held; 2]>, unidirectional: bool) {
     writeln!(out, "{title}").unwrap();
     write!(out, "{:>8} |", "").unwrap();
-    SEEN.iter().for_each(|target| write!(out, "{:>9}", letter(*target)).unwrap());
+    for target in SEEN {
+        write!(out, "{:>9}", letter(target)).unwrap();
+    }
     writeln!(out, "   <- target").unwrap();
     for source in SEEN {
         write!(out, "{:>8} |", letter(source)).unwrap();

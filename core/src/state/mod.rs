@@ -8,6 +8,7 @@ mod columns;
 mod conflicts;
 mod db;
 mod history;
+mod intents;
 mod jobs;
 mod open;
 mod pair;
@@ -25,6 +26,7 @@ use crate::path::RelPath;
 use crate::report::{ConflictKind, HistoryEntry};
 
 use db::Db;
+pub use intents::{Becoming, Intent};
 pub use pair::PairState;
 
 /// What both storages agreed on when they were last equal, under one path.
@@ -77,6 +79,10 @@ pub struct Batch {
     pub conflicts: Vec<(RelPath, Option<ConflictRow>)>,
     /// What was done.
     pub history: Vec<HistoryEntry>,
+    /// What is about to be done. An intent is over when the base takes its path.
+    pub intents: Vec<Intent>,
+    /// Whether all earlier intents are over.
+    pub all_done: bool,
 }
 
 /// A job that a restarted daemon must know of.

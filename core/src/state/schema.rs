@@ -44,6 +44,11 @@ pub(super) const STATE: Schema = Schema {
             hash BLOB, bytes INTEGER NOT NULL,
             PRIMARY KEY (pair, n)
         ) STRICT, WITHOUT ROWID;
+        CREATE TABLE intents (
+            pair INTEGER NOT NULL, key BLOB NOT NULL,
+            side INTEGER NOT NULL, becomes TEXT NOT NULL,
+            PRIMARY KEY (pair, key)
+        ) STRICT, WITHOUT ROWID;
         CREATE TABLE jobs (
             job_id TEXT NOT NULL PRIMARY KEY, definition TEXT NOT NULL, paused INTEGER NOT NULL
         ) STRICT, WITHOUT ROWID;

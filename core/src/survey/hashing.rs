@@ -18,6 +18,7 @@ struct Task {
     which: Which,
     path: RelPath,
     token: Token,
+    in_conflict: bool,
 }
 
 impl Survey<'_> {
@@ -32,7 +33,13 @@ impl Survey<'_> {
                 let Some(entry) = wanted(raw, which, &vanished) else { continue };
                 match self.pair.store.cached_hash(&self.pair.side(which).place, &raw.path, &entry.token)? {
                     Some(hash) => seen[index][which as usize] = Seen::File(hash),
-                    None => tasks.push(Task { index, which, path: raw.path.clone(), token: entry.token.clone() }),
+                    None => tasks.push(Task {
+                        index,
+                        which,
+                        path: raw.path.clone(),
+                        token: entry.token.clone(),
+                        in_conflict: raw.recorded.is_some(),
+                    }),
                 }
             }
         }
@@ -49,7 +56,9 @@ impl Survey<'_> {
         };
         match error.fault {
             // It changes under our eyes: the next look sees what became of it.
-            Fault::Missing | Fault::Refused => self.restless = true,
+            // An open conflict does not hinder the job: it waits for the next hint.
+            Fault::Missing | Fault::Refused if task.in_conflict => {}
+            Fault::Missing | Fault::Refused => self.unsettled.push(task.path.clone()),
             Fault::Stopped | Fault::Offline => return Err(error),
             _ => {
                 let Error { message, .. } = error;

@@ -22,26 +22,36 @@ pub(super) struct Join {
     sides: [Cursor; 2],
     base: BaseCursor,
     recorded: VecDeque<ConflictRow>,
-    /// Base paths that are excluded.
+    /// Paths that are excluded and that the state has something about.
     pub excluded: Vec<RelPath>,
     /// The directory that is excluded, with all below it.
     skipping: Option<RelPath>,
 }
 
 impl Join {
-    pub fn new(pair: &Pair, below: &RelPath, prune: Option<&Prune>, recorded: &BTreeMap<RelPath, ConflictRow>) -> Self {
+    pub fn new(
+        pair: &Pair,
+        below: &RelPath,
+        prune: Option<&Prune>,
+        empty: [bool; 2],
+        recorded: &BTreeMap<RelPath, ConflictRow>,
+    ) -> Self {
         let base = BaseCursor::new(pair.state.clone(), below.clone());
         let recorded = recorded.values().filter(|row| row.path.is_below(below)).cloned().collect();
-        Self { base, recorded, ..Self::of(pair, below, prune) }
+        Self { base, recorded, ..Self::of(pair, below, prune, empty) }
     }
 
     /// The two listings alone: nothing is quiet without a base.
     pub fn bare(pair: &Pair, prune: Option<&Prune>) -> Self {
-        Self::of(pair, &RelPath::root(), prune)
+        Self::of(pair, &RelPath::root(), prune, [false; 2])
     }
 
-    fn of(pair: &Pair, below: &RelPath, prune: Option<&Prune>) -> Self {
-        let cursor = |which: Which| Cursor::new(pair.side(which).backend.list(below, prune.cloned()), pair.id(which));
+    fn of(pair: &Pair, below: &RelPath, prune: Option<&Prune>, empty: [bool; 2]) -> Self {
+        let list = |which: Which| match empty[which as usize] {
+            true => Box::pin(futures::stream::empty()),
+            false => pair.side(which).backend.list(below, prune.cloned()),
+        };
+        let cursor = |which: Which| Cursor::new(list(which), pair.id(which));
         Self {
             below: below.clone(),
             sides: [cursor(Which::Source), cursor(Which::Target)],
@@ -92,7 +102,7 @@ impl Join {
         }
         let out = self.skipping.is_some() || filter.excludes(&raw.path, kind_of(raw));
         if out {
-            self.excluded.extend(raw.base.is_some().then(|| raw.path.clone()));
+            self.excluded.extend(raw.is_known().then(|| raw.path.clone()));
             if self.skipping.is_none() {
                 self.skipping = Some(raw.path.clone());
             }

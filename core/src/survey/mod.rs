@@ -6,6 +6,7 @@ mod cursor;
 mod hashing;
 mod join;
 mod rules;
+mod vanished;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +27,7 @@ pub use walk::{Found, Walk};
 use join::Join;
 
 /// How many rows a window holds before it is handed on, if nothing in it must wait for the rest of the survey.
-const WINDOW: usize = 65_536;
+const WINDOW: usize = 8192;
 
 /// What to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +74,11 @@ impl Raw {
             && Which::BOTH.into_iter().all(|which| self.unchanged(which))
     }
 
+    /// Whether the state has something about it.
+    fn is_known(&self) -> bool {
+        self.base.is_some() || self.recorded.is_some()
+    }
+
     fn is_dir_anywhere(&self) -> bool {
         self.base.as_ref().is_some_and(|base| base.kind == Kind::Dir)
             || self.entries.iter().flatten().any(Entry::is_dir)
@@ -102,7 +108,7 @@ fn unchanged(base: &BaseRow, entry: Option<&Entry>, which: Which) -> bool {
 pub struct Window {
     /// Rows in path order, hashed as far as merging needs.
     pub rows: Vec<Row>,
-    /// Base paths that are excluded now: forgetting them is safe.
+    /// Paths that are excluded now: forgetting what the state has about them is safe.
     pub excluded: Vec<RelPath>,
     /// Whether the survey ends with it.
     pub last: bool,
@@ -123,6 +129,12 @@ pub struct Survey<'a> {
     pub problems: Vec<Problem>,
     /// Whether something changed while it was looked at, so that another look is due soon.
     pub restless: bool,
+    /// What changed while it was hashed.
+    pub unsettled: Vec<RelPath>,
+    /// Directories whose rules could not be read.
+    unruled: Vec<RelPath>,
+    /// Sides whose root is still to be made.
+    empty: [bool; 2],
     /// Directories whose rules changed: everything below them must be looked at again.
     pub rules_changed: Vec<RelPath>,
 }
@@ -147,8 +159,16 @@ impl<'a> Survey<'a> {
             excluded: Vec::new(),
             problems: Vec::new(),
             restless: false,
+            unsettled: Vec::new(),
+            unruled: Vec::new(),
+            empty: [false; 2],
             rules_changed: Vec::new(),
         })
+    }
+
+    /// Takes these sides for empty: their roots are still to be made.
+    pub fn taking_for_empty(self, empty: [bool; 2]) -> Self {
+        Self { empty, ..self }
     }
 
     /// The next rows. After the one that is `last` there are none.
@@ -167,7 +187,8 @@ impl<'a> Survey<'a> {
             }
         }
         self.leave_out_excluded();
-        let found = std::mem::take(&mut self.window);
+        let mut found = std::mem::take(&mut self.window);
+        self.confirm_losses(&mut found).await?;
         let rows = self.hashed(found).await?;
         Ok(Window { rows, excluded: std::mem::take(&mut self.excluded), last })
     }
@@ -194,11 +215,11 @@ impl<'a> Survey<'a> {
     fn begin_join(&mut self, below: &RelPath) {
         // What lies below is covered by the join: looking at it twice would put rows out of order.
         while self.todo.pop_if(|(path, _)| path.is_below(below)).is_some() {}
-        self.join = Some(Join::new(self.pair, below, self.filter.prune().as_ref(), &self.recorded));
+        self.join = Some(Join::new(self.pair, below, self.filter.prune().as_ref(), self.empty, &self.recorded));
     }
 
     /// Looks at the first directory above a path that was not looked at yet, else at the path itself. Where a directory
-    /// is not one everywhere, all below it must be looked at together.
+    /// is not one everywhere, or was in conflict, all below it must be looked at together.
     async fn look_with_ancestors(&mut self, path: RelPath, below: bool) -> Result<Option<Raw>> {
         let mut above: Vec<_> = path.ancestors().collect();
         above.reverse();
@@ -206,7 +227,9 @@ impl<'a> Survey<'a> {
         let (at, is_target) = missing.map_or((path.clone(), true), |dir| (dir, false));
         let raw = self.look(at.clone()).await?;
         let everywhere = raw.base.is_some() && raw.entries.iter().flatten().count() == 2;
-        let deep = is_target && below || !everywhere || !raw.entries.iter().flatten().all(Entry::is_dir);
+        // Below a conflict of kinds nothing was looked at: when it is over, all of it must be.
+        let open = raw.recorded.is_some();
+        let deep = is_target && below || open || !everywhere || !raw.entries.iter().flatten().all(Entry::is_dir);
         if deep && raw.is_dir_anywhere() {
             self.begin_join(&at);
         } else if !is_target && raw.is_dir_anywhere() {
@@ -216,7 +239,7 @@ impl<'a> Survey<'a> {
         let excluded = self.filter.excludes(&raw.path, kind_of(&raw));
         if excluded {
             self.join = None;
-            self.excluded.extend(raw.base.is_some().then(|| raw.path.clone()));
+            self.excluded.extend(raw.is_known().then(|| raw.path.clone()));
         }
         Ok((!excluded && !raw.is_quiet()).then_some(raw))
     }
@@ -250,16 +273,21 @@ impl<'a> Survey<'a> {
         }
         for (which, error) in failed {
             self.restless |= matches!(error.fault, Fault::Refused | Fault::Missing);
-            self.problem(which, &raw.path, ProblemKind::Unreadable, error.message);
+            self.unruled.extend(raw.path.parent());
+            let message = format!("{}; what its rules bear on is left alone until it can be read", error.message);
+            self.problem(which, &raw.path, ProblemKind::Unreadable, message);
         }
     }
 
-    /// Drops the rows that rules met later exclude.
+    /// Drops the rows that rules met later exclude, and those whose rules are unknown.
     fn leave_out_excluded(&mut self) {
-        let (filter, excluded) = (&*self.filter, &mut self.excluded);
+        let (filter, excluded, unruled) = (&*self.filter, &mut self.excluded, &self.unruled);
         self.window.retain(|raw| {
+            if unruled.iter().any(|dir| raw.path.is_below(dir)) {
+                return false;
+            }
             let out = filter.excludes(&raw.path, kind_of(raw));
-            excluded.extend((out && raw.base.is_some()).then(|| raw.path.clone()));
+            excluded.extend((out && raw.is_known()).then(|| raw.path.clone()));
             !out
         });
         if let Some(join) = &mut self.join {

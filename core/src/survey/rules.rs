@@ -5,7 +5,7 @@ use futures::TryStreamExt as _;
 use super::Raw;
 use crate::backend::Look;
 use crate::entry::{Entry, Kind};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::filter::Filter;
 use crate::job::{Pair, Which};
 use crate::path::{IGNORE_FILE, RelPath};
@@ -19,15 +19,13 @@ pub(super) async fn learn(pair: &Pair, filter: &mut Filter, raw: &Raw) -> (bool,
     let Some(dir) = raw.path.parent() else { return (changed, failed) };
     for which in Which::BOTH.into_iter().filter(|which| !raw.unknown[*which as usize]) {
         let text = match &raw.entries[which as usize] {
-            Some(entry) if entry.kind == Kind::File && entry.size <= LIMIT => {
-                match read(pair, which, &raw.path, entry).await {
-                    Ok(text) => Some(text),
-                    Err(error) => {
-                        failed.push((which, error));
-                        continue;
-                    }
+            Some(entry) if entry.kind == Kind::File => match read(pair, which, &raw.path, entry).await {
+                Ok(text) => Some(text),
+                Err(error) => {
+                    failed.push((which, error));
+                    continue;
                 }
-            }
+            },
             _ => None,
         };
         changed |= filter.set_ignores(&dir, which, text.as_deref());
@@ -36,6 +34,10 @@ pub(super) async fn learn(pair: &Pair, filter: &mut Filter, raw: &Raw) -> (bool,
 }
 
 async fn read(pair: &Pair, which: Which, path: &RelPath, entry: &Entry) -> Result<String> {
+    if entry.size > LIMIT {
+        let text = format!("a list of patterns has at most {LIMIT} bytes");
+        return Err(Error::new(Fault::Malformed, text).at(path));
+    }
     let body = pair.side(which).backend.read(path, &entry.token, 0).await?;
     let bytes: Vec<u8> = body.map_ok(|chunk| chunk.to_vec()).try_concat().await?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -85,6 +85,11 @@ impl Definition {
         all
     }
 
+    /// The same without leave to delete, which was given for one run.
+    pub fn without_leave_to_delete(self) -> Self {
+        Self { allow_deletes: false, ..self }
+    }
+
     /// `owner|container-uuid`, with `|backend-id` where it is one of several.
     pub fn job_id(&self) -> &str {
         &self.job_id

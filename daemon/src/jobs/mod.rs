@@ -168,7 +168,7 @@ impl Jobs {
         let job = self.get(job_id)?;
         job.check_held()?;
         self.check_open()?;
-        let definition = job.definition().with_environment(environment);
+        let definition = job.definition().with_environment(environment).without_leave_to_delete();
         let syncer = self.syncer(&definition)?;
         let pair = self.pairs.open_for_job(&definition).await?;
         job.monitor().set_paused(false);

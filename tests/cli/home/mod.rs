@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub use json::{keys, shape};
+pub use json::shape;
 pub use pair::Pair;
 pub use tree::tree;
 

@@ -44,7 +44,7 @@ impl Pair {
     /// Writes the manifest anew.
     pub fn write_manifest(&self, container: &str, a: &str, b: &str) {
         let storage = |id: &str, side: &str, more: &str| {
-            let more: String = more.lines().map(|line| format!("      {line}\n")).collect();
+            let more = more.lines().fold(String::new(), |text, line| text + "      " + line + "\n");
             format!(
                 "    - type: local\n      backend-id: {id}\n      location: {}\n{more}",
                 self.home.path(side).display()

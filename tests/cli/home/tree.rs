@@ -1,7 +1,7 @@
 //! What a directory holds.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -67,8 +67,8 @@ fn visit(dir: &Path, prefix: &str, each: &mut dyn FnMut(&str, &Path) -> bool) {
     }
 }
 
-fn shown(name: &OsString) -> String {
-    std::str::from_utf8(name.as_bytes()).map_or_else(|_| format!("{name:?}"), str::to_owned)
+fn shown(name: &OsStr) -> String {
+    name.to_str().map_or_else(|| name.as_bytes().escape_ascii().to_string(), str::to_owned)
 }
 
 fn node(path: &Path) -> Option<Node> {

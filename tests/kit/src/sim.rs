@@ -98,6 +98,8 @@ impl World {
     pub async fn round_over(&self, scope: &Scope) -> Result<Round> {
         let run = self.run()?;
         let mut engine = Engine::new(&run, &Direct)?;
+        // Two operations at once may both have met their end in a round before.
+        let _ = self.crashed.notified().now_or_never();
         tokio::select! {
             biased;
             () = self.crashed.notified() => Err(Error::stopped()),

@@ -1,0 +1,91 @@
+//! What a listing leaves out may be there all the same: a storage can hold a name and never list it. Before anything is
+//! taken for deleted, it is looked at.
+
+use futures::StreamExt as _;
+
+use super::{Raw, Survey};
+use crate::backend::Look;
+use crate::error::{Fault, Result};
+use crate::job::{Pair, Which};
+use crate::path::RelPath;
+use crate::report::ProblemKind;
+
+/// One path that a side seems to have lost.
+struct Loss {
+    index: usize,
+    which: Which,
+    path: RelPath,
+}
+
+impl Survey<'_> {
+    /// Looks at whatever one side seems to have lost and the other still has, and puts right what was only not listed.
+    pub(super) async fn confirm_losses(&mut self, raws: &mut [Raw]) -> Result<()> {
+        for which in Which::BOTH {
+            let mut sure = vec![false; raws.len()];
+            loop {
+                let losses = topmost(raws, &sure, which);
+                if losses.is_empty() {
+                    break;
+                }
+                for (loss, look) in look_at(self.pair, losses).await {
+                    sure[loss.index] = true;
+                    self.put_right(&mut raws[loss.index], &loss, look)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn put_right(&mut self, raw: &mut Raw, loss: &Loss, look: Result<Look>) -> Result<()> {
+        let (kind, message) = match look {
+            Ok(Look::Absent) => return Ok(()),
+            Ok(Look::Entry(entry)) => {
+                raw.entries[loss.which as usize] = Some(entry);
+                // It may as well have come back just now.
+                if !raw.unchanged(loss.which) {
+                    return Ok(());
+                }
+                (ProblemKind::Name, "the storage holds it and does not list it: rename it".to_owned())
+            }
+            Ok(Look::Blocked(obstacle)) => (obstacle.kind, obstacle.message),
+            Err(error) if error.fault.passes() || error.fault == Fault::Stopped => return Err(error),
+            Err(error) => (ProblemKind::Unreadable, error.message),
+        };
+        raw.unknown[loss.which as usize] = raw.entries[loss.which as usize].is_none();
+        self.problem(loss.which, &loss.path, kind, message);
+        Ok(())
+    }
+}
+
+/// The losses that were not looked at, without those below what is lost itself or is a file now.
+fn topmost(raws: &[Raw], sure: &[bool], which: Which) -> Vec<Loss> {
+    let mut losses: Vec<Loss> = Vec::new();
+    let mut bare: Option<&RelPath> = None;
+    for (index, raw) in raws.iter().enumerate() {
+        if bare.is_some_and(|top| raw.path.is_below(top)) {
+            continue;
+        }
+        let lost = is_loss(raw, which);
+        if lost || raw.entries[which as usize].as_ref().is_some_and(|entry| !entry.is_dir()) {
+            bare = Some(&raw.path);
+        }
+        if lost && !sure[index] {
+            losses.push(Loss { index, which, path: raw.path.clone() });
+        }
+    }
+    losses
+}
+
+fn is_loss(raw: &Raw, which: Which) -> bool {
+    let (here, there) = (which as usize, which.other() as usize);
+    raw.base.is_some() && raw.entries[here].is_none() && !raw.unknown[here] && raw.entries[there].is_some()
+}
+
+async fn look_at(pair: &Pair, losses: Vec<Loss>) -> Vec<(Loss, Result<Look>)> {
+    let at_once = pair.sides.iter().map(|side| side.backend.facts().in_flight).max().unwrap_or(1).max(1);
+    let look = |loss: Loss| async move {
+        let look = pair.side(loss.which).backend.stat(&loss.path).await;
+        (loss, look)
+    };
+    futures::stream::iter(losses).map(look).buffer_unordered(at_once).collect().await
+}

@@ -1,0 +1,151 @@
+//! The commands that only touch manifests.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::Value;
+
+use crate::home::{Home, Ran, shape};
+
+fn show(home: &Home, name: &str) -> Value {
+    home.json(&["container", "show", name])
+}
+
+fn storages(home: &Home, name: &str) -> Vec<Value> {
+    show(home, name)["backends"]["storage"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_container_is_made_of_paths_and_urls() {
+    let home = Home::new();
+    fs::create_dir(home.path("photos")).unwrap();
+    home.ok(&[
+        "container",
+        "create",
+        "c",
+        "photos",
+        "s3://bucket/pre%20fix?endpoint=http://127.0.0.1:9000&region=R",
+        "sftp://me@example.org:2222/srv/photos?ssh-identity=~/.ssh/k&watcher-interval=5",
+        "sftp://example.org/~/photos",
+        "webdav+https://me@dav.example.org/files?password=env:DAV",
+    ]);
+    let made = storages(&home, "c");
+    assert_eq!((&made[0]["type"], &made[0]["location"]), (&"local".into(), &home.text("photos").into()));
+    assert_eq!((&made[1]["s3-url"], &made[1]["region"]), (&"s3://bucket/pre fix/".into(), &"R".into()));
+    assert_eq!(made[1]["endpoint-url"], "http://127.0.0.1:9000");
+    assert_eq!((&made[2]["host"], &made[2]["port"]), (&"example.org".into(), &2222.into()));
+    assert_eq!((&made[2]["path"], &made[2]["ssh-user"]), (&"/srv/photos".into(), &"me".into()));
+    assert_eq!(made[2]["watcher-interval"], 5);
+    assert_eq!(made[3]["path"], "~/photos");
+    assert_eq!(made[4]["credentials"]["login"], "me");
+    assert_eq!(made[4]["url"], "https://dav.example.org/files/");
+    let ids: std::collections::BTreeSet<_> = made.iter().map(|one| one["backend-id"].to_string()).collect();
+    assert_eq!(ids.len(), 5, "a fresh backend-id each");
+    let file = home.path("base/containers/c.container.yaml");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o600);
+    assert!(home.daemon().is_none(), "a manifest needs no daemon");
+}
+
+#[test]
+fn what_is_no_storage_is_refused_and_nothing_is_written() {
+    let home = Home::new();
+    for (storage, words) in [
+        ("nope://x", &["nope://"][..]),
+        ("s3://b/p?secret-key=hunter2", &["secret-key", "env:NAME"]),
+        ("webdav+https://h/?password=hunter2", &["password", "env:NAME"]),
+        ("s3://b?surprise=1", &["surprise"]),
+        ("sftp://h:99999/x", &["99999"]),
+    ] {
+        let ran = home.expect(2, &["container", "create", "c", storage]);
+        ran.says(words);
+        assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
+    }
+    for name in ["a/b", "..", "", "a\nb"] {
+        home.expect(2, &["container", "create", name, "x"]);
+    }
+    home.expect(2, &["container", "create", "c", "x", "x/below"]).says(&["inside"]);
+    home.expect(2, &["container", "create", "c", "x", "./x"]).says(&["same place"]);
+    assert_eq!(home.json(&["container", "list"])["containers"], serde_json::json!([]));
+}
+
+#[test]
+fn a_secret_is_masked_when_shown() {
+    let home = Home::new();
+    home.ok(&["container", "create", "c", "webdav+http://me@h/x?password=env:DAV_PASSWORD"]);
+    let file = home.path("base/containers/c.container.yaml");
+    let text = fs::read_to_string(&file)
+        .unwrap()
+        .replace("env: DAV_PASSWORD", "file: /x")
+        .replace("password:\n          file: /x", "password: hunter2");
+    fs::write(&file, text).unwrap();
+    for args in
+        [&["container", "show", "c"][..], &["container", "show", "c", "--json"], &["container", "list", "--json"]]
+    {
+        let ran = home.ok(args);
+        assert!(!(ran.stdout + &ran.stderr).contains("hunter2"));
+    }
+}
+
+#[test]
+fn storages_come_and_go_and_files_stay() {
+    let home = Home::new();
+    for dir in ["a", "b"] {
+        fs::create_dir(home.path(dir)).unwrap();
+        fs::write(home.path(dir).join("f"), dir).unwrap();
+    }
+    home.ok(&["container", "create", "c", "a"]);
+    home.ok(&["container", "add-storage", "c", "b"]);
+    home.expect(2, &["container", "add-storage", "c", "b"]).says(&["same place"]);
+    let id = storages(&home, "c")[1]["backend-id"].as_str().unwrap().to_owned();
+    home.expect(2, &["container", "remove-storage", "c", "local"]).says(&["several"]);
+    home.expect(2, &["container", "remove-storage", "c", "zzz"]).says(&["zzz"]);
+    home.ok(&["container", "remove-storage", "c", &id[..8]]);
+    assert_eq!(storages(&home, "c").len(), 1);
+    home.ok(&["container", "delete", "c"]);
+    home.expect(2, &["container", "show", "c"]).says(&["no container `c`"]);
+    home.expect(2, &["container", "delete", "c"]);
+    assert_eq!(fs::read_to_string(home.path("b/f")).unwrap(), "b");
+}
+
+#[test]
+fn a_second_container_of_the_name_is_refused() {
+    let home = Home::new();
+    home.ok(&["container", "create", "c", "a"]);
+    let before = show(&home, "c");
+    home.expect(2, &["container", "create", "c", "b"]).says(&["exists already"]);
+    assert_eq!(show(&home, "c"), before);
+}
+
+#[test]
+fn the_list_tells_of_every_manifest_even_a_broken_one() {
+    let home = Home::new();
+    home.ok(&["container", "create", "good", "a", "b"]);
+    fs::write(home.path("base/containers/bad.container.yaml"), "object: [\n").unwrap();
+    let ran = home.wl(&["container", "list", "--json"]);
+    let list = ran.json();
+    shape(&list, "containers:list errors:list");
+    shape(&list["containers"][0], "name:text title:text? storages:list file:text");
+    shape(&list["containers"][0]["storages"][0], "backend_id:text type:text location:text");
+    assert!(list["errors"][0].to_string().contains("bad.container.yaml"), "{list}");
+}
+
+#[test]
+fn an_edit_that_is_wrong_changes_nothing() {
+    let home = Home::new();
+    home.ok(&["container", "create", "c", "a"]);
+    let file = home.path("base/containers/c.container.yaml");
+    let before = fs::read_to_string(&file).unwrap();
+    let edit = |script: &str| {
+        let editor = home.path("editor");
+        fs::write(&editor, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&editor, fs::Permissions::from_mode(0o755)).unwrap();
+        Ran::of(home.command(&["container", "edit", "c"]).env("EDITOR", &editor))
+    };
+    let ran = edit("echo 'surprise: 1' >> \"$1\"");
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    ran.says(&["surprise"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), before);
+    assert_eq!(edit("false").code, 1);
+    assert_eq!(edit("echo 'max-delete: 10' >> \"$1\"").code, 0);
+    assert_eq!(show(&home, "c")["max-delete"], 10);
+}

@@ -1,0 +1,151 @@
+//! `sync`: which storages, how, and how it ends.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+
+use crate::home::pair::{A, B};
+use crate::home::{Home, Pair, Ran, wait_until};
+
+#[test]
+fn two_storages_are_synced_without_a_manifest_first() {
+    let home = Home::new();
+    for dir in ["laptop", "stick"] {
+        fs::create_dir(home.path(dir)).unwrap();
+    }
+    fs::write(home.path("laptop/f"), "1").unwrap();
+    let ran = home.ok(&["sync", "laptop", "stick", "--one-shot"]);
+    ran.says(&["laptop"]);
+    assert!(home.path("stick/f").exists());
+    // Found again, in either order and however it is written.
+    fs::write(home.path("stick/g"), "1").unwrap();
+    home.ok(&["sync", &home.text("stick"), "./laptop/", "--one-shot"]).says(&["`laptop`"]);
+    assert!(home.path("laptop/g").exists());
+    let list = home.json(&["container", "list"]);
+    assert_eq!(list["containers"].as_array().unwrap().len(), 1);
+    assert_eq!(list["containers"][0]["name"], "laptop");
+    // Another pair of that name gets a name of its own.
+    fs::create_dir_all(home.path("other/laptop")).unwrap();
+    home.ok(&["sync", "other/laptop", "backup", "--one-shot"]);
+    assert_eq!(home.json(&["container", "list"])["containers"].as_array().unwrap().len(), 2);
+    home.expect(2, &["sync", "laptop", "laptop"]).says(&["same place"]);
+    home.expect(2, &["sync", "laptop", "laptop/below"]).says(&["inside"]);
+}
+
+#[test]
+fn wrong_use_is_two() {
+    let pair = Pair::new();
+    for args in [
+        &["container", "sync", "nope"][..],
+        &["container", "sync"],
+        &["container", "sync", "c", "--no-wait"],
+        &["container", "sync", "c", "--source-storage", "s3"],
+        &["container", "sync", "c", "--source-storage", "aaaa", "--target-storage", "aaaa"],
+        &["container", "sync", "c", "--target-storage", "local"],
+        &["container", "resolve", "c", "f"],
+        &["container", "resolve", "c", "f", "--keep", "zzz"],
+        &["container", "bogus"],
+        &["bogus"],
+        &[],
+        &["container", "trash", "c"],
+        &["completions", "noshell"],
+    ] {
+        let ran = pair.home.wl(args);
+        assert_eq!(ran.code, 2, "{args:?}: {}", ran.stderr);
+        assert!(!ran.stderr.is_empty() && ran.stdout.is_empty(), "{args:?}");
+    }
+    assert_eq!(pair.home.wl(&["--help"]).code, 0);
+}
+
+#[test]
+fn storages_are_chosen_by_id_and_the_target_is_remembered() {
+    let pair = Pair::new();
+    let third = pair.home.text("third");
+    fs::create_dir(&third).unwrap();
+    pair.home.ok(&["container", "add-storage", "c", &third]);
+    let show = pair.home.json(&["container", "show", "c"]);
+    let id = show["backends"]["storage"][2]["backend-id"].as_str().unwrap().to_owned();
+    pair.write("a/f", "1");
+    // The first other one by default.
+    pair.sync(0, &[]);
+    assert!(pair.has("b/f") && !pair.has("third/f"));
+    pair.sync(0, &["--target-storage", &id[..13]]);
+    assert!(pair.has("third/f"));
+    pair.write("a/g", "1");
+    pair.sync(0, &[]);
+    assert!(pair.has("third/g") && !pair.has("b/g"), "the last target chosen");
+    pair.sync(0, &["--source-storage", B, "--target-storage", A]);
+    assert!(pair.has("b/g"));
+    assert!(fs::read_to_string(pair.home.path("base/config.yaml")).unwrap().contains("default-remote-for-container"));
+}
+
+#[test]
+fn continuous_returns_once_it_runs_and_is_told_apart() {
+    let pair = Pair::new();
+    pair.write("a/f", "1");
+    pair.home.ok(&["container", "sync", "c"]);
+    assert_eq!(pair.job()["mode"], "continuous");
+    wait_until(|| pair.has("b/f"));
+    // Asked again in the same way nothing changes; in another way it is refused.
+    pair.home.ok(&["container", "sync", "c", "--wait"]);
+    assert_eq!(pair.home.jobs().len(), 1);
+    let ran = pair.home.expect(1, &["container", "sync", "c", "--one-shot"]);
+    ran.says(&["stop-sync"]);
+    pair.home.expect(1, &["container", "sync", "c", "--unidirectional"]);
+    pair.home.ok(&["container", "stop-sync", "c"]);
+    pair.home.ok(&["container", "stop-sync", "c"]);
+    assert!(pair.home.jobs().is_empty());
+}
+
+#[test]
+fn the_exit_code_tells_how_it_ended() {
+    let pair = Pair::new();
+    pair.write("a/f", "1");
+    pair.sync(0, &[]);
+    std::os::unix::fs::symlink("f", pair.a("link")).unwrap();
+    pair.sync(0, &[]);
+    fs::write(pair.a(std::ffi::OsStr::from_bytes(b"\xff")), "1").unwrap();
+    pair.sync(4, &[]);
+    pair.write("a/clash", "1");
+    pair.write("b/clash", "2");
+    pair.sync(3, &[]);
+    pair.home.expect(5, &["container", "verify", "c"]);
+    fs::rename(pair.b(""), pair.home.path("aside")).unwrap();
+    pair.home.expect(1, &["container", "sync", "c", "--one-shot"]);
+    assert!(pair.home.jobs().is_empty(), "a one-shot job that was waited for is cleared");
+}
+
+#[test]
+fn pause_and_resume_need_a_job() {
+    let pair = Pair::new();
+    for command in ["pause", "resume"] {
+        pair.home.expect(1, &["container", command, "c"]).says(&["not being synced"]);
+    }
+    pair.keep(&[]);
+    pair.home.expect(1, &["container", "resume", "c"]).says(&["not paused"]);
+    pair.home.ok(&["container", "pause", "c"]);
+    pair.home.expect(1, &["container", "sync", "c"]).says(&["resume"]);
+    pair.home.ok(&["container", "resume", "c"]);
+}
+
+#[test]
+fn interrupting_a_waited_one_shot_stops_it() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let pair = Pair::with("", "", "bandwidth-limit: 100KiB");
+    pair.write("a/big", vec![1_u8; 5_000_000]);
+    let mut command = pair.home.command(&["container", "sync", "c", "--one-shot"]);
+    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    wait_until(|| pair.home.jobs().first().is_some_and(|job| job["current"][0] == "big"));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    wait_until(|| pair.home.jobs().is_empty());
+    assert!(!pair.has("b/big") && !crate::home::tree::has_parts(&pair.b("")));
+}
+
+#[test]
+fn no_colour_and_no_bars_where_nobody_looks() {
+    let pair = Pair::new();
+    pair.write("a/f", "1");
+    let ran: Ran = pair.home.wl(&["container", "sync", "c", "--one-shot"]);
+    assert!(!(ran.stdout + &ran.stderr).contains('\u{1b}'));
+}
