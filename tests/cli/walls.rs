@@ -83,7 +83,7 @@ const PURE_MAY_IMPORT: &[&str] = &[
     "backend::Prune;",
     "state::BaseRow;",
     "state::{BaseRow, ConflictRow, Held};",
-    "state::{BaseRow, Held};",
+    "state::{BaseRow, Becoming, Held, Intent};",
 ];
 
 struct House {
