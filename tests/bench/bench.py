@@ -1,7 +1,8 @@
 """wl beside its peers: a first copy, a pass over what did not change, the latency of one change, and idling.
 
 Traps avoided: everybody finds the sources in the page cache and nothing left to be written; who comes first changes from
-round to round; what is only in memory when a tool says that it is done is told apart from what is on the disk (`durable`
+round to round; nothing is deleted between runs, since ext4 makes whoever creates files in the minutes after a deletion
+search for inodes that were not deleted recently; what is only in memory when a tool says that it is done is told apart from what is on the disk (`durable`
 is the time until a `sync` after it returned); afterwards every byte is compared.
 """
 
@@ -37,8 +38,9 @@ def main():
     figures = {}
     try:
         for part in given.only.split(","):
-            figures[part] = {"copy": first_copy, "unchanged": unchanged, "watch": watch}[part](given, work)
-            trees.remove(*(os.path.join(work, entry) for entry in os.listdir(work)))
+            place = os.path.join(work, part)
+            os.mkdir(place)
+            figures[part] = {"copy": first_copy, "unchanged": unchanged, "watch": watch}[part](given, place)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     if given.json:
@@ -58,16 +60,16 @@ def in_turn(tools, number):
 
 def first_copy(given, work):
     files = int(20_000 * given.scale)
-    source, target = f"{work}/source", f"{work}/target"
+    source = f"{work}/source"
     trees.make(source, files, 1 << 10, 64 << 10)
     tools = chosen(given, once.tools(given.wl))
     costs = {tool.name: [] for tool in tools}
     for number in range(given.rounds):
         for tool in in_turn(tools, number):
-            trees.remove(target, f"{work}/home")
+            target = f"{work}/target-{tool.name}-{number}"
             os.mkdir(target)
             trees.settle(source)
-            tool.prepare(f"{work}/home")
+            tool.prepare(f"{work}/home-{tool.name}-{number}")
             costs[tool.name].append(tool.copy(source, target))
             tool.end()
             trees.assert_equal(source, target, tool.name)
@@ -116,12 +118,12 @@ def watch(given, work):
     print(f"{'':10} {'idle cpu s':>10} {'RSS MiB':>8} {'p50 ms':>8} {'p99 ms':>8} {'to wl':>6}  setting")
     figures = {}
     for tool in chosen(given, watchers.watchers(given.wl)):
-        source, target = f"{work}/source", f"{work}/target"
-        trees.remove(source, target, f"{work}/home")
+        place = f"{work}/{tool.name}"
+        source, target = f"{place}/source", f"{place}/target"
         trees.make(source, files, 64, 256)
         shutil.copytree(source, target)  # with the modification times
         os.sync()
-        figures[tool.name] = mine = watched(tool, f"{work}/home", source, target, files, given)
+        figures[tool.name] = mine = watched(tool, f"{place}/home", source, target, files, given)
         ratio = f"{mine['p50_ms'] / figures['wl']['p50_ms']:.1f}" if "wl" in figures else "-"
         print(f"{tool.name:10} {mine['idle_cpu_s']:10.2f} {mine['rss_mib']:8.0f} {mine['p50_ms']:8.1f} "
               f"{mine['p99_ms']:8.1f} {ratio:>6}  {tool.setting}", flush=True)

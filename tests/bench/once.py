@@ -69,10 +69,10 @@ class Peaks(threading.Thread):
                 except (OSError, StopIteration):
                     pass
 
-    def total(self):
+    def end(self):
         self.over.set()
         self.join()
-        return sum(self.peaks.values())
+        return self.peaks
 
 
 class Once:
@@ -97,14 +97,14 @@ class Once:
         said = process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - begun
-        memory = peaks.total()
+        self.peaks = peaks.end()
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode not in self.ok:
             raise SystemExit(f"{self.name} failed ({process.returncode}): {said[-500:]}")
         begun_sync = time.perf_counter()
         os.sync()
         durable = seconds + time.perf_counter() - begun_sync
-        return Cost(seconds, durable, usage.ru_utime + usage.ru_stime, memory)
+        return Cost(seconds, durable, usage.ru_utime + usage.ru_stime, sum(self.peaks.values()))
 
     def copy(self, source, target):
         return self.run(self.copy_args(source, target))
@@ -131,7 +131,8 @@ class Wl(Once):
         cost = super().run(arguments)
         pid = daemon_pid(self.home)
         cost.cpu += cpu_of(pid) - before
-        cost.memory += memory_of(pid, "VmHWM")
+        # The command that started the daemon is its parent.
+        cost.memory = sum({**self.peaks, pid: memory_of(pid, "VmHWM")}.values())
         return cost
 
     def end(self):

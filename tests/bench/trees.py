@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import subprocess
 
 PER_DIR = 100
@@ -34,12 +33,6 @@ def settle(*roots):
                 with open(os.path.join(folder, file), "rb") as opened:
                     while opened.read(1 << 20):
                         pass
-    os.sync()
-
-
-def remove(*roots):
-    for root in roots:
-        shutil.rmtree(root, ignore_errors=True)
     os.sync()
 
 

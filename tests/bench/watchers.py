@@ -36,7 +36,11 @@ class Watcher:
         for process in self.processes:
             process.terminate()
         for process in self.processes:
-            process.wait(60)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 class Wl(Watcher):
