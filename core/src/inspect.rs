@@ -94,8 +94,8 @@ fn planned(pair: &Pair, step: &Step) -> PlannedAction {
         Step::MakeDir { .. } => (Action::Mkdir, format!("only on {from}")),
         Step::RemoveDir { .. } => (Action::Rmdir, format!("removed on {from}")),
         Step::Move { to, .. } => {
-            let (reason, to) = (format!("moved on {from}"), Some(to.to_string()));
-            return PlannedAction { from: Some(path.clone()), to, reason, ..still(Action::Move, path) };
+            let (reason, to) = (format!("moved on {from}"), to.to_string());
+            return PlannedAction { from: Some(path), to: Some(to.clone()), reason, ..still(Action::Move, to) };
         }
     };
     PlannedAction { action, path, from: Some(there), to: Some(here), bytes: step.bytes(), reason }

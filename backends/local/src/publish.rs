@@ -267,8 +267,12 @@ mod tests {
             fs::rename(dir.path().join("tmp"), dir.path().join("f")).unwrap();
             ours.swap_back(&held, &sealed, &target, &trash);
             assert_eq!(fs::read_to_string(dir.path().join("f")).unwrap(), "user's newest");
-            let kept = if keep { ".wl-trash/f" } else { ".wl-trash/recovered/f" };
-            assert_eq!(fs::read_to_string(dir.path().join(kept)).unwrap(), "user's newer");
+            let kept = if keep {
+                dir.path().join(".wl-trash/f")
+            } else {
+                fs::read_dir(dir.path().join(".wl-trash")).unwrap().next().unwrap().unwrap().path().join("f")
+            };
+            assert_eq!(fs::read_to_string(kept).unwrap(), "user's newer");
         }
     }
 }

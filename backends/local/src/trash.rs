@@ -200,7 +200,8 @@ mod tests {
         std::fs::write(dir.path().join(held.as_str()), "theirs").unwrap();
         let handle = crate::root::Root::new(dir.path().to_owned()).open().unwrap();
         recover(&handle, &held).unwrap();
-        let kept = std::fs::read_dir(dir.path().join(".wl-trash/recovered/d")).unwrap().next().unwrap().unwrap();
+        let rounds = std::fs::read_dir(dir.path().join(".wl-trash")).unwrap().next().unwrap().unwrap();
+        let kept = std::fs::read_dir(rounds.path().join("d")).unwrap().next().unwrap().unwrap();
         assert_eq!(std::fs::read_to_string(kept.path()).unwrap(), "theirs");
         assert!(!kept.file_name().to_string_lossy().starts_with('.'), "it must be listed");
     }

@@ -1,14 +1,17 @@
 //! Watching: the system's own events, as hints.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures::Stream;
 use futures::stream::BoxStream;
 use notify::event::{CreateKind, ModifyKind, RenameMode};
 use notify::{Config, ErrorKind, Event, EventKind, EventKindMask, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::time::{Instant, Sleep, sleep_until};
 use wl_core::backend::Hint;
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
@@ -36,11 +39,13 @@ pub fn watch(root: &Root) -> Result<BoxStream<'static, Hint>> {
         Err(error) if matches!(error.kind, ErrorKind::MaxFilesWatch) => waiting.tell(&path, Err(error)),
         Err(error) => return Err(failed(error)),
     }
-    Ok(Box::pin(Hints { waiting, _watcher: watcher }))
+    Ok(Box::pin(Hints { waiting, again: None, _watcher: watcher }))
 }
 
 /// Paths that wait to be taken; beyond them everything is to be looked at.
 const MOST: usize = 16_384;
+/// How long after it was noticed a directory with all below it is surely watched.
+const WATCHED_BY_THEN: Duration = Duration::from_secs(2);
 
 fn failed(error: notify::Error) -> Error {
     match error.kind {
@@ -59,6 +64,8 @@ const TOO_MANY: &str = "more directories than the system lets a user watch: rais
 /// The stream of hints. Dropped, it ends the watcher.
 struct Hints {
     waiting: Arc<Waiting>,
+    /// When directories are looked at again.
+    again: Option<Pin<Box<Sleep>>>,
     _watcher: RecommendedWatcher,
 }
 
@@ -66,10 +73,19 @@ impl Stream for Hints {
     type Item = Hint;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Hint>> {
-        let mut hints = self.waiting.lock();
+        let this = self.get_mut();
+        let mut hints = this.waiting.lock();
+        hints.look_again(Instant::now());
         let hint = hints.take();
         if hint.is_none() && !hints.over {
             hints.waker = Some(cx.waker().clone());
+            if let Some((due, _)) = hints.again.front() {
+                let again = this.again.get_or_insert_with(|| Box::pin(sleep_until(*due)));
+                again.as_mut().reset(*due);
+                if again.as_mut().poll(cx).is_ready() {
+                    cx.waker().wake_by_ref();
+                }
+            }
             return Poll::Pending;
         }
         Poll::Ready(hint)
@@ -89,6 +105,8 @@ struct Noticed {
     gone: Vec<RelPath>,
     everything: bool,
     degraded: Option<String>,
+    /// New directories, and when they are watched for sure.
+    again: VecDeque<(Instant, RelPath)>,
     /// The root is gone from its place, and the watch with it.
     over: bool,
     waker: Option<Waker>,
@@ -108,6 +126,13 @@ impl Noticed {
             .map(Hint::Gone)
             .or_else(|| some(&mut self.below).map(Hint::LookBelow))
             .or_else(|| some(&mut self.look).map(Hint::Look))
+    }
+
+    /// A new directory is told of before it is watched: what was put into it in between is only seen by looking again.
+    fn look_again(&mut self, now: Instant) {
+        while self.again.front().is_some_and(|(due, _)| *due <= now) {
+            self.below.extend(self.again.pop_front().map(|(_, dir)| dir));
+        }
     }
 
     fn everything(&mut self) {
@@ -155,9 +180,18 @@ impl Noticed {
             Meaning::Gone => &mut self.gone,
         };
         // One file's events often follow each other.
-        if list.last() != Some(&path) {
-            list.push(path);
+        if list.last() == Some(&path) {
+            return;
         }
+        if what == Meaning::Below && self.again.back().is_none_or(|(_, dir)| !path.is_at_or_below(dir)) {
+            let due = Instant::now() + WATCHED_BY_THEN;
+            if self.again.len() >= MOST {
+                self.again = [(due, RelPath::root())].into();
+            } else {
+                self.again.push_back((due, path.clone()));
+            }
+        }
+        list.push(path);
     }
 }
 

@@ -47,9 +47,12 @@ impl Join {
     }
 
     fn of(pair: &Pair, below: &RelPath, prune: Option<&Prune>, empty: [bool; 2]) -> Self {
-        let list = |which: Which| match empty[which as usize] {
-            true => Box::pin(futures::stream::empty()),
-            false => pair.side(which).backend.list(below, prune.cloned()),
+        let list = |which: Which| {
+            if empty[which as usize] {
+                Box::pin(futures::stream::empty())
+            } else {
+                pair.side(which).backend.list(below, prune.cloned())
+            }
         };
         let cursor = |which: Which| Cursor::new(list(which), pair.id(which));
         Self {
