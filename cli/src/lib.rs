@@ -25,11 +25,6 @@ use context::Context;
 use failure::{Exit, Failure, Outcome};
 use render::Screen;
 
-/// A round over many files leaves nothing behind: freed memory goes back to the system, also what one thread allocated
-/// and another freed.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Runs the command `wl`.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -12,6 +12,9 @@ use wl_core::config::{LogTo, Places};
 use super::{Client, ClientError, check_alive};
 use crate::run::DETACHED;
 
+/// How many heaps the GNU allocator may have (mallopt(3), `M_ARENA_MAX`).
+const HEAPS: &str = "MALLOC_ARENA_MAX";
+
 /// How long a daemon has to begin.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a daemon that lost the race to be the only one is given for the other one to answer.
@@ -81,6 +84,10 @@ fn command(places: &Places, exe: &Path) -> Command {
         LogTo::Stderr => Path::new("-"),
     };
     command.arg("--log-path").arg(log);
+    // The GNU allocator keeps a heap a thread, which a round over many files would leave half-empty in each.
+    if std::env::var_os(HEAPS).is_none() {
+        command.env(HEAPS, "2");
+    }
     command.env(DETACHED, "1").current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
