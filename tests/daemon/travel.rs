@@ -136,18 +136,6 @@ fn names_may_be_swapped() {
 }
 
 #[test]
-#[ignore = "only moves are recognised, not copies: the content is transferred again"]
-fn a_copy_of_what_the_destination_holds_is_not_transferred() {
-    let pair = Pair::new();
-    pair.write("a/one", vec![1_u8; 200_000]);
-    pair.sync(0, &[]);
-    fs::copy(pair.a("one"), pair.a("two")).unwrap();
-    let done = pair.sync(0, &[]);
-    assert_eq!(done["bytes"], 0, "{done}");
-    pair.assert_equal();
-}
-
-#[test]
 fn a_move_against_an_edit_loses_neither() {
     let pair = Pair::new();
     pair.write("a/name", "base");
