@@ -154,7 +154,9 @@ fn a_running_job_moves_without_a_transfer() {
     pair.write("a/big", vec![3_u8; 400_000]);
     pair.keep(&[]);
     let before = pair.job()["transferred_bytes"].clone();
+    // Both names must be watched: what goes into a directory made just now is seen a while later, in a batch of its own.
     fs::create_dir(pair.a("d")).unwrap();
+    wait_until(|| pair.has("b/d"));
     fs::rename(pair.a("big"), pair.a("d/moved")).unwrap();
     wait_until(|| pair.has("b/d/moved") && !pair.has("b/big"));
     let job = pair.wait_job(|job| job["state"] == "SYNCED");
