@@ -169,7 +169,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(64);
     // A malformed page is found when it is read, not when it leads astray.
     connection.pragma_update(None, "cell_size_check", true)?;
-    connection.pragma_update(None, "cache_size", -4_096)?;
+    connection.pragma_update(None, "cache_size", -2_048)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     // Once checkpointed, a large log gives its room back.
     connection.pragma_update(None, "journal_size_limit", 64 << 20)
