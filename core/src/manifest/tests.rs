@@ -59,7 +59,7 @@ fn local(id: &str, location: impl AsRef<Path>) -> Storage {
 }
 
 fn argument(text: &str) -> Result<Storage> {
-    Storage::from_argument_in(text, Path::new("/work/dir"), Some("/home/me"))
+    Storage::from_argument_in(text, Path::new("/srv/dir"), Some("/home/me"))
 }
 
 #[test]
@@ -227,11 +227,11 @@ fn id_path(id: &str) -> String {
 #[test]
 fn an_argument_is_a_path_or_a_url() {
     for (text, wanted) in [
-        ("a", json!({ "type": "local", "location": "/work/dir/a" })),
-        (".", json!({ "type": "local", "location": "/work/dir" })),
-        ("../x/./y/", json!({ "type": "local", "location": "/work/x/y" })),
+        ("a", json!({ "type": "local", "location": "/srv/dir/a" })),
+        (".", json!({ "type": "local", "location": "/srv/dir" })),
+        ("../x/./y/", json!({ "type": "local", "location": "/srv/x/y" })),
         ("~/x", json!({ "type": "local", "location": "/home/me/x" })),
-        ("a b:c@d", json!({ "type": "local", "location": "/work/dir/a b:c@d" })),
+        ("a b:c@d", json!({ "type": "local", "location": "/srv/dir/a b:c@d" })),
         ("/what?", json!({ "type": "local", "location": "/what?" })),
         ("/what?colour=red", json!({ "type": "local", "location": "/what?colour=red" })),
         (
