@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use wl_core::backend::{Content, Guard, Hint, Written};
+use wl_core::backend::Hint;
 use wl_core::error::{Error, Result};
 use wl_core::job::{Options, Pair, Run, Side, Which};
 use wl_core::monitor::Monitor;
@@ -19,8 +18,8 @@ use wl_core::report::{ConflictKind, JobState, JobStatus, Mode, Problem, StorageV
 use wl_core::round::{Engine, Round};
 use wl_core::state::{BaseRow, State};
 use wl_core::survey::Scope;
-use wl_core::syncer::Carrier;
 use wl_core::watch::Coalescer;
+use wl_syncer_generic::Generic;
 
 use crate::memory::{Fate, Lost, Memory, Op, lost};
 use crate::tree::Tree;
@@ -97,7 +96,7 @@ impl World {
     /// One round over a scope. Fails with `Stopped` if a crash ended it.
     pub async fn round_over(&self, scope: &Scope) -> Result<Round> {
         let run = self.run()?;
-        let mut engine = Engine::new(&run, &Direct)?;
+        let mut engine = Engine::new(&run, &Generic)?;
         // Two operations at once may both have met their end in a round before.
         let _ = self.crashed.notified().now_or_never();
         tokio::select! {
@@ -127,7 +126,7 @@ impl World {
     /// once before each of so many steps, each followed by rounds over what was hinted at until nothing is due.
     pub async fn watch(&self, steps: usize, mut meddle: impl FnMut(usize)) -> Result<()> {
         let run = self.run()?;
-        let mut engine = Engine::new(&run, &Direct)?;
+        let mut engine = Engine::new(&run, &Generic)?;
         let mut hints = Vec::new();
         for side in &run.pair.sides {
             hints.push(side.backend.watch().await?);
@@ -248,24 +247,6 @@ impl std::fmt::Debug for World {
         let base = self.base();
         let base: Vec<_> = base.iter().map(|row| row.path.as_str()).collect();
         write!(f, "{text}base: {base:?}\nconflicts: {:?}\nproblems: {:?}", self.conflicts(), self.problems())
-    }
-}
-
-/// Content travels through this process, as the generic syncer lets it.
-struct Direct;
-
-#[async_trait]
-impl Carrier for Direct {
-    async fn carry(
-        &self,
-        path: &RelPath,
-        content: Content,
-        _from: &Side,
-        to: &Side,
-        guard: &Guard,
-        trash: Option<&RelPath>,
-    ) -> Result<Written> {
-        to.backend.replace(path, content, guard, trash).await
     }
 }
 
