@@ -38,8 +38,8 @@ async fn read(pair: &Pair, which: Which, path: &RelPath, entry: &Entry) -> Resul
         let text = format!("a list of patterns has at most {LIMIT} bytes");
         return Err(Error::new(Fault::Malformed, text).at(path));
     }
-    let body = pair.side(which).backend.read(path, &entry.token, 0).await?;
-    let bytes: Vec<u8> = body.map_ok(|chunk| chunk.to_vec()).try_concat().await?;
+    let reading = pair.side(which).backend.read(path, &entry.token, 0).await?;
+    let bytes: Vec<u8> = reading.body.map_ok(|chunk| chunk.to_vec()).try_concat().await?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -111,6 +111,7 @@ pub struct Memory {
 struct Disk {
     facts: Facts,
     racy: bool,
+    untimed: bool,
     /// The root that is mounted, and those that were.
     root: Option<(u64, Tree)>,
     away: Vec<(u64, Tree)>,
@@ -139,6 +140,7 @@ impl Memory {
         let disk = Disk {
             facts,
             racy: false,
+            untimed: false,
             root: Some((1, Tree::default())),
             away: Vec::new(),
             roots: 1,
