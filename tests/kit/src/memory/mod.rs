@@ -186,6 +186,11 @@ impl Memory {
         self.disk().hook = None;
     }
 
+    /// Makes listings leave out modification times and modes from now on.
+    pub fn lists_without_times(&self) {
+        self.disk().untimed = true;
+    }
+
     /// From now on every token vouches for nothing.
     pub fn tokens_are_racy(&self) {
         self.disk().racy = true;
