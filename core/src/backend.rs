@@ -247,6 +247,9 @@ pub struct Facts {
     pub delete: Swap,
     /// How changes are noticed.
     pub watcher: WatchBy,
+    /// How often it is to be scanned, in seconds, unless the manifest says: none where its watcher tells everything.
+    /// Beneath a watcher whose messages may get lost, too.
+    pub scan_every_s: Option<u64>,
     /// Whether content can be copied inside the storage.
     pub server_copy: bool,
     /// Whether a file can be moved inside the storage.
