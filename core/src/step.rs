@@ -116,6 +116,7 @@ impl Means<'_> {
         };
         let there = Content::on(self.run.pair.side(from).backend.clone(), path.clone(), entry, hash);
         let (inner, failed) = (there.clone(), read_error.clone());
+        let place = &self.run.pair.side(from).place;
         let content = Content::new(entry.size, hash, move |offset| {
             let (inner, observe, failed) = (inner.clone(), observe.clone(), failed.clone());
             Box::pin(async move {
@@ -124,7 +125,7 @@ impl Means<'_> {
             })
         });
         let failed = read_error.clone();
-        content.hashed_by(move || {
+        content.identified(place, path, &entry.token).hashed_by(move || {
             let (there, failed) = (there.clone(), failed.clone());
             Box::pin(async move { there.sha256().await.inspect_err(|error| note(&failed, error)) })
         })
