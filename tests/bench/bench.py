@@ -1,172 +1,58 @@
-"""wl beside its peers: a first copy, a pass over what did not change, the latency of one change, and idling.
+"""wl beside its peers, section by section: see local.py, s3.py, sftp.py and webdav.py.
 
 Traps avoided: everybody finds the sources in the page cache and nothing left to be written; who comes first changes from
 round to round; nothing is deleted between runs, since ext4 makes whoever creates files in the minutes after a deletion
 search for inodes that were not deleted recently; what is only in memory when a tool says that it is done is told apart from what is on the disk (`durable`
-is the time until a `sync` after it returned); afterwards every byte is compared.
+is the time until a `sync` after it returned); afterwards it is checked that everything arrived.
 """
 
 import argparse
+import importlib
 import json
 import os
 import shutil
-import statistics
 import tempfile
-import time
 
-import once
-import trees
-import watchers
-
-DEADLINE = 120
+SECTIONS = ("local", "s3", "sftp", "webdav")
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="tests/bench/run", epilog="also: --no-install, and --wl PROGRAM instead of "
-                                     "building it")
-    parser.add_argument("--wl", required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--scale", type=float, default=1, help="of the numbers of files (default 1)")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--changes", type=int, default=100, help="for the latency")
-    parser.add_argument("--idle", type=float, default=30, help="seconds of idling")
-    parser.add_argument("--only", default="copy,unchanged,watch", help="which of copy,unchanged,watch")
-    parser.add_argument("--tools", help="which tools, by name, with commas")
-    parser.add_argument("--dir", help="where to work; on the file system to be measured (default: a temporary directory)")
-    parser.add_argument("--json", help="a file for all figures")
-    given = parser.parse_args()
+    given = arguments()
+    if given.quick:
+        given.scale /= 10
     work = tempfile.mkdtemp(prefix="wl-bench-", dir=given.dir)
+    os.chmod(work, 0o711)  # a server may run as somebody else
     figures = {}
     try:
-        for part in given.only.split(","):
-            place = os.path.join(work, part)
+        for section in given.sections:
+            place = os.path.join(work, section)
             os.mkdir(place)
-            figures[part] = {"copy": first_copy, "unchanged": unchanged, "watch": watch}[part](given, place)
+            print(f"\n# {section} (load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors)", flush=True)
+            figures[section] = importlib.import_module(section).run(given, place)
+            if given.json:
+                with open(given.json, "w") as file:
+                    json.dump(figures, file, indent=2)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    if given.json:
-        with open(given.json, "w") as file:
-            json.dump(figures, file, indent=2)
 
 
-def chosen(given, tools):
-    wanted = given.tools.split(",") if given.tools else [tool.name for tool in tools]
-    return [tool for tool in tools if tool.name in wanted]
-
-
-def in_turn(tools, number):
-    """Whoever came first comes last in the next round."""
-    return tools[number % len(tools):] + tools[:number % len(tools)]
-
-
-def first_copy(given, work):
-    files = int(20_000 * given.scale)
-    source = f"{work}/source"
-    trees.make(source, files, 1 << 10, 64 << 10)
-    tools = chosen(given, once.tools(given.wl))
-    costs = {tool.name: [] for tool in tools}
-    for number in range(given.rounds):
-        for tool in in_turn(tools, number):
-            target = f"{work}/target-{tool.name}-{number}"
-            os.mkdir(target)
-            trees.settle(source)
-            tool.prepare(f"{work}/home-{tool.name}-{number}")
-            costs[tool.name].append(tool.copy(source, target))
-            tool.end()
-            trees.assert_equal(source, target, tool.name)
-    return report(f"first copy of {files} files of 1 to 64 KiB", tools, costs)
-
-
-def unchanged(given, work):
-    files = int(200_000 * given.scale)
-    source, target = f"{work}/source", f"{work}/target"
-    trees.make(source, files, 64, 256)
-    os.mkdir(target)
-    tools = chosen(given, once.tools(given.wl))
-    for tool in tools:
-        tool.prepare(f"{work}/{tool.name}")
-        tool.copy(source, target)
-        tool.again(source, target)
-    costs = {tool.name: [] for tool in tools}
-    for number in range(given.rounds):
-        for tool in in_turn(tools, number):
-            os.sync()
-            costs[tool.name].append(tool.again(source, target))
-    for tool in tools:
-        tool.end()
-    trees.assert_equal(source, target, "somebody")
-    return report(f"a pass over {files} unchanged files, a synced state known (wl's daemon runs)", tools, costs)
-
-
-def report(title, tools, costs):
-    medians = {name: {key: statistics.median(getattr(cost, key) for cost in each)
-                      for key in ("seconds", "durable", "cpu", "memory")} for name, each in costs.items()}
-    ours = medians.get("wl")
-    print(f"\n## {title}: medians of {len(next(iter(costs.values())))}\n")
-    print(f"{'':10} {'seconds':>8} {'to wl':>6} {'durable':>8} {'to wl':>6} {'cpu s':>7} {'MiB':>6}  proves")
-    for tool in tools:
-        mine = medians[tool.name]
-        ratio = {key: f"{mine[key] / ours[key]:.2f}" if ours else "-" for key in ("seconds", "durable")}
-        print(f"{tool.name:10} {mine['seconds']:8.2f} {ratio['seconds']:>6} {mine['durable']:8.2f} "
-              f"{ratio['durable']:>6} {mine['cpu']:7.2f} {mine['memory'] / 1024:6.0f}  {tool.proves}", flush=True)
-    print("MiB: the peaks of all its processes together, of wl with the daemon's. Ratios above 1: slower than wl.")
-    return {name: {"median": medians[name], "runs": [vars(cost) for cost in each]} for name, each in costs.items()}
-
-
-def watch(given, work):
-    files = int(100_000 * given.scale)
-    print(f"\n## continuous, {files} files: {given.idle:.0f} s of idling, then {given.changes} changes of one small file\n")
-    print(f"{'':10} {'idle cpu s':>10} {'RSS MiB':>8} {'p50 ms':>8} {'p99 ms':>8} {'to wl':>6}  setting")
-    figures = {}
-    for tool in chosen(given, watchers.watchers(given.wl)):
-        place = f"{work}/{tool.name}"
-        source, target = f"{place}/source", f"{place}/target"
-        trees.make(source, files, 64, 256)
-        shutil.copytree(source, target)  # with the modification times
-        os.sync()
-        figures[tool.name] = mine = watched(tool, f"{place}/home", source, target, files, given)
-        ratio = f"{mine['p50_ms'] / figures['wl']['p50_ms']:.1f}" if "wl" in figures else "-"
-        print(f"{tool.name:10} {mine['idle_cpu_s']:10.2f} {mine['rss_mib']:8.0f} {mine['p50_ms']:8.1f} "
-              f"{mine['p99_ms']:8.1f} {ratio:>6}  {tool.setting}", flush=True)
-    return figures
-
-
-def watched(tool, home, source, target, files, given):
-    try:
-        tool.start(home, source, target)
-        latency(source, target, 0, 63, 300)  # it is ready once a change arrives
-        time.sleep(3)
-        before = tool.cpu()
-        time.sleep(given.idle)
-        idle = tool.cpu() - before
-        memory = tool.memory()
-        step = max(1, files // (given.changes + 1))
-        times = []
-        for number in range(given.changes):
-            time.sleep(0.05 + number % 7 * 0.01)
-            times.append(latency(source, target, (number + 1) * step % files, 300 + number, DEADLINE) * 1000)
-    finally:
-        tool.stop()
-    trees.assert_equal(source, target, tool.name)
-    times.sort()
-    p99 = times[min(len(times) - 1, int(len(times) * 0.99))]
-    return {"idle_cpu_s": idle, "rss_mib": memory / 1024, "p50_ms": statistics.median(times), "p99_ms": p99}
-
-
-def latency(source, target, index, size, deadline):
-    """From the closing of a file that got a size of its own until the target has that size."""
-    name = trees.name(index)
-    arrived, wanted = os.path.join(target, name), size
-    with open(os.path.join(source, name), "wb") as file:
-        file.write(os.urandom(size))
-    begun = time.perf_counter()
-    while True:
-        try:
-            if os.stat(arrived).st_size == wanted:
-                return time.perf_counter() - begun
-        except FileNotFoundError:
-            pass
-        if time.perf_counter() - begun > deadline:
-            raise SystemExit(f"{name} did not arrive within {deadline} s")
+def arguments():
+    parser = argparse.ArgumentParser(prog="tests/bench/run", epilog="also: --no-install; --tools DIR, where peers and S3 "
+                                     "servers are; --wl PROGRAM and --proxy PROGRAM (wl-test-proxy) instead of building them")
+    parser.add_argument("sections", nargs="*", choices=SECTIONS, help="default: all")
+    parser.add_argument("--wl", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--proxy", help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the size")
+    parser.add_argument("--scale", type=float, default=1, help="of the numbers of files and the sizes of large ones (default 1)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--who", help="which tools, by name, with commas")
+    parser.add_argument("--rtt", default="0,50", help="sftp, webdav: round trips in milliseconds, with commas")
+    parser.add_argument("--changes", type=int, default=100, help="local: for the latency")
+    parser.add_argument("--idle", type=float, default=30, help="local: seconds of idling")
+    parser.add_argument("--only", default="copy,unchanged,watch", help="local: which of copy,unchanged,watch")
+    parser.add_argument("--dir", help="where to work; on the file system to be measured (default: a temporary directory)")
+    parser.add_argument("--json", help="a file for all figures")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ class Cost:
     durable: float  # until everything was on the disk
     cpu: float
     memory: int  # KiB
+    daemon: int = 0  # KiB of that, of a daemon
 
 
 def daemon_pid(base):
@@ -78,8 +79,8 @@ class Peaks(threading.Thread):
 class Once:
     """One command line. `proves` is what the tool itself knows of the copies when it says that it is done."""
 
-    def __init__(self, name, proves, copy, again=None, ok=(0,)):
-        self.name, self.proves, self.ok = name, proves, ok
+    def __init__(self, name, proves, copy, again=None, ok=(0,), env=None):
+        self.name, self.proves, self.ok, self.env = name, proves, ok, env or {}
         self.copy_args, self.again_args = copy, again or copy
 
     def prepare(self, home):
@@ -87,7 +88,7 @@ class Once:
         os.makedirs(home)
 
     def environment(self):
-        return {**os.environ, "UNISON": self.home, "RCLONE_CONFIG": os.devnull}
+        return {**os.environ, "HOME": self.home, "UNISON": self.home, "RCLONE_CONFIG": os.devnull, **self.env}
 
     def run(self, arguments):
         begun = time.perf_counter()
@@ -119,10 +120,12 @@ class Once:
 class Wl(Once):
     """The command together with its daemon. The first run starts the daemon, within the time measured."""
 
-    def __init__(self, program):
-        super().__init__("wl", "sha256 of every byte written, on the disk", None)
+    def __init__(self, program, spell=str, env=None):
+        """`spell` makes a place into what the command line calls it."""
+        super().__init__("wl", "sha256 of every byte written, on the disk", None, env=env)
         self.program = program
-        self.copy_args = lambda s, t: [program, "-b", self.home, "-l", f"{self.home}/log", "sync", s, t, "--one-shot"]
+        self.copy_args = lambda s, t: [program, "-b", self.home, "-l", f"{self.home}/log", "sync", spell(s), spell(t),
+                                       "--one-shot", "--json"]
         self.again_args = self.copy_args
 
     def run(self, arguments):
@@ -131,12 +134,13 @@ class Wl(Once):
         cost = super().run(arguments)
         pid = daemon_pid(self.home)
         cost.cpu += cpu_of(pid) - before
+        cost.daemon = memory_of(pid, "VmHWM")
         # The command that started the daemon is its parent.
-        cost.memory = sum({**self.peaks, pid: memory_of(pid, "VmHWM")}.values())
+        cost.memory = sum({**self.peaks, pid: cost.daemon}.values())
         return cost
 
     def end(self):
-        subprocess.run([self.program, "-b", self.home, "daemon", "stop"], check=True, capture_output=True)
+        subprocess.run([self.program, "-b", self.home, "daemon", "stop"], check=False, capture_output=True)
 
 
 def tools(wl):
@@ -150,4 +154,8 @@ def tools(wl):
         Once("rclone", "md5 of both sides", lambda s, t: ["rclone", "sync", s, t, *rclone]),
         Once("unison", "md5 of what it wrote", lambda s, t: ["unison", s, t, *unison]),
     ]
-    return [tool for tool in every if tool.name == "wl" or shutil.which(tool.name)]
+    return installed(every)
+
+
+def installed(tools):
+    return [tool for tool in tools if tool.name == "wl" or shutil.which(tool.name)]
