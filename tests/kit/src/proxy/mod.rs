@@ -1,0 +1,1 @@
+//! Proxies that make a connection slow or faulty.
