@@ -29,7 +29,8 @@ fn serves(dav: &Dav) {
     let below = format!("{}of%20the%20user/", dav.url());
     assert_eq!(status(&["-u", &login, &format!("{below}file")]), "200");
     assert_eq!(status(&["-u", &login, "-X", "PROPFIND", "-H", "Depth: 1", &below]), "207");
-    for args in [["-X", "PUT", "-d", "new", &format!("{below}file")], ["-X", "MKCOL", "-d", "", &format!("{below}dir")]]
+    for args in
+        [["-X", "PUT", "-d", "new", &format!("{below}file")], ["-X", "MKCOL", "-d", "", &format!("{below}dir/")]]
     {
         let status = status(&[&["-u", &login][..], &args].concat());
         assert!(["201", "204"].contains(&status.as_str()), "{args:?}: {status}\n{}", dav.server().logs());

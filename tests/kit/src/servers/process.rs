@@ -34,7 +34,7 @@ cat
 below() {
     for child in $(grep -ls "^PPid:.$1\$" /proc/[0-9]*/status | cut -d/ -f3); do echo $child; below $child; done
 }
-kill -KILL -- $(below $server) -$server
+kill -KILL $(below $server) -$server
 wait
 rm -rf "$dir"
 until [ -z "$user" ] || userdel -f "$user" || ! id "$user"; do sleep 0.1; done
