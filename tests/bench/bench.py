@@ -2,8 +2,9 @@
 
 Traps avoided: everybody finds the sources in the page cache and nothing left to be written; who comes first changes from
 round to round; nothing is deleted between runs, since ext4 makes whoever creates files in the minutes after a deletion
-search for inodes that were not deleted recently; what is only in memory when a tool says that it is done is told apart from what is on the disk (`durable`
-is the time until a `sync` after it returned); afterwards it is checked that everything arrived.
+search for inodes that were not deleted recently; what is only in memory when a tool says that it is done is told apart
+from what is on the disk (`durable` is the time until a `sync` after it returned); what arrived is compared with what was
+sent before a time counts.
 """
 
 import argparse

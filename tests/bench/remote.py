@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import trees
 from report import in_turn, report
+from servers import proxied
 
 PHASES = ("up", "unchanged", "down")
 # Longer than the resolution of any server's clock, so that nothing is too fresh to be trusted in the second pass.
@@ -82,10 +83,10 @@ def count(tools, server, counter, source, work):
     return counts
 
 
-def over_distances(given, title, tools, server, source, work, proxied):
+def over_distances(given, title, tools, server, source, work):
     """Once for each round trip asked for."""
     figures = {}
     for rtt in given.rtt.split(","):
-        with proxied(given.proxy, server.address, float(rtt)) as address:
+        with proxied(given.proxy, server.address, float(rtt), f"{work}/proxy.log") as address:
             figures[rtt] = measure(given, f"{title}, round trip {rtt} ms", tools, server, address, source, f"{work}/rtt{rtt}")
     return figures

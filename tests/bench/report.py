@@ -12,7 +12,10 @@ def chosen(given, tools, storage):
     if storage not in types:
         print(f"\nThis wl has no storage type {storage}: only the peers.", flush=True)
         wanted = [name for name in wanted if name != "wl"]
-    return [tool for tool in tools if tool.name in wanted]
+    taking_part = [tool for tool in tools if tool.name in wanted]
+    if not taking_part:
+        raise SystemExit(f"{storage}: nobody to measure: --who takes of {', '.join(tool.name for tool in tools)}")
+    return taking_part
 
 
 def in_turn(tools, number):

@@ -9,7 +9,7 @@ import subprocess
 from remote import Place
 from servers import free_port, listens, running
 
-BUCKET = "bench"
+BUCKET, REGION = "bench", "us-east-1"
 KEYS = {"AWS_ACCESS_KEY_ID": "benchkey", "AWS_SECRET_ACCESS_KEY": "benchsecret"}
 SAMPLE = 20
 
@@ -20,7 +20,8 @@ class Server:
 
     def s5cmd(self, *arguments):
         command = ["s5cmd", "--endpoint-url", f"http://{self.address}", *arguments]
-        return subprocess.run(command, check=True, capture_output=True, env={**os.environ, **KEYS, "AWS_REGION": "us-east-1"}).stdout
+        env = {**os.environ, **KEYS, "AWS_REGION": REGION}
+        return subprocess.run(command, check=True, capture_output=True, env=env).stdout
 
     def warmed(self):
         """With the bucket, and room for it: the first object in a bucket has SeaweedFS make volumes."""

@@ -44,12 +44,12 @@ def listens(address):
 
 
 @contextlib.contextmanager
-def proxied(proxy, address, rtt):
+def proxied(proxy, address, rtt, log):
     """Where the server is reached with that round trip, in milliseconds."""
     if rtt == 0:
         yield address
         return
     here = f"127.0.0.1:{free_port()}"
     arguments = [proxy, "--listen", here.rpartition(":")[2], "--to", address, "--rtt-ms", f"{rtt:.0f}"]
-    with running("wl-test-proxy", arguments, os.devnull, lambda: listens(here)):
+    with running("wl-test-proxy", arguments, log, lambda: listens(here)):
         yield here

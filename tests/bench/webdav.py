@@ -11,7 +11,7 @@ import once
 import trees
 from remote import Place, away, over_distances
 from report import chosen
-from servers import free_port, listens, proxied, running
+from servers import free_port, listens, running
 
 USER, PASSWORD = "bench", "benchpassword"
 MODULES = "mpm_event authz_core authz_user authn_core authn_file auth_basic mime dav dav_fs setenvif"
@@ -25,7 +25,7 @@ def run(given, work):
     tools = chosen(given, webdav_tools(given.wl), "webdav")
     title = f"Apache, {files} files of 16 KiB and one of {large >> 20} MiB"
     with apache(f"{work}/apache") as server:
-        return over_distances(given, title, tools, server, source, work, proxied)
+        return over_distances(given, title, tools, server, source, work)
 
 
 class Server:
