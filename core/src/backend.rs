@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::TryStreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use sha2::{Digest as _, Sha256};
 
 use crate::entry::{Entry, Hash, Kind, Meta, Token};
 use crate::error::Result;
@@ -71,6 +73,22 @@ pub type Prune = Arc<dyn Fn(&RelPath, Kind) -> bool + Send + Sync>;
 /// never a mixture.
 pub type Body = BoxStream<'static, Result<Bytes>>;
 
+/// A version being read.
+pub struct Reading {
+    /// What travels beside it, as the storage really holds it: a listing may not have known.
+    pub meta: Meta,
+    /// Its bytes, from the offset asked for on.
+    pub body: Body,
+}
+
+impl Reading {
+    /// The same with its body passed through `wrap`: to count or slow down what is read.
+    #[must_use]
+    pub fn wrapped(self, wrap: impl FnOnce(Body) -> Body) -> Self {
+        Self { meta: self.meta, body: wrap(self.body) }
+    }
+}
+
 /// A content that can be read as often as needed, from any offset on: what a write is fed from.
 #[derive(Clone)]
 pub struct Content {
@@ -79,9 +97,8 @@ pub struct Content {
     /// Its sha256, where it is known already. A write fails with `Refused`, and nothing has changed, if the bytes read
     /// do not have it.
     pub hash: Option<Hash>,
-    /// What travels beside it.
-    pub meta: Meta,
-    open: Arc<dyn Fn(u64) -> BoxFuture<'static, Result<Body>> + Send + Sync>,
+    open: Arc<dyn Fn(u64) -> BoxFuture<'static, Result<Reading>> + Send + Sync>,
+    find_hash: Option<Arc<dyn Fn() -> BoxFuture<'static, Result<Hash>> + Send + Sync>>,
 }
 
 impl Content {
@@ -89,44 +106,59 @@ impl Content {
     pub fn new(
         size: u64,
         hash: Option<Hash>,
-        meta: Meta,
-        open: impl Fn(u64) -> BoxFuture<'static, Result<Body>> + Send + Sync + 'static,
+        open: impl Fn(u64) -> BoxFuture<'static, Result<Reading>> + Send + Sync + 'static,
     ) -> Self {
-        Self { size, hash, meta, open: Arc::new(open) }
+        Self { size, hash, open: Arc::new(open), find_hash: None }
+    }
+
+    /// The same, whose sha256 `find` finds more cheaply than by reading it all.
+    #[must_use]
+    pub fn hashed_by(self, find: impl Fn() -> BoxFuture<'static, Result<Hash>> + Send + Sync + 'static) -> Self {
+        Self { find_hash: Some(Arc::new(find)), ..self }
     }
 
     /// Bytes in memory.
     pub fn of(bytes: Bytes, meta: Meta) -> Self {
         let (size, hash) = (bytes.len() as u64, Hash::of(&bytes));
-        Self::new(size, Some(hash), meta, move |from| {
+        Self::new(size, Some(hash), move |from| {
             let rest = bytes.slice(usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len())..);
             let body: Body = Box::pin(futures::stream::once(std::future::ready(Ok(rest))));
-            Box::pin(std::future::ready(Ok(body)))
+            Box::pin(std::future::ready(Ok(Reading { meta, body })))
         })
     }
 
     /// One version of a file on a storage.
     pub fn on(backend: Arc<dyn Backend>, path: RelPath, entry: &Entry, hash: Option<Hash>) -> Self {
-        let token = entry.token.clone();
-        Self::new(entry.size, hash, entry.meta, move |from| {
+        let (token, hashing) = (entry.token.clone(), (backend.clone(), path.clone(), entry.token.clone()));
+        let content = Self::new(entry.size, hash, move |from| {
             let (backend, path, token) = (backend.clone(), path.clone(), token.clone());
             Box::pin(async move { backend.read(&path, &token, from).await })
-        })
-    }
-
-    /// The same content with every body passed through `wrap`: to count or slow down what is read.
-    #[must_use]
-    pub fn wrapped(self, wrap: impl Fn(Body) -> Body + Send + Sync + 'static) -> Self {
-        let (open, wrap) = (self.open, Arc::new(wrap));
-        Self::new(self.size, self.hash, self.meta, move |from| {
-            let (opened, wrap) = (open(from), wrap.clone());
-            Box::pin(async move { Ok(wrap(opened.await?)) })
+        });
+        content.hashed_by(move || {
+            let (backend, path, token) = hashing.clone();
+            Box::pin(async move { backend.hash(&path, &token).await })
         })
     }
 
     /// Reads from an offset on.
-    pub async fn read(&self, from: u64) -> Result<Body> {
+    pub async fn read(&self, from: u64) -> Result<Reading> {
         (self.open)(from).await
+    }
+
+    /// Its sha256: known, or found by the cheapest sound way its storage has. For writers that must know it before they
+    /// begin.
+    pub async fn sha256(&self) -> Result<Hash> {
+        if let Some(hash) = self.hash {
+            return Ok(hash);
+        }
+        if let Some(find) = &self.find_hash {
+            return find().await;
+        }
+        let hasher = self.read(0).await?.body.try_fold(Sha256::new(), async |mut hasher, piece| {
+            hasher.update(&piece);
+            Ok(hasher)
+        });
+        Ok(Hash(hasher.await?.finalize().into()))
     }
 }
 
@@ -215,6 +247,9 @@ pub struct Facts {
     pub delete: Swap,
     /// How changes are noticed.
     pub watcher: WatchBy,
+    /// How often it is to be scanned, in seconds, unless the manifest says: none where its watcher tells everything.
+    /// Beneath a watcher whose messages may get lost, too.
+    pub scan_every_s: Option<u64>,
     /// Whether content can be copied inside the storage.
     pub server_copy: bool,
     /// Whether a file can be moved inside the storage.
@@ -263,7 +298,7 @@ pub trait Backend: Send + Sync + 'static {
     async fn hash(&self, path: &RelPath, token: &Token) -> Result<Hash>;
 
     /// Reads that version of a file from an offset on.
-    async fn read(&self, path: &RelPath, token: &Token, from: u64) -> Result<Body>;
+    async fn read(&self, path: &RelPath, token: &Token, from: u64) -> Result<Reading>;
 
     /// Puts content under a path, at once, if the path still is what `guard` says: readers see the old or the new
     /// content, never a part. The parent must exist. What it replaces is kept under `trash` if one is given, whose

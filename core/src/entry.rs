@@ -149,10 +149,18 @@ impl fmt::Debug for Token {
 /// What travels beside a content, each part none where the storage cannot hold it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Meta {
-    /// When the content was last modified.
+    /// When the content was last modified. A listing that does not know leaves it out.
     pub mtime: Option<Timestamp>,
     /// The nine permission bits.
     pub mode: Option<u32>,
+}
+
+impl Meta {
+    /// The same, with what is unknown here taken from there.
+    #[must_use]
+    pub fn or(self, other: &Self) -> Self {
+        Self { mtime: self.mtime.or(other.mtime), mode: self.mode.or(other.mode) }
+    }
 }
 
 /// What a storage holds under one path.

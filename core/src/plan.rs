@@ -246,7 +246,10 @@ impl<'a> Draft<'a> {
             Verdict::Carry(from) => self.carry(row, from, gives_way),
             Verdict::Conflict(kind) => self.clash(row, kind),
             Verdict::Forget => self.plan.notes.push(Note::Forgotten(row.path.clone())),
-            Verdict::Adopt => self.plan.notes.extend(agreed(row, row.meta_of(Which::Source)).map(Note::Adopted)),
+            Verdict::Adopt => self
+                .plan
+                .notes
+                .extend(agreed(row, row.meta_of(Which::Source).or(&row.meta_of(Which::Target))).map(Note::Adopted)),
             Verdict::Equal => self.refresh(row),
             Verdict::Unknown | Verdict::Leave | Verdict::Hold | Verdict::Suppressed => {}
         }
@@ -309,11 +312,12 @@ impl<'a> Draft<'a> {
         let entries = [source, target];
         let changed = Which::BOTH.into_iter().find(|which| differs(&entries[*which as usize].meta, &base.meta));
         let from = changed.unwrap_or(Which::Source);
-        let meta = entries[from as usize].meta;
-        let Some(fresh) = agreed(row, meta) else { return };
         let on = from.other();
+        // What a listing does not know is taken to be as it was.
+        let [meta, there] = [from, on].map(|which| entries[which as usize].meta.or(&base.meta));
+        let Some(fresh) = agreed(row, meta) else { return };
         let follows = changed.is_some()
-            && differs(&meta, &entries[on as usize].meta)
+            && differs(&meta, &there)
             && !self.terms.read_only[on as usize]
             && !(self.terms.unidirectional && on == Which::Source);
         if follows {

@@ -111,20 +111,22 @@ impl Means<'_> {
             let slowed = limits.iter().cloned().fold(body, |body, limit| limit.slow(body));
             Box::pin(slowed.inspect(move |chunk| match chunk {
                 Ok(bytes) => monitor.transferred(bytes.len() as u64),
-                Err(error) => *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone()),
+                Err(error) => note(&failed, error),
             }))
         };
-        let (backend, failed) = (self.run.pair.side(from).backend.clone(), read_error.clone());
-        let (path, token) = (path.clone(), entry.token.clone());
-        Content::new(entry.size, hash, entry.meta, move |offset| {
-            let (backend, path, token) = (backend.clone(), path.clone(), token.clone());
-            let (observe, failed) = (observe.clone(), failed.clone());
+        let there = Content::on(self.run.pair.side(from).backend.clone(), path.clone(), entry, hash);
+        let (inner, failed) = (there.clone(), read_error.clone());
+        let content = Content::new(entry.size, hash, move |offset| {
+            let (inner, observe, failed) = (inner.clone(), observe.clone(), failed.clone());
             Box::pin(async move {
-                let body = backend.read(&path, &token, offset).await;
-                body.map(observe).inspect_err(|error| {
-                    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
-                })
+                let reading = inner.read(offset).await.map(|reading| reading.wrapped(observe));
+                reading.inspect_err(|error| note(&failed, error))
             })
+        });
+        let failed = read_error.clone();
+        content.hashed_by(move || {
+            let (there, failed) = (there.clone(), failed.clone());
+            Box::pin(async move { there.sha256().await.inspect_err(|error| note(&failed, error)) })
         })
     }
 
@@ -134,7 +136,7 @@ impl Means<'_> {
             kind: Kind::File,
             hash: Some(written.hash),
             size: written.entry.size,
-            meta: entry.meta,
+            meta: entry.meta.or(&written.entry.meta),
             tokens: tokens(from, &entry.token, &written.entry.token),
         };
         let entry = self.entry("copied", path, from.other(), Some(written.hash), base.size);
@@ -171,7 +173,7 @@ impl Means<'_> {
             kind: Kind::File,
             hash: Some(hash),
             size: entry.size,
-            meta: there.meta,
+            meta: there.meta.or(&entry.meta),
             tokens: tokens(on.other(), &there.token, &entry.token),
         };
         let moved = self.entry("moved", to, on, Some(hash), base.size);
@@ -232,6 +234,10 @@ impl Means<'_> {
             bytes,
         }
     }
+}
+
+fn note(failed: &Mutex<Option<Error>>, error: &Error) {
+    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
 }
 
 fn vouching(token: &Token) -> Option<Token> {

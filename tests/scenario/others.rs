@@ -29,8 +29,9 @@ use Which::{Source, Target};
 #[tokio::test]
 async fn nothing_to_transfer() {
     let world = World::new();
-    on_both(&world, "a=1 d/b=2 e/").await;
+    on_both(&world, "a=1 d/b=2 e/ .wlignore=*.tmp d/.wlignore=x").await;
     world.settle().await;
+    world.round().await.unwrap();
     let counts = || world.sides.iter().map(|side| [What::Read, What::Hash, What::Stat].map(|what| side.count(what)));
     let (before, writes) = (counts().collect::<Vec<_>>(), world.writes());
     world.round().await.unwrap();
@@ -48,6 +49,26 @@ async fn after_changing_modtime_only() {
         assert_eq!(world.side(which.other()).user_meta(&path("a")).unwrap().mtime, wanted);
     }
     assert!(world.sides.iter().all(|side| side.count(What::Replace) == 0));
+}
+
+/// As in a bucket: modification times come with the content, not with the listing.
+#[tokio::test]
+async fn times_that_a_listing_does_not_know() {
+    let world = World::new();
+    world.side(Target).lists_without_times();
+    let [here, there] = Which::BOTH.map(|which| world.side(which).clone());
+    let time = |side: &Memory, name| side.user_meta(&path(name)).unwrap().mtime;
+    here.user_write(&path("up"), "1");
+    there.user_write(&path("down"), "2");
+    ends_with(&world, "down=2 up=1").await;
+    assert_eq!([time(&here, "up"), time(&there, "down")], [time(&there, "up"), time(&here, "down")]);
+    here.user_touch(&path("up"));
+    here.user_touch(&path("down"));
+    ends_with(&world, "down=2 up=1").await;
+    assert_eq!([time(&here, "up"), time(&here, "down")], [time(&there, "up"), time(&there, "down")], "they travel up");
+    let writes = world.writes();
+    world.round().await.unwrap();
+    assert_eq!(world.writes(), writes, "and then all is quiet");
 }
 
 #[tokio::test]

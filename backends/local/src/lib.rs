@@ -27,7 +27,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use tokio::sync::Semaphore;
-use wl_core::backend::{Backend, Body, Content, Facts, Guard, Hint, Listing, Look, Obstacle, Prune, Written};
+use wl_core::backend::{Backend, Content, Facts, Guard, Hint, Listing, Look, Obstacle, Prune, Reading, Written};
 use wl_core::entry::{Entry, Hash, Meta, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::manifest::Storage;
@@ -120,7 +120,7 @@ impl Backend for Local {
         read::hash(&self.pool, &self.root, path, token).await
     }
 
-    async fn read(&self, path: &RelPath, token: &Token, from: u64) -> Result<Body> {
+    async fn read(&self, path: &RelPath, token: &Token, from: u64) -> Result<Reading> {
         read::read(&self.pool, &self.root, path, token, from).await
     }
 

@@ -8,7 +8,7 @@ use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
-use wl_core::backend::Body;
+use wl_core::backend::Reading;
 use wl_core::entry::{Hash, Token};
 use wl_core::error::{Error, Result};
 use wl_core::path::RelPath;
@@ -16,7 +16,7 @@ use wl_core::path::RelPath;
 use crate::error::error;
 use crate::pool::{Pool, Task};
 use crate::root::{Handle, Root, refused_if_gone};
-use crate::seen::size_in;
+use crate::seen::{Seen, size_in};
 use crate::sys;
 
 /// What is read at a time; a file up to this size is read in one job.
@@ -51,8 +51,13 @@ impl Version {
 
     /// Fails with `Refused` once it is another version.
     pub fn check(&self) -> Result<()> {
+        self.seen().map(drop)
+    }
+
+    /// What the system says of it; `Refused` once it is another version.
+    fn seen(&self) -> Result<Seen> {
         let seen = sys::seen_of(&self.fd).map_err(|errno| error(errno, &self.path))?;
-        if seen.is(&self.token) { Ok(()) } else { Err(Error::changed(&self.path)) }
+        if seen.is(&self.token) { Ok(seen) } else { Err(Error::changed(&self.path)) }
     }
 
     /// Bytes in all.
@@ -127,7 +132,7 @@ pub fn hash(pool: &Pool, root: &Arc<Root>, path: &RelPath, token: &Token) -> Tas
 }
 
 /// The bytes of that version from an offset on. A small file is read at once; of a large one, one piece ahead.
-pub async fn read(pool: &Arc<Pool>, root: &Arc<Root>, path: &RelPath, token: &Token, from: u64) -> Result<Body> {
+pub async fn read(pool: &Arc<Pool>, root: &Arc<Root>, path: &RelPath, token: &Token, from: u64) -> Result<Reading> {
     let (root, at, token) = (root.clone(), path.clone(), token.clone());
     let size = size_in(&token).unwrap_or(0);
     let first = pool.run(move || {
@@ -135,13 +140,13 @@ pub async fn read(pool: &Arc<Pool>, root: &Arc<Root>, path: &RelPath, token: &To
         if size.saturating_sub(from) > PIECE as u64 {
             sys::sequential(&version.fd);
         }
-        let piece = version.piece(from)?;
-        Ok((Arc::new(version), piece))
+        let (meta, piece) = (version.seen()?.meta(), version.piece(from)?);
+        Ok((meta, Arc::new(version), piece))
     });
-    let (version, piece) = first.await?;
+    let (meta, version, piece) = first.await?;
     let reader = Reader { pool: pool.clone(), version, at: from + piece.len() as u64, next: None };
     let rest = futures::stream::unfold(reader.ahead(), Reader::step);
-    Ok(futures::stream::once(std::future::ready(Ok(piece))).chain(rest).boxed())
+    Ok(Reading { meta, body: futures::stream::once(std::future::ready(Ok(piece))).chain(rest).boxed() })
 }
 
 struct Reader {

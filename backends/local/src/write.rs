@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use wl_core::backend::{Body, Content, Guard, Written};
-use wl_core::entry::{Entry, Hash};
+use wl_core::backend::{Content, Guard, Reading, Written};
+use wl_core::entry::{Entry, Hash, Meta};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
@@ -26,18 +26,18 @@ struct Writing {
     handle: Arc<Handle>,
     writer: Writer,
     old: Option<Seen>,
-    content: Content,
+    meta: Meta,
     path: RelPath,
 }
 
 impl Writing {
-    fn begin(root: &Root, path: &RelPath, content: Content, guard: &Guard) -> Result<Self> {
+    fn begin(root: &Root, path: &RelPath, content: &Content, meta: Meta, guard: &Guard) -> Result<Self> {
         let handle = root.open()?;
         let dir = handle.parent(path)?;
         let old = check(&dir, path, guard)?;
         let part = Part::create(&dir).map_err(|errno| error(errno, path))?;
-        let writer = Writer::begin(part, path, &content)?;
-        Ok(Self { handle, writer, old, content, path: path.clone() })
+        let writer = Writer::begin(part, path, content)?;
+        Ok(Self { handle, writer, old, meta, path: path.clone() })
     }
 
     fn write(mut self, bytes: &Bytes) -> Result<Self> {
@@ -47,7 +47,7 @@ impl Writing {
 
     fn finish(self) -> Result<(Finished, Hash)> {
         let (part, hash) = self.writer.finish()?;
-        part.dress(&self.content.meta, self.old.as_ref(), self.handle.nature.usual_mode)
+        part.dress(&self.meta, self.old.as_ref(), self.handle.nature.usual_mode)
             .map_err(|errno| error(errno, &self.path))?;
         Ok((Finished { handle: self.handle, part, path: self.path }, hash))
     }
@@ -84,7 +84,7 @@ pub async fn publish(local: &Local, finished: Finished, guard: &Guard, trash: Op
 
 /// One job for the whole file.
 async fn write_small(local: &Local, path: &RelPath, content: Content, guard: &Guard) -> Result<(Finished, Hash)> {
-    let mut body = content.read(0).await?;
+    let Reading { meta, mut body } = content.read(0).await?;
     let (mut pieces, mut size) = (Vec::new(), 0);
     while let Some(piece) = body.next().await {
         let piece = piece?;
@@ -98,7 +98,7 @@ async fn write_small(local: &Local, path: &RelPath, content: Content, guard: &Gu
     }
     let (root, path, guard) = (local.root.clone(), path.clone(), guard.clone());
     let write = move || {
-        let writing = Writing::begin(&root, &path, content, &guard)?;
+        let writing = Writing::begin(&root, &path, &content, meta, &guard)?;
         pieces.iter().try_fold(writing, Writing::write)?.finish()
     };
     local.pool.run(write).await
@@ -107,8 +107,8 @@ async fn write_small(local: &Local, path: &RelPath, content: Content, guard: &Gu
 /// One job a piece, while the next is awaited.
 async fn write_large(local: &Local, path: &RelPath, content: Content, guard: &Guard) -> Result<(Finished, Hash)> {
     let (root, at, expected, what) = (local.root.clone(), path.clone(), guard.clone(), content.clone());
-    let mut writing = local.pool.run(move || Writing::begin(&root, &at, what, &expected)).await?;
-    let mut body: Body = content.read(0).await?;
+    let Reading { meta, mut body } = content.read(0).await?;
+    let mut writing = local.pool.run(move || Writing::begin(&root, &at, &what, meta, &expected)).await?;
     let mut piece = body.next().await;
     while let Some(bytes) = piece {
         let bytes = bytes?;

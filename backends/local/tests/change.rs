@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
 use bytes::Bytes;
 use kit::{content, fault, path, storage};
-use wl_core::backend::{Backend as _, Body, Content, Guard};
+use wl_core::backend::{Backend as _, Body, Content, Guard, Reading};
 use wl_core::entry::{Hash, Meta};
 use wl_core::error::Fault;
 
@@ -99,9 +99,9 @@ async fn a_content_that_is_not_what_was_announced_changes_nothing() {
     s.put("f", "old");
     let guard = Guard::Unchanged(s.token("f").await);
     let body = |size: u64, hash: Option<Hash>, pieces: &'static [&'static [u8]]| {
-        Content::new(size, hash, Meta::default(), move |_| {
+        Content::new(size, hash, move |_| {
             let body: Body = Box::pin(futures::stream::iter(pieces.iter().map(|piece| Ok(Bytes::from_static(piece)))));
-            Box::pin(std::future::ready(Ok(body)))
+            Box::pin(std::future::ready(Ok(Reading { meta: Meta::default(), body })))
         })
     };
     for (what, wrong) in [

@@ -17,7 +17,7 @@ use wl_core::path::RelPath;
 use wl_core::report::ProblemKind;
 
 async fn read(s: &Storage, name: &str, token: &Token, from: u64) -> Result<Vec<u8>, Error> {
-    let mut body = s.local.read(&path(name), token, from).await?;
+    let mut body = s.local.read(&path(name), token, from).await?.body;
     let mut bytes = Vec::new();
     while let Some(piece) = body.next().await {
         bytes.extend_from_slice(&piece?);
@@ -173,7 +173,7 @@ async fn a_file_that_changes_under_its_reader_is_no_mixture() {
     let s = storage();
     s.put("f", vec![1; 6 << 20]);
     let token = s.token("f").await;
-    let mut body = s.local.read(&path("f"), &token, 0).await.unwrap();
+    let mut body = s.local.read(&path("f"), &token, 0).await.unwrap().body;
     body.next().await.unwrap().unwrap();
     s.put("f", vec![2; 6 << 20]);
     let mut last = Ok(bytes::Bytes::new());

@@ -124,8 +124,8 @@ async fn read(backend: &dyn Backend, path: &RelPath, entry: &Entry) -> wl_core::
     if entry.size > TEXT_LIMIT {
         return Ok((backend.hash(path, &entry.token).await?, None));
     }
-    let body = backend.read(path, &entry.token, 0).await?;
-    let bytes = body.try_fold(Vec::new(), async |mut all, chunk| {
+    let reading = backend.read(path, &entry.token, 0).await?;
+    let bytes = reading.body.try_fold(Vec::new(), async |mut all, chunk| {
         all.extend_from_slice(&chunk);
         Ok(all)
     });

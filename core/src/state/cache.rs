@@ -1,9 +1,9 @@
-//! Hashes that need not be computed again.
+//! What need not be read again while its token stays: hashes, and the texts of `.wlignore` files.
 
 use rusqlite::OptionalExtension as _;
 
 use super::State;
-use super::columns::{end_of, key, lasting};
+use super::columns::{key, lasting};
 use crate::entry::{Hash, Token};
 use crate::error::Result;
 use crate::path::RelPath;
@@ -43,13 +43,30 @@ impl State {
         })
     }
 
-    /// Forgets the hashes of that path and of everything below it.
-    pub fn forget_hashes(&self, place: &str, below: &RelPath) -> Result<()> {
+    /// The text remembered for that version of a `.wlignore`; none for a racy token.
+    pub fn cached_rules(&self, place: &str, path: &RelPath, token: &Token) -> Result<Option<String>> {
+        let Some(token) = lasting(Some(token)) else { return Ok(None) };
+        self.shared.cache.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT text FROM rules
+                     WHERE place = (SELECT id FROM places WHERE place = ?1) AND key = ?2 AND token = ?3",
+                )?
+                .query_row((place, key(path), token), |row| row.get(0))
+                .optional()
+        })
+    }
+
+    /// Remembers the text of that version of a `.wlignore`, one a path. That of a racy token is not kept.
+    pub fn remember_rules(&self, place: &str, path: &RelPath, token: &Token, text: &str) -> Result<()> {
+        let Some(token) = lasting(Some(token)) else { return Ok(()) };
         self.shared.cache.write(|tx| {
+            tx.prepare_cached("INSERT OR IGNORE INTO places (place) VALUES (?1)")?.execute([place])?;
             tx.prepare_cached(
-                "DELETE FROM hashes WHERE place = (SELECT id FROM places WHERE place = ?1) AND key >= ?2 AND key < ?3",
+                "INSERT OR REPLACE INTO rules (place, key, token, text)
+                 SELECT id, ?2, ?3, ?4 FROM places WHERE place = ?1",
             )?
-            .execute((place, key(below), end_of(below)))
+            .execute((place, key(path), token, text))
             .map(drop)
         })
     }
@@ -86,17 +103,16 @@ mod tests {
     }
 
     #[test]
-    fn a_subtree_is_forgotten() {
+    fn rules_are_those_of_one_version_in_one_place() {
         let state = State::in_memory().unwrap();
-        let (token, hash) = (Token::new(b"1"), Hash::of(b"x"));
-        let names = ["a-b", "a", "a/b", "a0"];
-        let left = || names.map(|name| state.cached_hash("p", &path(name), &token).unwrap().is_some());
-        state.remember_hashes("p", &names.map(|name| (path(name), token.clone(), hash))).unwrap();
-        state.forget_hashes("q", &RelPath::root()).unwrap();
-        assert_eq!(left(), [true; 4]);
-        state.forget_hashes("p", &path("a")).unwrap();
-        assert_eq!(left(), [true, false, false, true]);
-        state.forget_hashes("p", &RelPath::root()).unwrap();
-        assert_eq!(left(), [false; 4]);
+        let (one, two, at) = (Token::new(b"1"), Token::new(b"2"), path("d/.wlignore"));
+        let cached = |place, token| state.cached_rules(place, &at, token).unwrap();
+        state.remember_rules("p", &at, &one, "*.log").unwrap();
+        assert_eq!(cached("p", &one).as_deref(), Some("*.log"));
+        let racy = Token::racy(b"1");
+        assert!([cached("p", &two), cached("q", &one), cached("p", &racy)].iter().all(Option::is_none));
+        state.remember_rules("p", &at, &two, "").unwrap();
+        state.remember_rules("p", &at, &Token::racy(b"2"), "x").unwrap();
+        assert_eq!([cached("p", &one), cached("p", &two)], [None, Some(String::new())]);
     }
 }

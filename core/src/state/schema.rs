@@ -58,14 +58,23 @@ pub(super) const STATE: Schema = Schema {
 /// `hashcache.db`.
 pub(super) const CACHE: Schema = Schema {
     tag: 0x776d,
-    steps: &["
+    steps: &[
+        "
         CREATE TABLE places (id INTEGER PRIMARY KEY, place TEXT NOT NULL UNIQUE) STRICT;
         CREATE TABLE hashes (
             place INTEGER NOT NULL, key BLOB NOT NULL,
             token BLOB NOT NULL, hash BLOB NOT NULL,
             PRIMARY KEY (place, key)
         ) STRICT, WITHOUT ROWID;
-    "],
+    ",
+        "
+        CREATE TABLE rules (
+            place INTEGER NOT NULL, key BLOB NOT NULL,
+            token BLOB NOT NULL, text TEXT NOT NULL,
+            PRIMARY KEY (place, key)
+        ) STRICT, WITHOUT ROWID;
+    ",
+    ],
 };
 
 /// What a database turns out to be once it has been brought up to date.

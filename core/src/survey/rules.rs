@@ -13,7 +13,7 @@ use crate::path::{IGNORE_FILE, RelPath};
 /// More bytes than that are no list of patterns.
 const LIMIT: u64 = 1 << 20;
 
-/// Reads the `.wlignore` at a path on both sides. Whether the rules changed, and what could not be read.
+/// Learns the `.wlignore` at a path on both sides. Whether the rules changed, and what could not be read.
 pub(super) async fn learn(pair: &Pair, filter: &mut Filter, raw: &Raw) -> (bool, Vec<(Which, Error)>) {
     let (mut changed, mut failed) = (false, Vec::new());
     let Some(dir) = raw.path.parent() else { return (changed, failed) };
@@ -38,9 +38,15 @@ async fn read(pair: &Pair, which: Which, path: &RelPath, entry: &Entry) -> Resul
         let text = format!("a list of patterns has at most {LIMIT} bytes");
         return Err(Error::new(Fault::Malformed, text).at(path));
     }
-    let body = pair.side(which).backend.read(path, &entry.token, 0).await?;
-    let bytes: Vec<u8> = body.map_ok(|chunk| chunk.to_vec()).try_concat().await?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let place = &pair.side(which).place;
+    if let Some(text) = pair.store.cached_rules(place, path, &entry.token)? {
+        return Ok(text);
+    }
+    let reading = pair.side(which).backend.read(path, &entry.token, 0).await?;
+    let bytes: Vec<u8> = reading.body.map_ok(|chunk| chunk.to_vec()).try_concat().await?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    pair.store.remember_rules(place, path, &entry.token, &text)?;
+    Ok(text)
 }
 
 /// The rules that bear on one path: the container's own, and those of the directories it is in.

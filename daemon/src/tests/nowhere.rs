@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use wl_core::backend::{
-    Backend, Body, Content, Facts, Guard, HashBy, Hint, Listing, Look, Prune, Swap, Vouch, WatchBy, Written,
+    Backend, Content, Facts, Guard, HashBy, Hint, Listing, Look, Prune, Reading, Swap, Vouch, WatchBy, Written,
 };
 use wl_core::entry::{Entry, Hash, Meta, Token};
 use wl_core::path::RelPath;
@@ -26,6 +26,7 @@ impl Backend for Nowhere {
             create: Swap::Checked,
             delete: Swap::Checked,
             watcher: WatchBy::Scan,
+            scan_every_s: None,
             server_copy: false,
             server_move: false,
             trash: false,
@@ -61,7 +62,7 @@ impl Backend for Nowhere {
         cannot()
     }
 
-    async fn read(&self, _: &RelPath, _: &Token, _: u64) -> Result<Body> {
+    async fn read(&self, _: &RelPath, _: &Token, _: u64) -> Result<Reading> {
         cannot()
     }
 

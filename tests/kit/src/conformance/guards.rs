@@ -8,12 +8,13 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream;
 use jiff::Timestamp;
-use wl_core::backend::{Backend, Body, Guard};
+use wl_core::backend::{Backend, Guard, Reading};
 use wl_core::entry::{Hash, Meta, Token};
 use wl_core::error::Result;
 
 use super::{
-    Bench, content, create, does_not_apply, entry, holds, no_part_is_left, noise, path, refused, refused_or_missing,
+    Bench, content, create, does_not_apply, entry, holds, no_part_is_left, noise, path, reading, refused,
+    refused_or_missing,
 };
 
 pub async fn creates_only_where_nothing_is(bench: &dyn Bench) {
@@ -146,7 +147,7 @@ async fn disturbed(
     let bytes = Bytes::from(noise(size, 3));
     let (half, hash) = (size / 2, Hash::of(&bytes));
     let (asked, mut waiting) = tokio::sync::mpsc::channel::<tokio::sync::oneshot::Sender<()>>(1);
-    let open = move |from: u64| -> BoxFuture<'static, Result<Body>> {
+    let open = move |from: u64| -> BoxFuture<'static, Result<Reading>> {
         let (bytes, asked) = (bytes.clone(), asked.clone());
         let from = usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len());
         let second = async move {
@@ -158,9 +159,9 @@ async fn disturbed(
             Ok(bytes.slice(half.max(from)..))
         };
         let first = Bytes::from(noise(size, 3)).slice(from.min(half)..half);
-        Box::pin(ready(Ok(stream::once(ready(Ok(first))).chain(stream::once(second)).boxed())))
+        Box::pin(ready(Ok(reading(stream::once(ready(Ok(first))).chain(stream::once(second)).boxed()))))
     };
-    let content = wl_core::backend::Content::new(size as u64, Some(hash), Meta::default(), open);
+    let content = wl_core::backend::Content::new(size as u64, Some(hash), open);
     let at = path("x");
     let replacing = backend.replace(&at, content, guard, None);
     let meddling = async {

@@ -117,7 +117,7 @@ pub async fn a_file_that_changes_is_not_read_as_a_mixture(bench: &dyn Bench) {
         let before = noise(size, 5);
         bench.user_write(&path("x"), &before).await;
         let there = entry(&backend, &path("x")).await;
-        let mut body = backend.read(&path("x"), &there.token, 0).await.unwrap_or_else(|error| panic!("{error}"));
+        let mut body = backend.read(&path("x"), &there.token, 0).await.unwrap_or_else(|error| panic!("{error}")).body;
         let first = body.next().await.unwrap_or_else(|| panic!("nothing was read")).unwrap_or_default();
         bench.user_write(&path("x"), &after).await;
         match body.try_collect::<Vec<_>>().await {

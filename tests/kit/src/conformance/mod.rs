@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
-use wl_core::backend::{Backend, Content, Guard, Listed, Look, Written};
+use wl_core::backend::{Backend, Body, Content, Guard, Listed, Look, Reading, Written};
 use wl_core::entry::{Entry, Hash, Meta};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::{PART_PREFIX, RelPath};
@@ -208,7 +208,7 @@ async fn create(backend: &Arc<dyn Backend>, path: &RelPath, bytes: &[u8]) -> Wri
 
 /// Reads a version through the backend, from an offset on.
 async fn read(backend: &Arc<dyn Backend>, path: &RelPath, entry: &Entry, from: u64) -> Result<Vec<u8>> {
-    let body = backend.read(path, &entry.token, from).await?;
+    let body = backend.read(path, &entry.token, from).await?.body;
     Ok(body.try_collect::<Vec<_>>().await?.concat())
 }
 
@@ -219,6 +219,11 @@ async fn holds(bench: &dyn Bench, path: &RelPath, bytes: &[u8]) {
     let there = entry(&backend, path).await;
     assert_eq!(there.size, bytes.len() as u64, "{path}");
     assert_eq!(backend.hash(path, &there.token).await, Ok(Hash::of(bytes)), "{path}");
+}
+
+/// A body with nothing beside it.
+fn reading(body: Body) -> Reading {
+    Reading { meta: Meta::default(), body }
 }
 
 /// Holds a result against a refusal.

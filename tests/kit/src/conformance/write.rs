@@ -5,12 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
-use wl_core::backend::{Backend, Body, Content, Guard};
+use wl_core::backend::{Backend, Content, Guard};
 use wl_core::entry::{Hash, Meta};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
-use super::{Bench, content, create, does_not_apply, entry, holds, no_part_is_left, noise, path, refused};
+use super::{Bench, content, create, does_not_apply, entry, holds, no_part_is_left, noise, path, reading, refused};
 
 pub async fn creates_files_of_any_size(bench: &dyn Bench) {
     let backend = bench.backend().await;
@@ -66,17 +66,14 @@ pub async fn a_failing_body_changes_nothing(bench: &dyn Bench) {
     for fault in [Fault::Refused, Fault::Offline, Fault::Stopped] {
         for size in [6, 8 << 20] {
             let half = Bytes::from(noise(size / 2, 11));
-            let body = move || -> Body {
-                Box::pin(stream::iter([Ok(half.clone()), Err(Error::new(fault, "the other side failed"))]))
-            };
-            let failing = Content::new(size as u64, None, Meta::default(), move |_| {
-                let body = body();
-                Box::pin(async move { Ok(body) })
+            let failing = Content::new(size as u64, None, move |_| {
+                let pieces = [Ok(half.clone()), Err(Error::new(fault, "the other side failed"))];
+                Box::pin(async move { Ok(reading(stream::iter(pieces).boxed())) })
             });
             assert_eq!(changes_nothing(bench, failing).await, fault, "the body's own fault is passed on");
         }
     }
-    let unopened = Content::new(3, None, Meta::default(), |_| Box::pin(async { Err(Error::stopped()) }));
+    let unopened = Content::new(3, None, |_| Box::pin(async { Err(Error::stopped()) }));
     assert_eq!(changes_nothing(bench, unopened).await, Fault::Stopped);
 }
 
@@ -100,7 +97,7 @@ async fn changes_nothing(bench: &dyn Bench, content: Content) -> Fault {
 /// These bytes in several pieces, announced as something they may not be.
 fn announced(bytes: &[u8], size: u64, hash: Option<Hash>) -> Content {
     let pieces: Vec<Bytes> = bytes.chunks(30_000).map(Bytes::copy_from_slice).collect();
-    Content::new(size, hash, Meta::default(), move |from| {
+    Content::new(size, hash, move |from| {
         let pieces = pieces.clone();
         Box::pin(async move {
             let mut skip = usize::try_from(from).unwrap_or(usize::MAX);
@@ -109,7 +106,7 @@ fn announced(bytes: &[u8], size: u64, hash: Option<Hash>) -> Content {
                 skip -= cut;
                 Ok(piece.slice(cut..))
             });
-            Ok(stream::iter(rest).boxed())
+            Ok(reading(stream::iter(rest).boxed()))
         })
     })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::stream;
 use wl_core::backend::{Listed, Listing, Obstacle, Prune};
-use wl_core::entry::Kind;
+use wl_core::entry::{Kind, Meta};
 use wl_core::error::{Error, Fault};
 use wl_core::path::{PART_PREFIX, RelPath, TRASH_DIR};
 use wl_core::report::ProblemKind;
@@ -90,7 +90,12 @@ impl Disk {
                 key.push(b'/');
             }
             match node.entry(self.racy) {
-                Some(entry) => items.push((key.clone(), Listed::Entry(path.clone(), entry))),
+                Some(mut entry) => {
+                    if self.untimed {
+                        entry.meta = Meta::default();
+                    }
+                    items.push((key.clone(), Listed::Entry(path.clone(), entry)));
+                }
                 None => items.push((key.clone(), Listed::Blocked(path.clone(), special()))),
             }
             if kind == Kind::Dir && self.unreadable.contains(path) {

@@ -111,6 +111,7 @@ pub struct Memory {
 struct Disk {
     facts: Facts,
     racy: bool,
+    untimed: bool,
     /// The root that is mounted, and those that were.
     root: Option<(u64, Tree)>,
     away: Vec<(u64, Tree)>,
@@ -139,6 +140,7 @@ impl Memory {
         let disk = Disk {
             facts,
             racy: false,
+            untimed: false,
             root: Some((1, Tree::default())),
             away: Vec::new(),
             roots: 1,
@@ -163,6 +165,7 @@ impl Memory {
             create: Swap::Atomic,
             delete: Swap::Atomic,
             watcher: WatchBy::Native,
+            scan_every_s: None,
             server_copy: true,
             server_move: true,
             trash: true,
@@ -182,6 +185,11 @@ impl Memory {
     /// Asks nobody any more.
     pub fn undisturbed(&self) {
         self.disk().hook = None;
+    }
+
+    /// Makes listings leave out modification times and modes from now on.
+    pub fn lists_without_times(&self) {
+        self.disk().untimed = true;
     }
 
     /// From now on every token vouches for nothing.

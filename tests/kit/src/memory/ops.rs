@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::broadcast::error::RecvError;
-use wl_core::backend::{Backend, Body, Content, Facts, Guard, Hint, Listing, Look, Prune, Swap, Written};
+use wl_core::backend::{Backend, Content, Facts, Guard, Hint, Listing, Look, Prune, Reading, Swap, Written};
 use wl_core::entry::{Entry, Hash, Meta, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::{PART_PREFIX, RelPath};
@@ -193,9 +193,9 @@ impl Backend for Storage {
         Ok(self.0.version(path, token)?.hash())
     }
 
-    async fn read(&self, path: &RelPath, token: &Token, from: u64) -> Result<Body> {
+    async fn read(&self, path: &RelPath, token: &Token, from: u64) -> Result<Reading> {
         self.0.moment(What::Read, Stage::Before, path).await?;
-        let bytes = self.0.version(path, token)?.bytes;
+        let Version { bytes, meta, .. } = self.0.version(path, token)?;
         let rest = bytes.slice(usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len())..);
         // Two pieces, so that something can happen between them.
         let pieces = [rest.slice(..rest.len() / 2), rest.slice(rest.len() / 2..)];
@@ -209,7 +209,7 @@ impl Backend for Storage {
                 Ok(piece)
             }
         });
-        Ok(Box::pin(body))
+        Ok(Reading { meta, body: Box::pin(body) })
     }
 
     async fn replace(
@@ -221,11 +221,11 @@ impl Backend for Storage {
     ) -> Result<Written> {
         self.0.moment(What::Replace, Stage::Before, path).await?;
         self.0.disk().may_hold(path)?;
-        let bytes = read_whole(path, &content).await?;
+        let (bytes, meta) = read_whole(path, &content).await?;
         self.0.moment(What::Replace, Stage::Publish, path).await?;
         let facts = self.facts();
         let swap = if *guard == Guard::Absent { facts.create } else { facts.replace };
-        let (hash, meta) = (Hash::of(&bytes), content.meta);
+        let hash = Hash::of(&bytes);
         let written = self
             .0
             .swap(
@@ -361,8 +361,8 @@ impl Storage {
 }
 
 /// Reads a content and proves it.
-async fn read_whole(path: &RelPath, content: &Content) -> Result<Bytes> {
-    let body = content.read(0).await?;
+async fn read_whole(path: &RelPath, content: &Content) -> Result<(Bytes, Meta)> {
+    let Reading { meta, body } = content.read(0).await?;
     let bytes = body.try_fold(BytesMut::new(), |mut all, piece| async move {
         all.extend_from_slice(&piece);
         Ok(all)
@@ -370,7 +370,7 @@ async fn read_whole(path: &RelPath, content: &Content) -> Result<Bytes> {
     let bytes = bytes.await?.freeze();
     let proven = bytes.len() as u64 == content.size && content.hash.is_none_or(|hash| hash == Hash::of(&bytes));
     if proven {
-        Ok(bytes)
+        Ok((bytes, meta))
     } else {
         Err(Error::new(Fault::Refused, "the content read is not the one announced").at(path))
     }
