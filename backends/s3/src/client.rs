@@ -1,5 +1,7 @@
 //! The SDK's client, made when it is first needed, so that opening a storage needs no network.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableRegionProvider;
@@ -16,7 +18,11 @@ use aws_sdk_s3::config::{
 };
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
-use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::context::{BeforeDeserializationInterceptorContextRef, InterceptorContext};
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
 use tokio::sync::OnceCell;
 use wl_core::error::{Error, Fault, Result};
 
@@ -37,6 +43,8 @@ const STALLED: Duration = Duration::from_secs(20);
 #[derive(Default)]
 pub(crate) struct Lazy {
     made: OnceCell<(Client, SdkConfig)>,
+    /// Whether the server walks directories, as its name tells: its flat listings are not in the order of the keys.
+    pub walks: Arc<AtomicBool>,
 }
 
 impl Lazy {
@@ -52,7 +60,7 @@ impl Lazy {
     }
 
     async fn get(&self, config: &Config) -> Result<&(Client, SdkConfig)> {
-        self.made.get_or_try_init(|| make(config)).await
+        self.made.get_or_try_init(|| make(config, &self.walks)).await
     }
 }
 
@@ -61,7 +69,7 @@ pub(crate) fn patient() -> Builder {
     Builder::new().timeout_config(timeouts(LONG_ANSWER))
 }
 
-async fn make(config: &Config) -> Result<(Client, SdkConfig)> {
+async fn make(config: &Config, walks: &Arc<AtomicBool>) -> Result<(Client, SdkConfig)> {
     let http = http_client()?;
     let named = match &config.region {
         Some(region) => Some(Region::new(region.clone())),
@@ -84,21 +92,22 @@ async fn make(config: &Config) -> Result<(Client, SdkConfig)> {
     }
     let mut sdk = loader.load().await;
     if named.is_none() && config.endpoint.is_none() {
-        if let Some(found) = discover(config, &client(config, &sdk)).await? {
+        if let Some(found) = discover(config, &client(config, &sdk, walks)).await? {
             sdk = sdk.into_builder().region(found).build();
         }
     }
-    Ok((client(config, &sdk), sdk))
+    Ok((client(config, &sdk, walks), sdk))
 }
 
-fn client(config: &Config, sdk: &SdkConfig) -> Client {
+fn client(config: &Config, sdk: &SdkConfig, walks: &Arc<AtomicBool>) -> Client {
     let stalled = StalledStreamProtectionConfig::enabled().grace_period(STALLED).build();
     let mut builder = Builder::from(sdk)
         .stalled_stream_protection(stalled)
         // wl gives the checksums itself; those of the SDK's own choice are not known to every server.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-        .retry_classifier(TooMany);
+        .retry_classifier(TooMany)
+        .interceptor(Server { walks: walks.clone() });
     if let Some(endpoint) = &config.endpoint {
         builder = builder.endpoint_url(endpoint);
     }
@@ -175,5 +184,29 @@ impl ClassifyRetry for TooMany {
 
     fn name(&self) -> &'static str {
         "too many requests"
+    }
+}
+
+/// Reads the server's name off its answers.
+#[derive(Debug)]
+struct Server {
+    walks: Arc<AtomicBool>,
+}
+
+impl Intercept for Server {
+    fn name(&self) -> &'static str {
+        "the server's name"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if context.response().headers().get("server").is_some_and(|name| name.starts_with("SeaweedFS")) {
+            self.walks.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 }

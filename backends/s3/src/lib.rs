@@ -3,6 +3,7 @@
 //! A file is an object, a directory is what anything lies below, an empty one a zero-length object `name/`. What a version
 //! is, its ETag says. What the server does with conditions, checksums and copies is found out by trying ([`probe`]).
 
+mod budget;
 mod client;
 mod config;
 mod copy;
@@ -13,10 +14,14 @@ mod list;
 mod look;
 mod meta;
 mod multipart;
+mod page;
+mod parts;
 mod probe;
 mod read;
 mod remove;
+mod shape;
 mod token;
+mod walk;
 mod watch;
 mod write;
 
@@ -28,7 +33,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use futures::stream::BoxStream;
-use wl_core::backend::{Backend, Body, Content, Facts, Guard, Hint, Listing, Look, Prune, Written};
+use wl_core::backend::{Backend, Content, Facts, Guard, Hint, Listing, Look, Prune, Reading, Written};
 use wl_core::entry::{Entry, Hash, Meta, Token};
 use wl_core::error::{Error, Result};
 use wl_core::manifest::Storage;
@@ -131,7 +136,7 @@ impl Backend for S3 {
         look::hash(&self.place, path, token).await
     }
 
-    async fn read(&self, path: &RelPath, token: &Token, from: u64) -> Result<Body> {
+    async fn read(&self, path: &RelPath, token: &Token, from: u64) -> Result<Reading> {
         read::read(&self.place, path, token, from).await
     }
 

@@ -98,3 +98,13 @@ pub(crate) fn facts(place: &Place) -> Facts {
         windows: Vec::new(),
     }
 }
+
+/// Whether a checksum that the server shows was verified by it. Tried if that was not done before, unless nothing may be
+/// written here: then nothing is believed.
+pub(crate) async fn checksums_are_verified(place: &Arc<Place>) -> Result<bool> {
+    match place.traits.get() {
+        Some(known) => Ok(known.checksums),
+        None if place.config.read_only => Ok(false),
+        None => Ok(traits(place).await?.checksums),
+    }
+}
