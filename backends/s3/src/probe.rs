@@ -7,12 +7,16 @@ use tokio::sync::OnceCell;
 use wl_core::backend::{Facts, HashBy, Swap, Vouch, WatchBy};
 use wl_core::error::Result;
 
-use crate::Place;
 use crate::token::Version;
+use crate::{Place, trial};
+
+/// How often a bucket is listed, beneath notifications too: they may get lost.
+const SCAN_EVERY_S: u64 = 60;
+/// Small requests at once.
+const IN_FLIGHT: usize = 32;
 
 /// What a server does with what wl would like it to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools, reason = "each was tried by itself")]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Traits {
     /// `PutObject` with `If-None-Match: *` refuses where something is, and of racing writers one wins.
     pub create: bool,
@@ -57,46 +61,64 @@ pub(crate) fn memory(bucket: &str) -> Arc<Memory> {
 
 /// What the server does; tried if that was not done before.
 pub(crate) async fn traits(place: &Arc<Place>) -> Result<Arc<Traits>> {
-    place.traits.get_or_try_init(|| try_all(place)).await.cloned()
+    place.traits.get_or_try_init(|| async { Ok(Arc::new(trial::traits(place).await?)) }).await.cloned()
 }
 
-async fn try_all(_place: &Arc<Place>) -> Result<Arc<Traits>> {
-    Ok(Arc::new(Traits {
-        create: true,
-        replace: true,
-        delete: true,
-        complete_create: true,
-        complete_replace: true,
-        copy_create: true,
-        copy_source: true,
-        copy: true,
-        unquoted: false,
-        checksums: true,
-        copy_keeps_checksum: true,
-    }))
-}
-
-/// What is known of the bucket now.
+/// What is known of the bucket now: until it was tried, that every swap is looked at first.
 pub(crate) fn facts(place: &Place) -> Facts {
     let known = place.traits.get();
-    let swap =
-        |of: fn(&Traits) -> bool| if known.is_some_and(|known| of(known)) { Swap::Atomic } else { Swap::Checked };
+    let swap = |of: fn(&Traits) -> bool| if known.is_some_and(|known| of(known)) { Swap::Atomic } else { Swap::Checked };
+    let copies = known.is_none_or(|known| known.copy);
     Facts {
         hash: HashBy::Native,
         token: Vouch::Strong,
         replace: swap(|known| known.replace && known.complete_replace),
         create: swap(|known| known.create && known.complete_create),
         delete: swap(|known| known.delete),
-        watcher: WatchBy::Scan,
-        server_copy: known.is_none_or(|known| known.copy),
-        server_move: known.is_none_or(|known| known.copy),
-        trash: known.is_none_or(|known| known.copy),
+        watcher: if place.config.queue.is_some() { WatchBy::Native } else { WatchBy::Scan },
+        scan_every_s: Some(SCAN_EVERY_S),
+        server_copy: copies,
+        server_move: copies,
+        trash: copies,
         mtime: true,
         mode: false,
         mtime_resolution_ns: 1,
-        in_flight: 32,
-        windows: Vec::new(),
+        in_flight: IN_FLIGHT,
+        windows: known.map_or_else(untried, |known| windows(known)),
     }
+}
+
+fn untried() -> Vec<String> {
+    vec!["what this server does with conditions is found out before the first write, or by `wl doctor`".to_owned()]
+}
+
+/// What is only looked at and then done, in words.
+fn windows(known: &Traits) -> Vec<String> {
+    const BETWEEN: &str = "it is looked at with HEAD right before and after, and who writes in between may be overwritten";
+    let lacks = [
+        (known.create, format!("creating: the server does not hold `If-None-Match: *` when writers race; {BETWEEN}")),
+        (known.replace, format!("replacing: the server does not hold `If-Match` when writers race; {BETWEEN}")),
+        (known.delete, format!("deleting: the server does not hold `If-Match` on DELETE; {BETWEEN}")),
+        (
+            known.complete_create || !known.create,
+            format!("creating large files: the server does not hold `If-None-Match: *` on CompleteMultipartUpload; {BETWEEN}"),
+        ),
+        (
+            known.complete_replace || !known.replace,
+            format!("replacing large files: the server does not hold `If-Match` on CompleteMultipartUpload; {BETWEEN}"),
+        ),
+        (
+            known.copy_create || !known.copy,
+            format!("moving and copying: the server does not hold `If-None-Match: *` on CopyObject; {BETWEEN}"),
+        ),
+        (known.copy, "the server cannot copy: there is no trash here, and moves are transferred".to_owned()),
+        (
+            known.checksums,
+            "the server does not verify SHA-256 checksums: what was written is read back, and what others wrote is read once"
+                .to_owned(),
+        ),
+    ];
+    lacks.into_iter().filter(|(has, _)| !has).map(|(_, text)| text).collect()
 }
 
 /// Whether a checksum that the server shows was verified by it. Tried if that was not done before, unless nothing may be
@@ -106,5 +128,41 @@ pub(crate) async fn checksums_are_verified(place: &Arc<Place>) -> Result<bool> {
         Some(known) => Ok(known.checksums),
         None if place.config.read_only => Ok(false),
         None => Ok(traits(place).await?.checksums),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_lacking_is_said() {
+        let all = Traits {
+            create: true,
+            replace: true,
+            delete: true,
+            complete_create: true,
+            complete_replace: true,
+            copy_create: true,
+            copy_source: true,
+            copy: true,
+            unquoted: false,
+            checksums: true,
+            copy_keeps_checksum: true,
+        };
+        assert_eq!(windows(&all), [""; 0]);
+        for (lacking, says) in [
+            (Traits { create: false, complete_create: false, ..all.clone() }, "creating: "),
+            (Traits { replace: false, complete_replace: false, ..all.clone() }, "replacing: "),
+            (Traits { delete: false, ..all.clone() }, "deleting: "),
+            (Traits { complete_create: false, ..all.clone() }, "creating large files: "),
+            (Traits { complete_replace: false, ..all.clone() }, "replacing large files: "),
+            (Traits { copy_create: false, ..all.clone() }, "moving and copying: "),
+            (Traits { copy: false, copy_create: false, ..all.clone() }, "no trash"),
+            (Traits { checksums: false, ..all.clone() }, "read back"),
+        ] {
+            let windows = windows(&lacking);
+            assert!(matches!(&windows[..], [one] if one.contains(says)), "{windows:?}");
+        }
     }
 }
