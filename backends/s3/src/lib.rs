@@ -3,6 +3,7 @@
 //! A file is an object, a directory is what anything lies below, an empty one a zero-length object `name/`. What a version
 //! is, its ETag says. What the server does with conditions, checksums and copies is found out by trying ([`probe`]).
 
+mod around;
 mod budget;
 mod client;
 mod config;
@@ -14,18 +15,21 @@ mod list;
 mod look;
 mod meta;
 mod multipart;
+mod object;
 mod page;
 mod parts;
 mod probe;
 mod read;
 mod remove;
+mod resume;
 mod shape;
 mod token;
+mod trial;
 mod walk;
 mod watch;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -55,6 +59,10 @@ struct Place {
     traits: Arc<probe::Memory>,
     /// Part objects that listings came across, by key.
     leftovers: Mutex<BTreeMap<String, Leftover>>,
+    /// What lies around the keys that are changed.
+    around: around::Around,
+    /// The keys that large contents were to be put under since the last sweep.
+    tried: Mutex<BTreeSet<String>>,
 }
 
 /// The storage that a manifest describes. Needs no network.
@@ -67,7 +75,7 @@ impl S3 {
     pub fn new(storage: &Storage) -> Result<Arc<Self>> {
         let config = Config::of(storage)?;
         let traits = probe::memory(&config.server_and_bucket());
-        let place = Place { config, client: client::Lazy::default(), traits, leftovers: Mutex::default() };
+        let place = Place { config, client: client::Lazy::default(), traits, leftovers: Mutex::default(), around: around::Around::default(), tried: Mutex::default() };
         Ok(Arc::new(Self { place: Arc::new(place) }))
     }
 }
@@ -97,6 +105,11 @@ impl Place {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         error::error(&self.config, error)
+    }
+
+    fn tried(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        // The same.
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn leftovers(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Leftover>> {
@@ -179,6 +192,6 @@ impl Backend for S3 {
     }
 
     async fn sweep(&self) -> Result<usize> {
-        multipart::sweep(&self.place).await
+        resume::sweep(&self.place).await
     }
 }

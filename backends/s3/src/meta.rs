@@ -48,6 +48,11 @@ impl Shown<'_> {
         self.get(SHA256).filter(|_| holds)?.parse().ok()
     }
 
+    /// Whether the metadata claim that sha256, bound to the content or not.
+    pub fn says(&self, hash: &Hash) -> bool {
+        self.get(SHA256).is_some_and(|text| text.parse() == Ok(*hash))
+    }
+
     fn get(&self, key: &str) -> Option<&str> {
         let all = self.metadata?;
         // Some servers hand out metadata with other capitals than they were given.
