@@ -118,6 +118,11 @@ impl Around {
         self.known().large.iter().any(|(large, _)| large == dir)
     }
 
+    /// Forgets what was listed: the bucket may be another one.
+    pub fn forget(&self) {
+        self.known().pages.clear();
+    }
+
     fn learn(&self, listed: Listed) {
         let mut known = self.known();
         if listed.after.is_empty() && listed.until != Until::End {
@@ -128,6 +133,11 @@ impl Around {
             known.pages.remove(0);
         }
         known.pages.push(listed);
+    }
+
+    /// Forgets what was listed: there is no bucket any more.
+    pub fn forget(&self) {
+        self.known().pages.clear();
     }
 
     /// Takes note that an object is there.
@@ -197,7 +207,8 @@ async fn ask(place: &Arc<Place>, prefix: &str, after: &str) -> Result<()> {
     let at = Instant::now();
     let from = if after.is_empty() { From::Start } else { From::After(after.to_owned()) };
     let page = page(place, prefix, true, &from, None).await?;
-    let sorted = !place.client.walks.load(Ordering::Relaxed) && page.objects.is_sorted_by(|one, other| one.key < other.key);
+    let sorted =
+        !place.client.walks.load(Ordering::Relaxed) && page.objects.is_sorted_by(|one, other| one.key < other.key);
     let until = match page.objects.last() {
         _ if page.next.is_none() => Until::End,
         Some(last) if sorted => Until::Key(last.key.clone()),

@@ -155,7 +155,8 @@ async fn copy_at_once(
             .set_cache_control(dress.cache_control.clone())
             .set_storage_class(dress.storage_class.as_ref().map(|class| StorageClass::from(class.as_str())));
     }
-    let answer = request.customize().config_override(client::patient()).send().await.map_err(|error| place.error(&error))?;
+    let answer =
+        request.customize().config_override(client::patient()).send().await.map_err(|error| place.error(&error))?;
     let etag = answer.copy_object_result().and_then(|result| result.e_tag());
     match Version::new(etag, from.version.size) {
         Some(version) => Ok(version),
@@ -183,7 +184,9 @@ async fn copy_in_parts(
     let client = place.client().await?;
     let dressed = match wanted.dress {
         Some(dress) => dress.clone(),
-        None => Seen::at(place, from.key).await?.ok_or_else(|| Error::new(Fault::Refused, "it changed meanwhile"))?.head,
+        None => {
+            Seen::at(place, from.key).await?.ok_or_else(|| Error::new(Fault::Refused, "it changed meanwhile"))?.head
+        }
     };
     let begun = client
         .create_multipart_upload()
@@ -276,7 +279,8 @@ pub(crate) async fn keep<'a>(
     let place = target.place;
     let key = place.key(trash)?;
     let source = Source { key: &target.key, version };
-    let kept = copy(place, traits, source, &key, Wanted::default()).await.map_err(|error| refused(error, target.path))?;
+    let kept =
+        copy(place, traits, source, &key, Wanted::default()).await.map_err(|error| refused(error, target.path))?;
     Ok(Some(Kept { place, key, version: kept }))
 }
 

@@ -8,7 +8,7 @@ use wl_core::path::{RelPath, TRASH_DIR};
 use crate::object::Seen;
 use crate::page::{From, Object, page};
 use crate::token::Version;
-use crate::{Place, around, probe, remove, resume};
+use crate::{Place, around, error, probe, remove, resume};
 
 /// Makes a directory.
 pub(crate) async fn make_dir(place: &Arc<Place>, path: &RelPath) -> Result<()> {
@@ -93,19 +93,19 @@ pub(crate) async fn holds_something(place: &Arc<Place>, key: &str) {
 
 async fn put_marker(place: &Arc<Place>, marker: &str) -> Result<()> {
     let traits = probe::traits(place).await?;
-    let mut request = place.client().await?.put_object().bucket(place.bucket()).key(marker).content_length(0);
-    if traits.create {
-        request = request.if_none_match("*");
-    }
-    match request.send().await {
-        Ok(answer) => {
-            if let Some(version) = Version::new(answer.e_tag(), 0) {
-                place.around.made(marker, version);
-            }
-            Ok(())
+    let put = place.client().await?.put_object().bucket(place.bucket()).key(marker).content_length(0);
+    let mut sent = put.clone().set_if_none_match(traits.create.then(|| "*".to_owned())).send().await;
+    if sent.as_ref().is_err_and(|error| matches!(crate::error::status(error), 409 | 412)) {
+        match Seen::at(place, marker).await? {
+            // Somebody gave it a content.
+            Some(seen) if seen.version.size > 0 => return Ok(()),
+            // Somebody made it meanwhile; or, at SeaweedFS, it is only implied, and counts for this condition all the same.
+            _ => sent = put.send().await,
         }
-        // Somebody made it meanwhile.
-        Err(error) if matches!(crate::error::status(&error), 409 | 412) => Ok(()),
-        Err(error) => Err(place.error(&error)),
     }
+    let answer = sent.map_err(|error| place.error(&error))?;
+    if let Some(version) = Version::new(answer.e_tag(), 0) {
+        place.around.made(marker, version);
+    }
+    Ok(())
 }

@@ -75,7 +75,14 @@ impl S3 {
     pub fn new(storage: &Storage) -> Result<Arc<Self>> {
         let config = Config::of(storage)?;
         let traits = probe::memory(&config.server_and_bucket());
-        let place = Place { config, client: client::Lazy::default(), traits, leftovers: Mutex::default(), around: around::Around::default(), tried: Mutex::default() };
+        let place = Place {
+            config,
+            client: client::Lazy::default(),
+            traits,
+            leftovers: Mutex::default(),
+            around: around::Around::default(),
+            tried: Mutex::default(),
+        };
         Ok(Arc::new(Self { place: Arc::new(place) }))
     }
 }
@@ -125,7 +132,7 @@ impl Backend for S3 {
     }
 
     async fn root(&self) -> Result<String> {
-        look::root(&self.place).await
+        look::root(&self.place).await.inspect_err(|_| self.place.around.forget())
     }
 
     async fn make_root(&self) -> Result<()> {
@@ -160,6 +167,7 @@ impl Backend for S3 {
         guard: &Guard,
         trash: Option<&RelPath>,
     ) -> Result<Written> {
+        probe::can_hold(&self.place, path).await?;
         write::replace(&self.place, path, content, guard, trash).await
     }
 
@@ -168,6 +176,7 @@ impl Backend for S3 {
     }
 
     async fn make_dir(&self, path: &RelPath, _meta: &Meta) -> Result<()> {
+        probe::can_hold(&self.place, path).await?;
         dirs::make_dir(&self.place, path).await
     }
 
@@ -176,10 +185,12 @@ impl Backend for S3 {
     }
 
     async fn move_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
+        probe::can_hold(&self.place, to).await?;
         copy::move_within(&self.place, from, token, to).await
     }
 
     async fn copy_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
+        probe::can_hold(&self.place, to).await?;
         copy::copy_within(&self.place, from, token, to).await
     }
 

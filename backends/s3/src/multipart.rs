@@ -65,13 +65,7 @@ pub(crate) async fn replace(
     }
 }
 
-async fn begin(
-    target: &Target<'_>,
-    traits: &Traits,
-    size: u64,
-    hash: Hash,
-    mtime: Option<Timestamp>,
-) -> Result<Claim> {
+async fn begin(target: &Target<'_>, traits: &Traits, size: u64, hash: Hash, mtime: Option<Timestamp>) -> Result<Claim> {
     let place = target.place;
     let mut request = place.client().await?.create_multipart_upload().bucket(place.bucket()).key(&target.key);
     request = request.set_metadata(Some(dress(hash, mtime)));
@@ -188,7 +182,9 @@ impl Upload<'_> {
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| self.failed(place.error(&error), error::code(&error)))?;
             for part in page.parts.unwrap_or_default() {
-                there.extend(part.part_number().and_then(|number| u64::try_from(number).ok()).map(|number| (number, part)));
+                there.extend(
+                    part.part_number().and_then(|number| u64::try_from(number).ok()).map(|number| (number, part)),
+                );
             }
         }
         tracing::info!(path = %self.target.path, parts = there.len(), "an upload is gone on with");
@@ -253,7 +249,10 @@ impl Upload<'_> {
         }
         let sent = request.customize().config_override(config).send().await;
         let answer = sent.map_err(|error| self.failed(place.error(&error), error::code(&error)))?;
-        let seen = Seen::at(place, &target.key).await.map_err(|error| error.at(target.path))?.ok_or_else(|| target.changed())?;
+        let seen = Seen::at(place, &target.key)
+            .await
+            .map_err(|error| error.at(target.path))?
+            .ok_or_else(|| target.changed())?;
         let answered = Version::new(answer.e_tag(), self.claim.record.size);
         if answered.is_some_and(|answered| answered != seen.version) || !self.is_ours(&seen, parts) {
             return Err(target.changed());

@@ -29,8 +29,9 @@ impl Seen {
             Err(error) => return Err(place.error(&error)),
         };
         let size = head.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
-        let version = Version::new(head.e_tag(), size)
-            .ok_or_else(|| Error::new(Fault::Unsupported, "the server names no ETag: its versions cannot be told apart"))?;
+        let version = Version::new(head.e_tag(), size).ok_or_else(|| {
+            Error::new(Fault::Unsupported, "the server names no ETag: its versions cannot be told apart")
+        })?;
         Ok(Some(Self { version, head }))
     }
 

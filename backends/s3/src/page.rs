@@ -8,8 +8,8 @@ use aws_sdk_s3::types::{EncodingType, Object as Told};
 use jiff::Timestamp;
 use wl_core::error::{Error, Fault, Result};
 
-use crate::Place;
 use crate::token::Version;
+use crate::{Place, error};
 
 /// Where a page begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,8 +53,15 @@ pub(crate) async fn page(place: &Place, prefix: &str, flat: bool, from: &From, m
         From::Token(token) => request.continuation_token(token),
         From::After(key) => request.start_after(key),
     };
-    let answer = request.send().await.map_err(|error| place.error(&error))?;
-    read(answer)
+    match request.send().await {
+        Ok(answer) => read(answer),
+        Err(error) => {
+            if error::code(&error) == "NoSuchBucket" {
+                place.around.forget();
+            }
+            Err(place.error(&error))
+        }
+    }
 }
 
 fn read(answer: ListObjectsV2Output) -> Result<Page> {
@@ -78,7 +85,8 @@ fn next(answer: &ListObjectsV2Output, objects: &[Object], prefixes: &[String]) -
         return Ok(Some(From::Token(token.to_owned())));
     }
     let last = objects.iter().map(|object| &object.key).chain(prefixes).max();
-    let last = last.ok_or_else(|| Error::new(Fault::Broken, "the server listed nothing, and said that there is more"))?;
+    let last =
+        last.ok_or_else(|| Error::new(Fault::Broken, "the server listed nothing, and said that there is more"))?;
     Ok(Some(From::After(last.clone())))
 }
 
@@ -112,7 +120,9 @@ mod tests {
 
     #[test]
     fn keys_are_decoded_where_they_are_encoded() {
-        for (text, key) in [("a+b", "a b"), ("a%2Bb", "a+b"), ("%E4%B8%96", "\u{4e16}"), ("100%25", "100%"), ("a/b", "a/b")] {
+        for (text, key) in
+            [("a+b", "a b"), ("a%2Bb", "a+b"), ("%E4%B8%96", "\u{4e16}"), ("100%25", "100%"), ("a/b", "a/b")]
+        {
             assert_eq!(decode(text, true).as_deref(), Ok(key));
         }
         assert_eq!(decode("a+b%20", false).as_deref(), Ok("a+b%20"));

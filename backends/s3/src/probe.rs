@@ -1,11 +1,13 @@
 //! What the server honours, found out by trying it under temporary names.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 use wl_core::backend::{Facts, HashBy, Swap, Vouch, WatchBy};
-use wl_core::error::Result;
+use wl_core::error::{Error, Fault, Result};
+use wl_core::path::RelPath;
 
 use crate::token::Version;
 use crate::{Place, trial};
@@ -40,6 +42,8 @@ pub(crate) struct Traits {
     pub checksums: bool,
     /// A copy has its source's checksum.
     pub copy_keeps_checksum: bool,
+    /// A backslash in a key stays one. SeaweedFS makes it a `/`, and so another key.
+    pub backslash: bool,
 }
 
 impl Traits {
@@ -67,7 +71,8 @@ pub(crate) async fn traits(place: &Arc<Place>) -> Result<Arc<Traits>> {
 /// What is known of the bucket now: until it was tried, that every swap is looked at first.
 pub(crate) fn facts(place: &Place) -> Facts {
     let known = place.traits.get();
-    let swap = |of: fn(&Traits) -> bool| if known.is_some_and(|known| of(known)) { Swap::Atomic } else { Swap::Checked };
+    let swap =
+        |of: fn(&Traits) -> bool| if known.is_some_and(|known| of(known)) { Swap::Atomic } else { Swap::Checked };
     let copies = known.is_none_or(|known| known.copy);
     Facts {
         hash: HashBy::Native,
@@ -94,7 +99,8 @@ fn untried() -> Vec<String> {
 
 /// What is only looked at and then done, in words.
 fn windows(known: &Traits) -> Vec<String> {
-    const BETWEEN: &str = "it is looked at with HEAD right before and after, and who writes in between may be overwritten";
+    const BETWEEN: &str =
+        "it is looked at with HEAD right before and after, and who writes in between may be overwritten";
     let lacks = [
         (known.create, format!("creating: the server does not hold `If-None-Match: *` when writers race; {BETWEEN}")),
         (known.replace, format!("replacing: the server does not hold `If-Match` when writers race; {BETWEEN}")),
@@ -119,6 +125,22 @@ fn windows(known: &Traits) -> Vec<String> {
         ),
     ];
     lacks.into_iter().filter(|(has, _)| !has).map(|(_, text)| text).collect()
+}
+
+/// Refuses a path that the server would take for another one.
+pub(crate) async fn can_hold(place: &Arc<Place>, path: &RelPath) -> Result<()> {
+    if !path.as_str().contains('\\') || traits(place).await?.backslash {
+        return Ok(());
+    }
+    let text = "the server takes a \\ in a name for a /, which would be another file: rename it";
+    Err(Error::new(Fault::Malformed, text).at(path))
+}
+
+/// Whether the server takes a path for another one, as far as that is known without trying.
+pub(crate) fn mistakes(place: &Place, path: &RelPath) -> bool {
+    let backslash =
+        place.traits.get().map_or_else(|| !place.client.walks.load(Ordering::Relaxed), |known| known.backslash);
+    path.as_str().contains('\\') && !backslash
 }
 
 /// Whether a checksum that the server shows was verified by it. Tried if that was not done before, unless nothing may be
@@ -149,6 +171,7 @@ mod tests {
             unquoted: false,
             checksums: true,
             copy_keeps_checksum: true,
+            backslash: true,
         };
         assert_eq!(windows(&all), [""; 0]);
         for (lacking, says) in [

@@ -34,7 +34,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Reads that version from an offset on.
 pub(crate) async fn read(place: &Arc<Place>, path: &RelPath, token: &Token, from: u64) -> Result<Reading> {
-    let wanted = Wanted { place: place.clone(), key: place.key(path)?, path: path.clone(), version: Version::of(token)? };
+    let wanted =
+        Wanted { place: place.clone(), key: place.key(path)?, path: path.clone(), version: Version::of(token)? };
     let (wanted, size) = (Arc::new(wanted), Version::of(token)?.size);
     if from >= size {
         // No range is left to ask for.
@@ -44,7 +45,8 @@ pub(crate) async fn read(place: &Arc<Place>, path: &RelPath, token: &Token, from
     let first = from..if size - from > LARGE { from + RANGE } else { size };
     let next = first.end;
     let (meta, streamed) = Streamed::open(wanted.clone(), first).await?;
-    let ranges = Ranges { wanted, next, size, streamed: Some(streamed), coming: VecDeque::new(), here: Fetched::default() };
+    let ranges =
+        Ranges { wanted, next, size, streamed: Some(streamed), coming: VecDeque::new(), here: Fetched::default() };
     Ok(Reading { meta, body: body(ranges) })
 }
 
@@ -110,7 +112,8 @@ impl Wanted {
     }
 
     fn nonsense(&self, answered: &str) -> Error {
-        Error::new(Fault::Broken, format!("the server answered {answered} where another range was asked for")).at(&self.path)
+        Error::new(Fault::Broken, format!("the server answered {answered} where another range was asked for"))
+            .at(&self.path)
     }
 }
 

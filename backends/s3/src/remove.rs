@@ -13,12 +13,7 @@ use crate::token::Version;
 use crate::{Place, copy, dirs, error};
 
 /// Deletes that version of a file. The directory it was in stays.
-pub(crate) async fn remove(
-    place: &Arc<Place>,
-    path: &RelPath,
-    token: &Token,
-    trash: Option<&RelPath>,
-) -> Result<()> {
+pub(crate) async fn remove(place: &Arc<Place>, path: &RelPath, token: &Token, trash: Option<&RelPath>) -> Result<()> {
     let traits = probe::traits(place).await?;
     let target = Target::new(place, path, &Guard::Unchanged(token.clone()))?;
     let Some(version) = target.expected.clone() else { return Err(target.changed()) };

@@ -100,7 +100,8 @@ impl Shape {
 
     fn marker(&mut self, path: RelPath, object: &Object) {
         if self.enter(&path) && object.size > 0 {
-            let message = "the key ends in `/` and the object holds content, which no directory does: rename or empty it";
+            let message =
+                "the key ends in `/` and the object holds content, which no directory does: rename or empty it";
             let obstacle = Obstacle { kind: ProblemKind::Skipped, message: message.to_owned() };
             self.out.push(Listed::Nameless(format!("{path}/"), obstacle));
         }

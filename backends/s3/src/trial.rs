@@ -12,6 +12,7 @@ use wl_core::entry::Hash;
 use wl_core::error::{Error, Result};
 use wl_core::path::PART_PREFIX;
 
+use crate::page::{From, page};
 use crate::probe::Traits;
 use crate::token::Version;
 use crate::{Place, client, error, meta};
@@ -75,6 +76,7 @@ impl Trial<'_> {
         let (replace, unquoted) = self.replaces_only().await?;
         let delete = self.deletes_only(unquoted).await?;
         let copies = self.copies(checksums).await?;
+        let backslash = self.keeps_backslash().await?;
         let (complete_create, complete_replace) = self.completes_only(unquoted).await?;
         let create = create && self.one_creator_wins().await?;
         let replace = replace && self.one_writer_wins(unquoted).await?;
@@ -88,6 +90,7 @@ impl Trial<'_> {
             complete_replace: complete_replace && replace,
             unquoted,
             checksums,
+            backslash,
             ..copies
         })
     }
@@ -111,6 +114,13 @@ impl Trial<'_> {
             Err(error) => return Err(self.place.error(&error)),
         };
         Ok(told && refused && self.now(&key).await? == before)
+    }
+
+    async fn keeps_backslash(&self) -> Result<bool> {
+        let key = self.key("back\\slash");
+        let put = self.put(&key, b"one", If::Nothing).await?;
+        let listed = page(self.place, &self.base, true, &From::Start, None).await?;
+        Ok(put == Took::Done && listed.objects.iter().any(|object| object.key == key))
     }
 
     async fn creates_only(&self) -> Result<bool> {

@@ -169,8 +169,7 @@ mod tests {
             &[(&["a", "a!"], &["a/"]), (&["a-b"], &["a-b/"]), (&["a.txt"], &["a-b.c/"]), (&["a0"], &["b/"])];
         let by_key: &[(&[&str], &[&str])] =
             &[(&["a", "a!", "a-b"], &["a-b.c/"]), (&["a.txt"], &["a-b/", "a/"]), (&["a0"], &["b/"])];
-        let at_once: &[(&[&str], &[&str])] =
-            &[(&["a", "a!", "a-b", "a.txt", "a0"], &["a-b.c/", "a-b/", "a/", "b/"])];
+        let at_once: &[(&[&str], &[&str])] = &[(&["a", "a!", "a-b", "a.txt", "a0"], &["a-b.c/", "a-b/", "a/", "b/"])];
         for pages in [by_name, by_key, at_once] {
             assert_eq!(order(pages), wanted);
         }

@@ -84,9 +84,8 @@ struct Whole {
 impl Whole {
     /// Reads a content that is announced to be small.
     async fn gather(path: &RelPath, content: &Content) -> Result<Self> {
-        let other = |what: &str| {
-            Error::new(Fault::Refused, format!("the content {what}: it changed meanwhile")).at(path)
-        };
+        let other =
+            |what: &str| Error::new(Fault::Refused, format!("the content {what}: it changed meanwhile")).at(path);
         let mut reading = content.read(0).await?;
         let mut bytes = BytesMut::with_capacity(usize::try_from(content.size).unwrap_or(0));
         let mut sha256 = Sha256::new();

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation};
+use aws_sdk_s3::config::{
+    BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::MetadataDirective;
 use jiff::Timestamp;
@@ -34,7 +36,7 @@ pub struct Bucket {
 
 impl Bucket {
     pub fn on_seaweed() -> Self {
-        Self { many: 3_000, ..Self::on(servers::seaweed::shared()) }
+        Self { many: 3_000, cannot_hold: |name| name.contains('\\'), ..Self::on(servers::seaweed::shared()) }
     }
 
     pub fn on_juicefs() -> Self {
@@ -63,7 +65,8 @@ impl Bucket {
     }
 
     pub async fn put(&self, key: &str, bytes: &[u8], metadata: &[(&str, &str)]) {
-        let metadata: HashMap<_, _> = metadata.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
+        let metadata: HashMap<_, _> =
+            metadata.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
         let put = self.user.put_object().bucket(&self.name).key(key).set_metadata(Some(metadata));
         put.body(ByteStream::from(bytes.to_vec())).send().await.unwrap();
     }
