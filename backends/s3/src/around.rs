@@ -135,11 +135,6 @@ impl Around {
         known.pages.push(listed);
     }
 
-    /// Forgets what was listed: there is no bucket any more.
-    pub fn forget(&self) {
-        self.known().pages.clear();
-    }
-
     /// Takes note that an object is there.
     pub fn put(&self, key: &str) {
         for page in self.known().pages.iter_mut().filter(|page| page.covers(key)) {

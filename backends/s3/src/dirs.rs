@@ -8,7 +8,7 @@ use wl_core::path::{RelPath, TRASH_DIR};
 use crate::object::Seen;
 use crate::page::{From, Object, page};
 use crate::token::Version;
-use crate::{Place, around, error, probe, remove, resume};
+use crate::{Place, around, probe, remove, resume};
 
 /// Makes a directory.
 pub(crate) async fn make_dir(place: &Arc<Place>, path: &RelPath) -> Result<()> {
@@ -57,13 +57,22 @@ pub(crate) async fn remove_dir(place: &Arc<Place>, path: &RelPath) -> Result<()>
 
 async fn remove_marker(place: &Arc<Place>, path: &RelPath, marker: &Object) -> Result<()> {
     let traits = probe::traits(place).await?;
-    let Some(version) = marker.version.as_ref().filter(|version| version.size == 0) else {
+    if marker.size > 0 {
         let text = "the object that marks the directory has a content of its own: delete it by hand";
         return Err(Error::new(Fault::Refused, text));
-    };
+    }
     place.around.gone(&marker.key);
     keep_parent(place, path, &marker.key).await?;
-    match remove::delete(place, &traits, &marker.key, version).await {
+    let deleted = match &marker.version {
+        Some(version) => remove::delete(place, &traits, &marker.key, version).await,
+        // Where directories are real ones, JuiceFS names no ETag for them.
+        // RACE: a marker that somebody gives a content in this moment is deleted with it.
+        None => {
+            let delete = place.client().await?.delete_object().bucket(place.bucket()).key(&marker.key);
+            delete.send().await.map(drop).map_err(|error| place.error(&error))
+        }
+    };
+    match deleted {
         Err(error) if error.fault == Fault::Missing => Ok(()),
         deleted => deleted,
     }
@@ -93,14 +102,15 @@ pub(crate) async fn holds_something(place: &Arc<Place>, key: &str) {
 
 async fn put_marker(place: &Arc<Place>, marker: &str) -> Result<()> {
     let traits = probe::traits(place).await?;
-    let put = place.client().await?.put_object().bucket(place.bucket()).key(marker).content_length(0);
-    let mut sent = put.clone().set_if_none_match(traits.create.then(|| "*".to_owned())).send().await;
-    if sent.as_ref().is_err_and(|error| matches!(crate::error::status(error), 409 | 412)) {
+    let (client, bucket) = (place.client().await?, place.bucket());
+    let put = || client.put_object().bucket(bucket).key(marker).content_length(0);
+    let mut sent = put().set_if_none_match(traits.create.then(|| "*".to_owned())).send().await;
+    if sent.as_ref().is_err_and(|error| matches!(error::status(error), 409 | 412)) {
         match Seen::at(place, marker).await? {
             // Somebody gave it a content.
             Some(seen) if seen.version.size > 0 => return Ok(()),
             // Somebody made it meanwhile; or, at SeaweedFS, it is only implied, and counts for this condition all the same.
-            _ => sent = put.send().await,
+            _ => sent = put().send().await,
         }
     }
     let answer = sent.map_err(|error| place.error(&error))?;

@@ -19,6 +19,8 @@ mod object;
 mod page;
 mod parts;
 mod probe;
+#[cfg(feature = "notifications")]
+mod queue;
 mod read;
 mod remove;
 mod resume;

@@ -10,7 +10,7 @@ use wl_core::path::RelPath;
 use crate::object::{Seen, Target};
 use crate::probe::{self, Traits};
 use crate::token::Version;
-use crate::{Place, copy, dirs, error};
+use crate::{Place, copy, dirs, error, look};
 
 /// Deletes that version of a file. The directory it was in stays.
 pub(crate) async fn remove(place: &Arc<Place>, path: &RelPath, token: &Token, trash: Option<&RelPath>) -> Result<()> {
@@ -27,6 +27,9 @@ pub(crate) async fn remove(place: &Arc<Place>, path: &RelPath, token: &Token, tr
     place.around.put(&target.key);
     if let Some(kept) = kept {
         kept.change_failed(&target).await;
+    }
+    if error.fault == Fault::Missing && look::is_dir(place, path).await? {
+        return Err(target.changed());
     }
     Err(error.at(path))
 }
