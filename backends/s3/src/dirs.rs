@@ -8,7 +8,7 @@ use wl_core::path::{RelPath, TRASH_DIR};
 use crate::object::Seen;
 use crate::page::{From, Object, page};
 use crate::token::Version;
-use crate::{Place, around, probe, remove, resume};
+use crate::{Place, around, error, probe, remove, resume};
 
 /// Makes a directory.
 pub(crate) async fn make_dir(place: &Arc<Place>, path: &RelPath) -> Result<()> {
