@@ -44,8 +44,13 @@ impl Bucket {
     }
 
     fn on(server: &servers::S3) -> Self {
+        Self::behind(server, server.endpoint())
+    }
+
+    /// A bucket that wl reaches under another endpoint than its user.
+    pub fn behind(server: &servers::S3, endpoint: &str) -> Self {
         let name = server.fresh_bucket();
-        let storage = storage(server.endpoint(), &name);
+        let storage = storage(endpoint, &name);
         Self { user: user(server.endpoint()), name, storage, many: 0, cannot_hold: |_| false }
     }
 
