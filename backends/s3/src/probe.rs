@@ -20,9 +20,9 @@ const IN_FLIGHT: usize = 32;
 /// What a server does with what wl would like it to do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Traits {
-    /// `PutObject` with `If-None-Match: *` refuses where something is, and of racing writers one wins.
+    /// `PutObject` with `If-None-Match: *` refuses where something is.
     pub create: bool,
-    /// `PutObject` with `If-Match` refuses another version, and of racing writers one wins.
+    /// `PutObject` with `If-Match` refuses another version.
     pub replace: bool,
     /// The same of `DeleteObject`.
     pub delete: bool,
@@ -30,6 +30,14 @@ pub(crate) struct Traits {
     pub complete_create: bool,
     /// `CompleteMultipartUpload` with `If-Match`.
     pub complete_replace: bool,
+    /// Of several that create one object at once, one wins.
+    pub one_creates: bool,
+    /// The same where one of them completes an upload.
+    pub one_completes: bool,
+    /// Of several that replace one version at once, one wins.
+    pub one_replaces: bool,
+    /// Of one that deletes a version and one that replaces it, one wins.
+    pub one_deletes: bool,
     /// `CopyObject` with `If-None-Match: *` for its destination.
     pub copy_create: bool,
     /// `CopyObject` with `x-amz-copy-source-if-match`.
@@ -77,9 +85,9 @@ pub(crate) fn facts(place: &Place) -> Facts {
     Facts {
         hash: HashBy::Native,
         token: Vouch::Strong,
-        replace: swap(|known| known.replace && known.complete_replace),
-        create: swap(|known| known.create && known.complete_create),
-        delete: swap(|known| known.delete),
+        replace: swap(|known| known.replace && known.complete_replace && known.one_replaces),
+        create: swap(|known| known.create && known.complete_create && known.one_creates && known.one_completes),
+        delete: swap(|known| known.delete && known.one_deletes),
         watcher: if place.config.queue.is_some() { WatchBy::Native } else { WatchBy::Scan },
         scan_every_s: Some(SCAN_EVERY_S),
         server_copy: copies,
@@ -99,23 +107,30 @@ fn untried() -> Vec<String> {
 
 /// What is only looked at and then done, in words.
 fn windows(known: &Traits) -> Vec<String> {
-    const BETWEEN: &str =
-        "it is looked at with HEAD right before and after, and who writes in between may be overwritten";
+    const BETWEEN: &str = "it is looked at with HEAD right before and after, and who writes in between may be overwritten";
+    const INSTANT: &str = "the server looks and then acts: of two that write in the same instant, both may win";
     let lacks = [
-        (known.create, format!("creating: the server does not hold `If-None-Match: *` when writers race; {BETWEEN}")),
-        (known.replace, format!("replacing: the server does not hold `If-Match` when writers race; {BETWEEN}")),
-        (known.delete, format!("deleting: the server does not hold `If-Match` on DELETE; {BETWEEN}")),
+        (known.create, format!("creating: the server ignores `If-None-Match: *`; {BETWEEN}")),
+        (known.one_creates || !known.create, format!("creating: {INSTANT}")),
+        (known.replace, format!("replacing: the server ignores `If-Match`; {BETWEEN}")),
+        (known.one_replaces || !known.replace, format!("replacing: {INSTANT}")),
+        (known.delete, format!("deleting: the server ignores `If-Match` on DELETE; {BETWEEN}")),
+        (known.one_deletes || !known.delete, format!("deleting: {INSTANT}")),
         (
             known.complete_create || !known.create,
-            format!("creating large files: the server does not hold `If-None-Match: *` on CompleteMultipartUpload; {BETWEEN}"),
+            format!("creating large files: the server ignores `If-None-Match: *` on CompleteMultipartUpload; {BETWEEN}"),
+        ),
+        (
+            known.one_completes || !known.complete_create || !known.one_creates,
+            format!("creating large files: {INSTANT}"),
         ),
         (
             known.complete_replace || !known.replace,
-            format!("replacing large files: the server does not hold `If-Match` on CompleteMultipartUpload; {BETWEEN}"),
+            format!("replacing large files: the server ignores `If-Match` on CompleteMultipartUpload; {BETWEEN}"),
         ),
         (
             known.copy_create || !known.copy,
-            format!("moving and copying: the server does not hold `If-None-Match: *` on CopyObject; {BETWEEN}"),
+            format!("moving and copying: the server ignores `If-None-Match: *` on CopyObject; {BETWEEN}"),
         ),
         (known.copy, "the server cannot copy: there is no trash here, and moves are transferred".to_owned()),
         (
@@ -165,6 +180,10 @@ mod tests {
             delete: true,
             complete_create: true,
             complete_replace: true,
+            one_creates: true,
+            one_completes: true,
+            one_replaces: true,
+            one_deletes: true,
             copy_create: true,
             copy_source: true,
             copy: true,
@@ -175,8 +194,12 @@ mod tests {
         };
         assert_eq!(windows(&all), [""; 0]);
         for (lacking, says) in [
-            (Traits { create: false, complete_create: false, ..all.clone() }, "creating: "),
-            (Traits { replace: false, complete_replace: false, ..all.clone() }, "replacing: "),
+            (Traits { create: false, complete_create: false, ..all.clone() }, "creating: the server ignores"),
+            (Traits { one_creates: false, one_completes: false, ..all.clone() }, "creating: the server looks"),
+            (Traits { one_completes: false, ..all.clone() }, "creating large files: the server looks"),
+            (Traits { replace: false, complete_replace: false, ..all.clone() }, "replacing: the server ignores"),
+            (Traits { one_replaces: false, ..all.clone() }, "replacing: the server looks"),
+            (Traits { one_deletes: false, ..all.clone() }, "deleting: the server looks"),
             (Traits { delete: false, ..all.clone() }, "deleting: "),
             (Traits { complete_create: false, ..all.clone() }, "creating large files: "),
             (Traits { complete_replace: false, ..all.clone() }, "replacing large files: "),

@@ -78,16 +78,16 @@ impl Trial<'_> {
         let copies = self.copies(checksums).await?;
         let backslash = self.keeps_backslash().await?;
         let (complete_create, complete_replace) = self.completes_only(unquoted).await?;
-        let create = create && self.one_creator_wins().await?;
-        let replace = replace && self.one_writer_wins(unquoted).await?;
-        let delete = delete && (!replace || self.remover_or_writer_wins().await?);
-        let complete_create = complete_create && create && self.one_upload_wins().await?;
         Ok(Traits {
             create,
             replace,
             delete,
             complete_create,
-            complete_replace: complete_replace && replace,
+            complete_replace,
+            one_creates: create && self.one_creator_wins().await?,
+            one_completes: complete_create && self.one_upload_wins().await?,
+            one_replaces: replace && self.one_writer_wins(unquoted).await?,
+            one_deletes: delete && self.remover_or_writer_wins().await?,
             unquoted,
             checksums,
             backslash,

@@ -188,8 +188,11 @@ async fn what_a_server_honours_is_found_out() {
     use wl_core::backend::Swap::{Atomic, Checked};
     for (bucket, swap) in [(Bucket::on_seaweed(), Atomic), (Bucket::on_juicefs(), Checked)] {
         let facts = bucket.storage.probe().await.unwrap();
-        assert_eq!((facts.create, facts.replace, facts.delete), (swap, swap, swap), "{facts:?}");
-        assert_eq!(facts.windows.is_empty(), swap == Atomic, "{:?}", facts.windows);
+        assert_eq!((facts.replace, facts.delete), (swap, swap), "{facts:?}");
+        // SeaweedFS holds the condition of a completed upload, but not against a plain write in the same instant, mostly.
+        let told = facts.windows.iter().any(|window| window.starts_with("creating"));
+        assert_eq!(told, facts.create == Checked, "{:?}", facts.windows);
+        assert!(swap == Atomic || facts.create == Checked, "{facts:?}");
         assert_eq!(bucket.keys("").await, [""; 0], "nothing is left");
     }
 }
