@@ -12,6 +12,8 @@ type Open = fn(&Storage) -> Result<Arc<dyn Backend>>;
 const TYPES: &[(&str, Open)] = &[
     #[cfg(feature = "local")]
     ("local", wl_backend_local::open),
+    #[cfg(feature = "s3")]
+    ("s3", wl_backend_s3::open),
 ];
 
 /// The storage types compiled in.

@@ -56,6 +56,7 @@ fn storages_may_hold_what_the_contract_says() {
         ("s3", "endpoint-url", json!("http://127.0.0.1:9000")),
         ("s3", "region", json!("us-east-1")),
         ("s3", "credentials", json!({ "access-key": "a", "secret-key": { "env": "S" } })),
+        ("s3", "notifications", json!({ "sqs": "https://sqs.eu-west-1.amazonaws.com/123456789012/changes" })),
         ("sftp", "port", json!(22)),
         ("sftp", "path", json!("~/x")),
         ("sftp", "ssh-user", json!("me")),

@@ -43,7 +43,9 @@ pub fn start() -> S3 {
         }
         // Listeners that no test needs, and a pause before it ends.
         command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.preStopSeconds=0"]);
-        command.args(["-master.volumeSizeLimitMB=1024", "-volume.max=100", "-master.volumePreallocate=false"]);
+        // Every bucket takes volumes of its own, seven at once unless told otherwise, and every test takes a bucket.
+        command.env("WEED_MASTER_VOLUME_GROWTH_COPY_1", "1");
+        command.args(["-master.volumeSizeLimitMB=1024", "-volume.max=2000", "-master.volumePreallocate=false"]);
         let endpoint = format!("http://127.0.0.1:{port}");
         let server = Server::start(dir, &command).wait(|| listens(port) && stores(&endpoint))?;
         Ok(S3::started(endpoint, server))

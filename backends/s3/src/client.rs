@@ -1,0 +1,214 @@
+//! The SDK's client, made when it is first needed, so that opening a storage needs no network.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction};
+use aws_sdk_s3::config::{
+    Builder, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient, StalledStreamProtectionConfig,
+};
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeDeserializationInterceptorContextRef, InterceptorContext,
+};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+use tokio::sync::OnceCell;
+use wl_core::error::{Error, Fault, Result};
+
+use crate::config::Config;
+
+/// Names a file of certificates in PEM that are trusted instead of the system's, as the AWS CLI has it.
+const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
+/// The region that is asked where a bucket is, and the one that servers other than AWS mostly claim to be.
+const ANY_REGION: &str = "us-east-1";
+/// How long the server may take to begin its answer to a small request.
+const ANSWER: Duration = Duration::from_secs(30);
+/// The same where the request has a body, or has the server copy: all of it is counted.
+const LONG_ANSWER: Duration = Duration::from_mins(20);
+/// A body that does not move at all for so long is given up.
+const STALLED: Duration = Duration::from_secs(20);
+
+/// A client that is made when it is first asked for.
+#[derive(Default)]
+pub(crate) struct Lazy {
+    made: OnceCell<(Client, SdkConfig)>,
+    /// Whether the server walks directories, as its name tells: its flat listings are not in the order of the keys.
+    pub walks: Arc<AtomicBool>,
+}
+
+impl Lazy {
+    /// The client for objects.
+    pub async fn s3(&self, config: &Config) -> Result<&Client> {
+        self.get(config).await.map(|(client, _)| client)
+    }
+
+    /// What other services' clients are made of.
+    #[cfg(feature = "notifications")]
+    pub async fn sdk(&self, config: &Config) -> Result<&SdkConfig> {
+        self.get(config).await.map(|(_, sdk)| sdk)
+    }
+
+    async fn get(&self, config: &Config) -> Result<&(Client, SdkConfig)> {
+        self.made.get_or_try_init(|| make(config, &self.walks)).await
+    }
+}
+
+/// What an operation is given that uploads, or makes the server copy: time.
+pub(crate) fn patient() -> Builder {
+    Builder::new().timeout_config(timeouts(LONG_ANSWER))
+}
+
+async fn make(config: &Config, walks: &Arc<AtomicBool>) -> Result<(Client, SdkConfig)> {
+    let http = http_client()?;
+    let named = match &config.region {
+        Some(region) => Some(Region::new(region.clone())),
+        None => {
+            let environment = EnvironmentVariableRegionProvider::new();
+            RegionProviderChain::first_try(environment).or_else(ProfileFileRegionProvider::new()).region().await
+        }
+    };
+    // Asking the instance metadata for a region, as the SDK would, says where this machine is, not where the bucket is.
+    let region = named.clone().unwrap_or_else(|| Region::new(ANY_REGION));
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .region(region)
+        .http_client(http)
+        .retry_config(retries())
+        .timeout_config(timeouts(ANSWER));
+    if let Some(inline) = &config.credentials {
+        let (key, secret) = (inline.access_key.clone(), inline.secret_key.clone());
+        loader =
+            loader.credentials_provider(Credentials::new(key, secret, inline.session_token.clone(), None, "manifest"));
+    }
+    let mut sdk = loader.load().await;
+    if named.is_none() && config.endpoint.is_none() {
+        if let Some(found) = discover(config, &client(config, &sdk, walks)).await? {
+            sdk = sdk.into_builder().region(found).build();
+        }
+    }
+    Ok((client(config, &sdk, walks), sdk))
+}
+
+fn client(config: &Config, sdk: &SdkConfig, walks: &Arc<AtomicBool>) -> Client {
+    let stalled = StalledStreamProtectionConfig::enabled().grace_period(STALLED).build();
+    let mut builder = Builder::from(sdk)
+        .stalled_stream_protection(stalled)
+        // wl gives the checksums itself; those of the SDK's own choice are not known to every server.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .retry_classifier(TooMany)
+        .interceptor(Server { walks: walks.clone() });
+    if let Some(endpoint) = &config.endpoint {
+        builder = builder.endpoint_url(endpoint);
+    }
+    if config.endpoint.is_some() || sdk.endpoint_url().is_some() {
+        // A bucket's own host name needs DNS that only AWS surely has.
+        builder = builder.force_path_style(true);
+    }
+    Client::from_conf(builder.build())
+}
+
+/// Full jitter and a cap: the SDK's standard mode.
+fn retries() -> RetryConfig {
+    RetryConfig::standard()
+        .with_max_attempts(6)
+        .with_initial_backoff(Duration::from_millis(200))
+        .with_max_backoff(Duration::from_secs(10))
+}
+
+fn timeouts(answer: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(Duration::from_secs(10)).read_timeout(answer).build()
+}
+
+fn http_client() -> Result<SharedHttpClient> {
+    let mut builder = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+    if let Some(file) = std::env::var_os(CA_BUNDLE).filter(|file| !file.is_empty()) {
+        let wrong = |why: String| {
+            let message = format!("{CA_BUNDLE} names {}, {why}: correct it", file.display());
+            Error::new(Fault::Malformed, message)
+        };
+        let pem = std::fs::read(&file).map_err(|error| wrong(format!("which cannot be read ({error})")))?;
+        if !pem.windows(10).any(|bytes| bytes == b"-----BEGIN") {
+            return Err(wrong("which holds no certificate in PEM".to_owned()));
+        }
+        let trusted = TrustStore::empty().with_pem_certificate(pem);
+        let context = TlsContext::builder().with_trust_store(trusted).build();
+        builder = builder.tls_context(context.map_err(|error| wrong(format!("which cannot be used ({error})")))?);
+    }
+    Ok(builder.build_https())
+}
+
+/// Where the bucket is. AWS names its region in every answer about it, refusals too (API reference, HeadBucket).
+async fn discover(config: &Config, client: &Client) -> Result<Option<Region>> {
+    match client.head_bucket().bucket(&config.bucket).send().await {
+        Ok(bucket) => Ok(bucket.bucket_region().map(|region| Region::new(region.to_owned()))),
+        Err(error) => {
+            let there = error.raw_response().and_then(|raw| raw.headers().get("x-amz-bucket-region"));
+            match there.map(|region| Region::new(region.to_owned())) {
+                Some(region) => Ok(Some(region)),
+                None if crate::error::status(&error) == 404 => Err(no_bucket(config)),
+                None => Err(crate::error::error(config, &error)),
+            }
+        }
+    }
+}
+
+/// The bucket is not there: what a HEAD of it cannot say in words.
+pub(crate) fn no_bucket(config: &Config) -> Error {
+    let server = config.endpoint.as_deref().unwrap_or("AWS");
+    let text = format!("there is no bucket {} on {server}: make it first, or correct `s3-url`", config.bucket);
+    Error::new(Fault::Missing, text)
+}
+
+/// Some servers ask for patience with a status that the SDK does not know as such.
+#[derive(Debug)]
+struct TooMany;
+
+impl ClassifyRetry for TooMany {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        match context.response() {
+            Some(response) if response.status().as_u16() == 429 => RetryAction::throttling_error(),
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "too many requests"
+    }
+}
+
+/// Reads the server's name off its answers.
+#[derive(Debug)]
+struct Server {
+    walks: Arc<AtomicBool>,
+}
+
+impl Intercept for Server {
+    fn name(&self) -> &'static str {
+        "the server's name"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if context.response().headers().get("server").is_some_and(|name| name.starts_with("SeaweedFS")) {
+            self.walks.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}

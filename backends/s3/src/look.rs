@@ -1,0 +1,80 @@
+//! Looking at the bucket, at a path, and for a hash.
+
+use std::sync::Arc;
+
+use futures::TryStreamExt as _;
+use sha2::{Digest as _, Sha256};
+use wl_core::backend::Look;
+use wl_core::entry::{Hash, Token};
+use wl_core::error::{Error, Fault, Result};
+use wl_core::path::{PART_PREFIX, RelPath};
+
+use crate::meta::directory;
+use crate::object::Seen;
+use crate::page::{From, page};
+use crate::shape::{no_etag, two_kinds};
+use crate::token::Version;
+use crate::{Place, probe, read};
+
+/// Looks at the bucket, with one LIST. Nothing in the protocol tells a bucket from a later one of its name.
+pub(crate) async fn root(place: &Arc<Place>) -> Result<String> {
+    page(place, place.config.keys.prefix(), true, &From::Start, Some(1)).await?;
+    Ok(format!("s3:{}/{}", place.config.server_and_bucket(), place.config.keys.prefix()))
+}
+
+/// Looks at one path: what lies under its key, and whether anything lies below.
+pub(crate) async fn stat(place: &Arc<Place>, path: &RelPath) -> Result<Look> {
+    if path.is_root() {
+        return root(place).await.map(|_| Look::Entry(directory()));
+    }
+    if path.segments().any(|segment| segment.starts_with(PART_PREFIX)) || probe::mistakes(place, path) {
+        return Ok(Look::Absent);
+    }
+    let key = place.key(path)?;
+    let (seen, dir) = tokio::join!(Seen::at(place, &key), is_dir(place, path));
+    Ok(match (seen.map_err(|error| error.at(path)), dir?) {
+        (Ok(Some(_)), true) => Look::Blocked(two_kinds(path)),
+        (Ok(None), true) => Look::Entry(directory()),
+        (Ok(None), false) => Look::Absent,
+        (Ok(Some(seen)), false) => Look::Entry(seen.entry()),
+        (Err(error), _) if error.fault == Fault::Unsupported => Look::Blocked(no_etag()),
+        (Err(error), _) => return Err(error),
+    })
+}
+
+/// Whether there is a directory: a marker, or anything below it but wl's own leftovers.
+pub(crate) async fn is_dir(place: &Arc<Place>, path: &RelPath) -> Result<bool> {
+    /// More than the leftovers that there mostly are.
+    const SOME: i32 = 10;
+    let (prefix, mut from) = (place.dir(path)?, From::Start);
+    loop {
+        let page = page(place, &prefix, true, &from, Some(SOME)).await.map_err(|error| error.at(path))?;
+        let ours = |key: &str| key[prefix.len()..].split('/').any(|segment| segment.starts_with(PART_PREFIX));
+        if page.objects.iter().any(|object| object.key.starts_with(&prefix) && !ours(&object.key)) {
+            return Ok(true);
+        }
+        match page.next {
+            None => return Ok(false),
+            Some(next) => from = next,
+        }
+    }
+}
+
+/// The sha256 of that version: what its HEAD proves, else by reading it once.
+pub(crate) async fn hash(place: &Arc<Place>, path: &RelPath, token: &Token) -> Result<Hash> {
+    let version = Version::of(token).map_err(|error| error.at(path))?;
+    let seen = Seen::at(place, &place.key(path)?).await.map_err(|error| error.at(path))?;
+    let seen = seen.ok_or_else(|| Error::missing(path))?;
+    if seen.version != version {
+        return Err(Error::changed(path));
+    }
+    if let Some(hash) = seen.hash(probe::checksums_are_verified(place).await?) {
+        return Ok(hash);
+    }
+    let mut body = read::read(place, path, token, 0).await?.body;
+    let mut sha256 = Sha256::new();
+    while let Some(bytes) = body.try_next().await? {
+        sha256.update(&bytes);
+    }
+    Ok(Hash(sha256.finalize().into()))
+}

@@ -1,0 +1,389 @@
+//! Large content: parts uploaded several at a time, each proven by its checksum, taking effect at once when the last is
+//! there.
+//!
+//! The content is read in order, and hashed as it is read: what the parts hold is what was announced, or nothing takes
+//! effect. A failure that may pass leaves the parts for the next try ([`resume`]); any other calls the upload off.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, Part};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt as _;
+use jiff::Timestamp;
+use md5::{Digest as _, Md5};
+use sha2::Sha256;
+use tokio::task::JoinSet;
+use wl_core::backend::{Body, Content, Reading, Written};
+use wl_core::entry::Hash;
+use wl_core::error::{Error, Fault, Result};
+use wl_core::path::RelPath;
+
+use crate::budget::{self, Share};
+use crate::object::{Seen, Target};
+use crate::parts::{self, Layout};
+use crate::probe::Traits;
+use crate::resume::{self, Claim, Record};
+use crate::token::{Version, hex};
+use crate::write::{dress, entry, read_back};
+use crate::{client, copy, error, meta};
+
+/// Replaces what is expected under the target's key.
+pub(crate) async fn replace(
+    target: &Target<'_>,
+    traits: &Traits,
+    content: &Content,
+    trash: Option<&RelPath>,
+) -> Result<Written> {
+    // Nothing is sent for nothing.
+    target.check().await?;
+    target.check_nothing_below().await?;
+    let hash = content.sha256().await?;
+    let reading = content.read(0).await?;
+    let mtime = reading.meta.mtime;
+    let claim = match resume::find(target, content.size, hash).await? {
+        Some(claim) => claim,
+        None => begin(target, traits, content.size, hash, mtime).await?,
+    };
+    let upload = Upload { target, traits, claim, hash, mtime };
+    match upload.run(reading, trash).await {
+        Ok(written) => {
+            if let Err(error) = resume::forget(target.place, &upload.claim.at).await {
+                tracing::debug!(path = %target.path, "the record of an upload stays until it is swept: {error}");
+            }
+            Ok(written)
+        }
+        Err(error) => {
+            if !error.fault.passes() {
+                upload.call_off().await;
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn begin(target: &Target<'_>, traits: &Traits, size: u64, hash: Hash, mtime: Option<Timestamp>) -> Result<Claim> {
+    let place = target.place;
+    let mut request = place.client().await?.create_multipart_upload().bucket(place.bucket()).key(&target.key);
+    request = request.set_metadata(Some(dress(hash, mtime)));
+    if traits.checksums {
+        request = request.checksum_algorithm(ChecksumAlgorithm::Sha256);
+    }
+    let begun = request.send().await.map_err(|error| place.error(&error).at(target.path))?;
+    let upload = begun.upload_id().filter(|id| !id.is_empty());
+    let upload = upload.ok_or_else(|| Error::new(Fault::Broken, "the server began an upload and did not name it"))?;
+    let record = Record::new(&target.key, upload, size, Layout::of(size).part, hash);
+    match resume::note(target, record).await {
+        Ok(claim) => Ok(claim),
+        Err(error) => {
+            // An upload that nothing tells of would cost money for ever.
+            let abort = place.client().await?.abort_multipart_upload().bucket(place.bucket()).key(&target.key);
+            if let Err(stays) = abort.upload_id(upload).send().await {
+                tracing::warn!(path = %target.path, upload, "an upload could not be called off: {}", place.error(&stays));
+            }
+            Err(error.at(target.path))
+        }
+    }
+}
+
+/// An upload under way.
+struct Upload<'a> {
+    target: &'a Target<'a>,
+    traits: &'a Traits,
+    claim: Claim,
+    hash: Hash,
+    mtime: Option<Timestamp>,
+}
+
+/// A part that the server has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Done {
+    /// Without quotes.
+    etag: String,
+    sha256: Hash,
+}
+
+/// All parts by their numbers.
+type Parts = BTreeMap<u64, Done>;
+
+impl Upload<'_> {
+    async fn run(&self, reading: Reading, trash: Option<&RelPath>) -> Result<Written> {
+        let parts = self.send_all(reading.body).await?;
+        self.target.check_nothing_below().await?;
+        let kept = copy::keep(self.target, self.traits, trash).await?;
+        let version = match self.complete(&parts).await {
+            // It may have taken effect although the answer says otherwise, or none came.
+            Err(error) => self.completed_after_all(&parts).await.ok_or(error),
+            completed => completed,
+        };
+        let proven = match version {
+            Ok(version) if self.traits.checksums => Ok(version),
+            Ok(version) => read_back(self.target, &version, self.hash).await.map(|()| version),
+            Err(error) => Err(error),
+        };
+        match (proven, kept) {
+            (Err(error), kept) => {
+                if let Some(kept) = kept {
+                    kept.change_failed(self.target).await;
+                }
+                Err(error)
+            }
+            (Ok(version), _) => Ok(Written { entry: entry(&version, self.mtime), hash: self.hash }),
+        }
+    }
+
+    async fn call_off(&self) {
+        if let Err(error) = resume::call_off(self.target.place, &self.claim.at, &self.claim.record).await {
+            let path = self.target.path;
+            tracing::warn!(%path, "an upload could not be called off; its record stays until that is done: {error}");
+        }
+    }
+
+    /// Sends what the server does not have yet.
+    async fn send_all(&self, body: Body) -> Result<Parts> {
+        let Record { size, part, .. } = self.claim.record;
+        let (layout, there) = (Layout { size, part }, self.parts_there().await?);
+        let mut cutter = Cutter { body, rest: Bytes::new(), whole: Sha256::new(), path: self.target.path };
+        let (mut parts, mut sending) = (Parts::new(), JoinSet::new());
+        for number in 1..=layout.count() {
+            let range = layout.range(number);
+            let share = budget::for_writing(range.end - range.start).await?;
+            let (bytes, sha256) = cutter.next(range.end - range.start).await?;
+            match there.get(&number).filter(|part| is_that(part, &bytes, &sha256)) {
+                Some(part) => {
+                    let etag = part.e_tag().unwrap_or_default().trim_matches('"').to_owned();
+                    parts.insert(number, Done { etag, sha256 });
+                }
+                None => drop(sending.spawn(self.sender(number, bytes, sha256, share).await?)),
+            }
+            while let Some(sent) = sending.try_join_next() {
+                parts.extend([sent.map_err(|error| Error::new(Fault::Broken, error.to_string()))??]);
+            }
+        }
+        cutter.end(self.hash).await?;
+        while let Some(sent) = sending.join_next().await {
+            parts.extend([sent.map_err(|error| Error::new(Fault::Broken, error.to_string()))??]);
+        }
+        Ok(parts)
+    }
+
+    /// The parts that an earlier try has left.
+    async fn parts_there(&self) -> Result<BTreeMap<u64, Part>> {
+        let (place, record) = (self.target.place, &self.claim.record);
+        if !self.claim.resumed {
+            return Ok(BTreeMap::new());
+        }
+        let request = place.client().await?.list_parts().bucket(place.bucket()).key(&record.key);
+        let mut pages = request.upload_id(&record.upload).into_paginator().send();
+        let mut there = BTreeMap::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| self.failed(place.error(&error), error::code(&error)))?;
+            for part in page.parts.unwrap_or_default() {
+                there.extend(
+                    part.part_number().and_then(|number| u64::try_from(number).ok()).map(|number| (number, part)),
+                );
+            }
+        }
+        tracing::info!(path = %self.target.path, parts = there.len(), "an upload is gone on with");
+        Ok(there)
+    }
+
+    /// Sends one part; holds its memory until it is sent.
+    async fn sender(
+        &self,
+        number: u64,
+        bytes: Bytes,
+        sha256: Hash,
+        share: Share,
+    ) -> Result<impl Future<Output = Result<(u64, Done)>> + Send + 'static> {
+        let (place, record) = (self.target.place.clone(), &self.claim.record);
+        let mut request = place
+            .client()
+            .await?
+            .upload_part()
+            .bucket(place.bucket())
+            .key(&record.key)
+            .upload_id(&record.upload)
+            .part_number(part_number(number))
+            .checksum_sha256(meta::checksum(&sha256));
+        if !self.traits.checksums {
+            request = request.content_md5(STANDARD.encode(Md5::digest(&bytes)));
+        }
+        let path = self.target.path.clone();
+        Ok(async move {
+            let _share = share;
+            let sending = request.body(ByteStream::from(bytes)).customize().disable_payload_signing();
+            let sent = sending.config_override(client::patient()).send().await;
+            let answer = sent.map_err(|error| lost(place.error(&error), error::code(&error)).at(&path))?;
+            let etag = answer.e_tag().unwrap_or_default().trim_matches('"').to_owned();
+            Ok((number, Done { etag, sha256 }))
+        })
+    }
+
+    async fn complete(&self, parts: &Parts) -> Result<Version> {
+        let (target, place, traits) = (self.target, self.target.place, self.traits);
+        let conditional = if target.expected.is_none() { traits.complete_create } else { traits.complete_replace };
+        let list = parts.iter().map(|(number, part)| {
+            CompletedPart::builder()
+                .part_number(part_number(*number))
+                .e_tag(format!("\"{}\"", part.etag))
+                .set_checksum_sha256(traits.checksums.then(|| meta::checksum(&part.sha256)))
+                .build()
+        });
+        let whole = CompletedMultipartUpload::builder().set_parts(Some(list.collect())).build();
+        let request = place.client().await?.complete_multipart_upload().bucket(place.bucket()).key(&target.key);
+        let mut request = request.upload_id(&self.claim.record.upload).multipart_upload(whole);
+        let mut config = client::patient();
+        match &target.expected {
+            None if conditional => request = request.if_none_match("*"),
+            Some(version) if conditional => request = request.if_match(traits.if_match(version)),
+            _ => {
+                // RACE: what somebody else puts between this look and the completion is replaced, and kept only if it is
+                // what was expected; `Facts::windows` says so.
+                target.check().await?;
+                config = config.retry_config(RetryConfig::disabled());
+            }
+        }
+        let sent = request.customize().config_override(config).send().await;
+        let answer = sent.map_err(|error| self.failed(place.error(&error), error::code(&error)))?;
+        let seen = Seen::at(place, &target.key)
+            .await
+            .map_err(|error| error.at(target.path))?
+            .ok_or_else(|| target.changed())?;
+        let answered = Version::new(answer.e_tag(), self.claim.record.size);
+        if answered.is_some_and(|answered| answered != seen.version) || !self.is_ours(&seen, parts) {
+            return Err(target.changed());
+        }
+        Ok(seen.version)
+    }
+
+    /// Whether what is there is what these parts make: its composite checksum tells, or the ETag, which is the MD5 of the
+    /// parts' MD5s (Amazon S3 user guide, Checking object integrity), and what it was dressed with.
+    fn is_ours(&self, seen: &Seen, parts: &Parts) -> bool {
+        let sha256s: Vec<Hash> = parts.values().map(|part| part.sha256).collect();
+        let composite = seen.head.checksum_sha256().filter(|_| self.traits.checksums);
+        let ours = match composite {
+            Some(checksum) if checksum.contains('-') => checksum == parts::composite(&sha256s),
+            Some(checksum) => checksum == meta::checksum(&self.hash),
+            None => seen.says(&self.hash),
+        };
+        ours && seen.version.size == self.claim.record.size
+    }
+
+    async fn completed_after_all(&self, parts: &Parts) -> Option<Version> {
+        let seen = Seen::at(self.target.place, &self.target.key).await.ok()??;
+        let ours = Some(&seen.version) != self.target.expected.as_ref() && self.is_ours(&seen, parts);
+        ours.then_some(seen.version)
+    }
+
+    fn failed(&self, error: Error, code: &str) -> Error {
+        match code {
+            "NoSuchUpload" => lost(error, code).at(self.target.path),
+            _ => self.target.failed(error, code),
+        }
+    }
+}
+
+/// An upload that somebody has called off is begun again: that passes.
+fn lost(error: Error, code: &str) -> Error {
+    match code {
+        "NoSuchUpload" => Error::new(Fault::Refused, "the upload was called off by somebody else, and begins again"),
+        _ => error,
+    }
+}
+
+fn part_number(number: u64) -> i32 {
+    // INVARIANT: a layout has 10,000 parts at most.
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+/// Whether a part that the server has is this content: its checksum tells, or the MD5 that is its ETag.
+fn is_that(part: &Part, bytes: &Bytes, sha256: &Hash) -> bool {
+    let same = match part.checksum_sha256() {
+        Some(checksum) => checksum == meta::checksum(sha256),
+        None => part.e_tag().is_some_and(|etag| etag.trim_matches('"') == hex(&Md5::digest(bytes))),
+    };
+    same && part.size().and_then(|size| u64::try_from(size).ok()) == Some(bytes.len() as u64)
+}
+
+/// Cuts a body into parts, and hashes it as it goes.
+struct Cutter<'a> {
+    body: Body,
+    rest: Bytes,
+    whole: Sha256,
+    path: &'a RelPath,
+}
+
+impl Cutter<'_> {
+    /// The next so many bytes and their sha256.
+    async fn next(&mut self, size: u64) -> Result<(Bytes, Hash)> {
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let (mut part, mut sha256) = (BytesMut::with_capacity(size), Sha256::new());
+        while part.len() < size {
+            if self.rest.is_empty() {
+                self.rest = self.body.try_next().await?.ok_or_else(|| self.other("is shorter than announced"))?;
+            }
+            let piece = self.rest.split_to(self.rest.len().min(size - part.len()));
+            self.whole.update(&piece);
+            sha256.update(&piece);
+            part.extend_from_slice(&piece);
+        }
+        Ok((part.freeze(), Hash(sha256.finalize().into())))
+    }
+
+    /// Nothing is left, and all of it had that sha256.
+    async fn end(mut self, hash: Hash) -> Result<()> {
+        while self.rest.is_empty() {
+            match self.body.try_next().await? {
+                Some(piece) => self.rest = piece,
+                None if Hash(self.whole.clone().finalize().into()) == hash => return Ok(()),
+                None => return Err(self.other("has another sha256 than announced")),
+            }
+        }
+        Err(self.other("is longer than announced"))
+    }
+
+    fn other(&self, what: &str) -> Error {
+        Error::new(Fault::Refused, format!("the content {what}: it changed meanwhile")).at(self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+    use futures::stream;
+
+    use super::*;
+
+    fn cutter<'a>(path: &'a RelPath, pieces: &[&'static [u8]]) -> Cutter<'a> {
+        let pieces: Vec<_> = pieces.iter().map(|piece| Ok(Bytes::from_static(piece))).collect();
+        Cutter { body: stream::iter(pieces).boxed(), rest: Bytes::new(), whole: Sha256::new(), path }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_cut_wherever_its_pieces_end() {
+        let path = RelPath::root();
+        for pieces in [&[&b"abcdefgh"[..]][..], &[b"a", b"", b"bcdef", b"g", b"h"], &[b"abc", b"def", b"gh"]] {
+            let mut cutter = cutter(&path, pieces);
+            for part in [&b"abc"[..], b"def", b"gh"] {
+                let (bytes, hash) = cutter.next(part.len() as u64).await.unwrap();
+                assert_eq!((&bytes[..], hash), (part, Hash::of(part)));
+            }
+            assert_eq!(cutter.end(Hash::of(b"abcdefgh")).await, Ok(()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_not_as_announced_is_refused() {
+        let path = RelPath::root();
+        assert_eq!(cutter(&path, &[b"ab"]).next(3).await.unwrap_err().fault, Fault::Refused);
+        for (hash, pieces) in [(Hash::of(b"abc"), &[&b"abcd"[..]][..]), (Hash::of(b"abd"), &[b"abc"])] {
+            let mut cutter = cutter(&path, pieces);
+            cutter.next(3).await.unwrap();
+            assert_eq!(cutter.end(hash).await.unwrap_err().fault, Fault::Refused);
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! Trying what a server honours, under temporary names, with everything put away afterwards.
+
+use std::sync::{Mutex, PoisonError};
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ChecksumMode, CompletedMultipartUpload, CompletedPart};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use futures::future::{join, join_all};
+use wl_core::entry::Hash;
+use wl_core::error::{Error, Result};
+use wl_core::path::PART_PREFIX;
+
+use crate::page::{From, page};
+use crate::probe::Traits;
+use crate::token::Version;
+use crate::{Place, client, error, meta};
+
+/// How often writers are raced against each other, and how many at once. A server that lets two of them win does so nearly
+/// every time: 30 of 30 times, those that are known (four of eight writers at once, measured).
+const ROUNDS: usize = 6;
+const WRITERS: usize = 6;
+/// The ETag of nothing.
+const STALE: &str = "00000000000000000000000000000000";
+
+/// What a write expects, in the server's spelling.
+#[derive(Debug, Clone, Copy)]
+enum If<'a> {
+    Nothing,
+    Absent,
+    Match(&'a str),
+}
+
+/// How the server took a write.
+#[derive(Debug, PartialEq, Eq)]
+enum Took {
+    Done,
+    /// For its condition.
+    Refused,
+    /// Because it knows no such thing.
+    Unknown,
+}
+
+/// What an object is at the moment.
+#[derive(Debug, PartialEq, Eq)]
+struct Now {
+    etag: String,
+    checksum: Option<String>,
+}
+
+/// One trial, with the keys it used.
+pub(crate) struct Trial<'a> {
+    place: &'a Place,
+    client: &'a Client,
+    base: String,
+    used: Mutex<Vec<String>>,
+}
+
+/// Tries everything.
+pub(crate) async fn traits(place: &Place) -> Result<Traits> {
+    let base = format!("{}{PART_PREFIX}probe-{}", place.config.keys.prefix(), uuid::Uuid::new_v4().simple());
+    let trial = Trial { place, client: place.client().await?, base, used: Mutex::default() };
+    let traits = trial.all().await;
+    trial.put_away().await;
+    if let Ok(traits) = &traits {
+        tracing::debug!(?traits, server = place.config.server_and_bucket(), "what the server honours");
+    }
+    traits
+}
+
+impl Trial<'_> {
+    async fn all(&self) -> Result<Traits> {
+        let checksums = self.verifies_checksums().await?;
+        let create = self.creates_only().await?;
+        let (replace, unquoted) = self.replaces_only().await?;
+        let delete = self.deletes_only(unquoted).await?;
+        let copies = self.copies(checksums).await?;
+        let backslash = self.keeps_backslash().await?;
+        let (complete_create, complete_replace) = self.completes_only(unquoted).await?;
+        Ok(Traits {
+            create,
+            replace,
+            delete,
+            complete_create,
+            complete_replace,
+            one_creates: create && self.one_creator_wins().await?,
+            one_completes: complete_create && self.one_upload_wins().await?,
+            one_replaces: replace && self.one_writer_wins(unquoted).await?,
+            one_deletes: delete && self.remover_or_writer_wins().await?,
+            unquoted,
+            checksums,
+            backslash,
+            ..copies
+        })
+    }
+
+    /// A right checksum is told back, a wrong one refused; some store the wrong body although they refuse it.
+    async fn verifies_checksums(&self) -> Result<bool> {
+        let key = self.key("sum");
+        let put = |body: &'static [u8], of: &'static [u8]| {
+            let put = self.client.put_object().bucket(self.place.bucket()).key(&key);
+            put.body(ByteStream::from_static(body)).checksum_sha256(meta::checksum(&Hash::of(of))).send()
+        };
+        let right = put(b"one", b"one").await;
+        if self.took(right)? != Took::Done {
+            return Ok(false);
+        }
+        let before = self.now(&key).await?;
+        let told = before.as_ref().and_then(|now| now.checksum.as_deref()) == Some(&meta::checksum(&Hash::of(b"one")));
+        let refused = match put(b"two", b"one").await {
+            Ok(_) => false,
+            Err(error) if (400..500).contains(&error::status(&error)) => true,
+            Err(error) => return Err(self.place.error(&error)),
+        };
+        Ok(told && refused && self.now(&key).await? == before)
+    }
+
+    async fn keeps_backslash(&self) -> Result<bool> {
+        let key = self.key("back\\slash");
+        let put = self.put(&key, b"one", If::Nothing).await?;
+        let listed = page(self.place, &self.base, true, &From::Start, None).await?;
+        Ok(put == Took::Done && listed.objects.iter().any(|object| object.key == key))
+    }
+
+    async fn creates_only(&self) -> Result<bool> {
+        let key = self.key("create");
+        let made = self.put(&key, b"one", If::Absent).await?;
+        self.put(&key, b"one", If::Nothing).await?;
+        let kept = self.is_kept(&key, self.put(&key, b"two", If::Absent)).await?;
+        Ok(made == Took::Done && kept)
+    }
+
+    /// Whether a stale version is refused and the current one is not; and whether its ETag goes without quotes.
+    async fn replaces_only(&self) -> Result<(bool, bool)> {
+        let key = self.key("replace");
+        self.put(&key, b"one", If::Nothing).await?;
+        for unquoted in [false, true] {
+            let stale = spelled(STALE, unquoted);
+            if !self.is_kept(&key, self.put(&key, b"two", If::Match(&stale))).await? {
+                return Ok((false, false));
+            }
+            let current = self.etag(&key).await?;
+            if self.put(&key, b"three", If::Match(&spelled(&current, unquoted))).await? == Took::Done {
+                return Ok((true, unquoted));
+            }
+        }
+        Ok((false, false))
+    }
+
+    async fn deletes_only(&self, unquoted: bool) -> Result<bool> {
+        let key = self.key("delete");
+        self.put(&key, b"one", If::Nothing).await?;
+        let stale = spelled(STALE, unquoted);
+        if !self.is_kept(&key, self.delete(&key, &stale)).await? {
+            return Ok(false);
+        }
+        let current = spelled(&self.etag(&key).await?, unquoted);
+        Ok(self.delete(&key, &current).await? == Took::Done && self.now(&key).await?.is_none())
+    }
+
+    /// Everything about copies; the other traits of the answer say nothing.
+    async fn copies(&self, checksums: bool) -> Result<Traits> {
+        let mut traits = Traits::default();
+        let (source, target) = (self.key("sum"), self.key("copy"));
+        self.put(&source, b"one", If::Nothing).await?;
+        let checksum = if checksums { self.put_with_checksum(&source).await? } else { None };
+        traits.copy = self.copy(&source, &target, None, false).await? == Took::Done;
+        if !traits.copy {
+            return Ok(traits);
+        }
+        let copied = self.now(&target).await?;
+        traits.copy_keeps_checksum = checksum.is_some() && copied.is_some_and(|now| now.checksum == checksum);
+        traits.copy_source = self.copy(&source, &target, Some(&spelled(STALE, false)), false).await? == Took::Refused;
+        let created = self.copy(&source, &self.key("copied"), None, true).await? == Took::Done;
+        traits.copy_create = created && self.copy(&source, &target, None, true).await? == Took::Refused;
+        Ok(traits)
+    }
+
+    async fn put_with_checksum(&self, key: &str) -> Result<Option<String>> {
+        let checksum = meta::checksum(&Hash::of(b"one"));
+        let put = self.client.put_object().bucket(self.place.bucket()).key(key).checksum_sha256(&checksum);
+        let put = put.body(ByteStream::from_static(b"one")).send().await;
+        Ok((self.took(put)? == Took::Done).then_some(checksum))
+    }
+
+    /// Whether an upload is completed only where nothing is, and only over the version that is there.
+    async fn completes_only(&self, unquoted: bool) -> Result<(bool, bool)> {
+        let key = self.key("complete");
+        self.put(&key, b"one", If::Nothing).await?;
+        let Some(upload) = self.upload(&key).await? else { return Ok((false, false)) };
+        let create = self.is_kept(&key, self.complete(&key, &upload, If::Absent)).await?;
+        // What was refused can be tried again; what was not is gone.
+        let upload = if create { Some(upload) } else { self.upload(&key).await? };
+        let Some(upload) = upload else { return Ok((create, false)) };
+        let stale = spelled(STALE, unquoted);
+        if !self.is_kept(&key, self.complete(&key, &upload, If::Match(&stale))).await? {
+            return Ok((create, false));
+        }
+        let current = spelled(&self.etag(&key).await?, unquoted);
+        let replaced = self.complete(&key, &upload, If::Match(&current)).await?;
+        self.abort(&key, &upload).await;
+        Ok((create, replaced == Took::Done))
+    }
+
+    async fn one_creator_wins(&self) -> Result<bool> {
+        for round in 0..ROUNDS {
+            let key = self.key(&format!("creators-{round}"));
+            if self.winners(&key, If::Absent).await? > 1 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn one_writer_wins(&self, unquoted: bool) -> Result<bool> {
+        let key = self.key("writers");
+        for _ in 0..ROUNDS {
+            self.put(&key, b"one", If::Nothing).await?;
+            let current = spelled(&self.etag(&key).await?, unquoted);
+            if self.winners(&key, If::Match(&current)).await? > 1 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn remover_or_writer_wins(&self) -> Result<bool> {
+        let key = self.key("remover");
+        for _ in 0..ROUNDS {
+            self.put(&key, b"one", If::Nothing).await?;
+            let current = spelled(&self.etag(&key).await?, false);
+            let both = join(self.delete(&key, &current), self.put(&key, b"two", If::Match(&current))).await;
+            if (both.0?, both.1?) == (Took::Done, Took::Done) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// An upload that is completed, and a plain write, for one key.
+    async fn one_upload_wins(&self) -> Result<bool> {
+        for round in 0..ROUNDS / 2 {
+            let key = self.key(&format!("uploads-{round}"));
+            let Some(upload) = self.upload(&key).await? else { return Ok(false) };
+            let both = join(self.complete(&key, &upload, If::Absent), self.put(&key, b"two", If::Absent)).await;
+            self.abort(&key, &upload).await;
+            if (both.0?, both.1?) == (Took::Done, Took::Done) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// How many of several writers are told that they won.
+    async fn winners(&self, key: &str, condition: If<'_>) -> Result<usize> {
+        const BODIES: [&[u8]; WRITERS] = [b"a", b"b", b"c", b"d", b"e", b"f"];
+        let all = join_all(BODIES.map(|body| self.put(key, body, condition))).await;
+        let took = all.into_iter().collect::<Result<Vec<_>>>()?;
+        Ok(took.iter().filter(|took| **took == Took::Done).count())
+    }
+
+    /// Whether a write is refused and really changed nothing.
+    async fn is_kept(&self, key: &str, write: impl Future<Output = Result<Took>>) -> Result<bool> {
+        let before = self.now(key).await?;
+        Ok(write.await? == Took::Refused && before.is_some() && self.now(key).await? == before)
+    }
+
+    async fn put(&self, key: &str, body: &'static [u8], condition: If<'_>) -> Result<Took> {
+        let put = self.client.put_object().bucket(self.place.bucket()).key(key).body(ByteStream::from_static(body));
+        let put = match condition {
+            If::Nothing => put,
+            If::Absent => put.if_none_match("*"),
+            If::Match(etag) => put.if_match(etag),
+        };
+        self.took(put.send().await)
+    }
+
+    async fn delete(&self, key: &str, etag: &str) -> Result<Took> {
+        self.took(self.client.delete_object().bucket(self.place.bucket()).key(key).if_match(etag).send().await)
+    }
+
+    async fn copy(&self, from: &str, to: &str, source: Option<&str>, create: bool) -> Result<Took> {
+        let source_key = percent_encoding::utf8_percent_encode(from, percent_encoding::NON_ALPHANUMERIC);
+        let copy = self.client.copy_object().bucket(self.place.bucket()).key(to);
+        let copy = copy.copy_source(format!("{}/{source_key}", self.place.bucket()));
+        let copy = copy.set_copy_source_if_match(source.map(str::to_owned));
+        let copy = copy.set_if_none_match(create.then(|| "*".to_owned()));
+        self.took(copy.customize().config_override(client::patient()).send().await)
+    }
+
+    /// An upload of one part that only has to be completed; none where the server knows no uploads.
+    async fn upload(&self, key: &str) -> Result<Option<(String, String)>> {
+        let begun = self.client.create_multipart_upload().bucket(self.place.bucket()).key(key).send().await;
+        let id = match begun {
+            Ok(begun) => begun.upload_id,
+            Err(error) if error::status(&error) == 501 => None,
+            Err(error) => return Err(self.place.error(&error)),
+        };
+        let Some(id) = id else { return Ok(None) };
+        let part = self.client.upload_part().bucket(self.place.bucket()).key(key).upload_id(&id).part_number(1);
+        let part = part.body(ByteStream::from_static(b"part")).send().await;
+        match part {
+            Ok(part) => Ok(Some((id, part.e_tag.unwrap_or_default()))),
+            Err(error) => {
+                self.abort(key, &(id, String::new())).await;
+                Err(self.place.error(&error))
+            }
+        }
+    }
+
+    async fn complete(&self, key: &str, upload: &(String, String), condition: If<'_>) -> Result<Took> {
+        let part = CompletedPart::builder().part_number(1).e_tag(&upload.1).build();
+        let parts = CompletedMultipartUpload::builder().parts(part).build();
+        let complete = self.client.complete_multipart_upload().bucket(self.place.bucket()).key(key);
+        let complete = complete.upload_id(&upload.0).multipart_upload(parts);
+        let complete = match condition {
+            If::Nothing => complete,
+            If::Absent => complete.if_none_match("*"),
+            If::Match(etag) => complete.if_match(etag),
+        };
+        match complete.send().await {
+            // A refused upload may be gone: then it cannot be tried again, and that is all there is to say.
+            Err(error) if error::code(&error) == "NoSuchUpload" => Ok(Took::Unknown),
+            answer => self.took(answer),
+        }
+    }
+
+    async fn abort(&self, key: &str, upload: &(String, String)) {
+        let abort = self.client.abort_multipart_upload().bucket(self.place.bucket()).key(key).upload_id(&upload.0);
+        // A completed upload is gone already.
+        drop(abort.send().await);
+    }
+
+    async fn now(&self, key: &str) -> Result<Option<Now>> {
+        let head = self.client.head_object().bucket(self.place.bucket()).key(key).checksum_mode(ChecksumMode::Enabled);
+        match head.send().await {
+            Ok(head) => {
+                let version = Version::new(head.e_tag(), 0);
+                let etag = version.map_or_else(String::new, |version| version.etag);
+                Ok(Some(Now { etag, checksum: head.checksum_sha256 }))
+            }
+            Err(error) if error::status(&error) == 404 => Ok(None),
+            Err(error) => Err(self.place.error(&error)),
+        }
+    }
+
+    async fn etag(&self, key: &str) -> Result<String> {
+        Ok(self.now(key).await?.map_or_else(String::new, |now| now.etag))
+    }
+
+    /// A refusal or a shrug is an answer; everything else is a failure of the trial.
+    fn took<T, E>(&self, answer: Result<T, SdkError<E, HttpResponse>>) -> Result<Took>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        match answer {
+            Ok(_) => Ok(Took::Done),
+            Err(error) => match error::status(&error) {
+                404 if error::code(&error) == "NoSuchBucket" => Err(self.place.error(&error)),
+                404 | 409 | 412 => Ok(Took::Refused),
+                400 | 405 | 501 => Ok(Took::Unknown),
+                _ => Err(self.place.error(&error)),
+            },
+        }
+    }
+
+    fn key(&self, name: &str) -> String {
+        let key = format!("{}-{name}", self.base);
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if !used.contains(&key) {
+            used.push(key.clone());
+        }
+        key
+    }
+
+    /// Deletes what was put. What cannot be deleted now is met again by a listing, and swept.
+    async fn put_away(&self) {
+        let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
+        let deleted = used.iter().map(|key| self.client.delete_object().bucket(self.place.bucket()).key(key).send());
+        for failed in join_all(deleted).await.into_iter().filter_map(Result::err) {
+            let error: Error = self.place.error(&failed);
+            tracing::debug!(%error, "what was put for a trial could not be deleted");
+        }
+    }
+}
+
+fn spelled(etag: &str, unquoted: bool) -> String {
+    if unquoted { etag.to_owned() } else { format!("\"{etag}\"") }
+}

@@ -1,0 +1,198 @@
+//! What is asked of a server, and what is made of its answers.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use support::{Bucket, PREFIX, storage};
+use wl_core::backend::{Backend, Content, Guard, Listed, Look};
+use wl_core::entry::{Entry, Hash, Meta};
+use wl_core::error::Fault;
+use wl_core::path::RelPath;
+use wl_test_kit::proxy::{Action, Answer, Http, s3_operation};
+use wl_test_kit::servers;
+
+fn path(text: &str) -> RelPath {
+    RelPath::parse(text).unwrap()
+}
+
+async fn listed(storage: &dyn Backend) -> Vec<Listed> {
+    storage.list(&RelPath::root(), None).collect::<Vec<_>>().await.concat()
+}
+
+/// Items as `file`, `dir/`, `blocked!`, `?nameless`, `cut...`.
+fn shown(items: &[Listed]) -> Vec<String> {
+    let shown = items.iter().map(|item| match item {
+        Listed::Entry(path, entry) if entry.is_dir() => format!("{path}/"),
+        Listed::Entry(path, _) => path.to_string(),
+        Listed::Blocked(path, _) => format!("{path}!"),
+        Listed::Nameless(name, _) => format!("?{name}"),
+        Listed::Cut(path, _) => format!("{path}..."),
+    });
+    shown.collect()
+}
+
+async fn entry(storage: &dyn Backend, at: &str) -> Entry {
+    match storage.stat(&path(at)).await {
+        Ok(Look::Entry(entry)) => entry,
+        other => panic!("{at}: {other:?}"),
+    }
+}
+
+/// An answer to ListObjectsV2: keys below the prefix, each with a size.
+fn page(keys: &[(&str, u64)], next: Option<&str>) -> Action {
+    let truncated = next.map_or_else(
+        || "<IsTruncated>false</IsTruncated>".to_owned(),
+        |token| format!("<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>"),
+    );
+    let objects = keys.iter().map(|(key, size)| {
+        format!("<Contents><Key>{PREFIX}{key}</Key><Size>{size}</Size><ETag>&quot;e&quot;</ETag></Contents>")
+    });
+    let objects: String = objects.collect();
+    let body = format!("<ListBucketResult><Name>b</Name>{truncated}{objects}</ListBucketResult>");
+    Action::Answer(Answer { status: 200, headers: vec![("content-type", "application/xml".to_owned())], body })
+}
+
+/// A storage whose server gives these answers, one after the other, and the last one for ever.
+fn answering(answers: Vec<Action>) -> (Http, Arc<dyn Backend>) {
+    let asked = AtomicUsize::new(0);
+    let decide = move |_: &_| answers[asked.fetch_add(1, Ordering::Relaxed).min(answers.len() - 1)].clone();
+    let proxy = Http::with("127.0.0.1:1", decide);
+    let storage = storage(&format!("http://{}", proxy.address()), "b");
+    (proxy, storage)
+}
+
+fn asked(proxy: &Http) -> Vec<String> {
+    proxy.take().iter().map(|request| s3_operation(request).to_owned()).collect()
+}
+
+async fn an_unchanged_pass_lists_only(server: &servers::S3) {
+    let proxy = Http::start(server.address());
+    let bucket = Bucket::behind(server, &format!("http://{}", proxy.address()));
+    for name in ["a", "a-b", "d/e/f", "d/g"] {
+        let content = Content::of(Bytes::from_static(b"x"), Meta::default());
+        bucket.storage.replace(&path(name), content, &Guard::Absent, None).await.unwrap();
+    }
+    bucket.storage.make_dir(&path("empty"), &Meta::default()).await.unwrap();
+    proxy.take();
+    bucket.storage.root().await.unwrap();
+    let items = listed(&*bucket.storage).await;
+    assert_eq!(shown(&items), ["a", "a-b", "d/", "d/e/", "d/e/f", "d/g", "empty/"]);
+    let asked = asked(&proxy);
+    assert!(asked.iter().all(|operation| operation == "ListObjectsV2") && asked.len() <= 5, "{asked:?}");
+}
+
+#[tokio::test]
+async fn an_unchanged_pass_over_seaweedfs_lists_only() {
+    an_unchanged_pass_lists_only(servers::seaweed::shared()).await;
+}
+
+#[tokio::test]
+async fn an_unchanged_pass_over_juicefs_lists_only() {
+    an_unchanged_pass_lists_only(servers::juicefs::shared()).await;
+}
+
+#[tokio::test]
+async fn keys_that_are_no_paths_are_problems() {
+    let keys = ["/lead", "a/../up", "a//b", "body/", "c", "d", "d/e", "dot/./x", "last"];
+    let sized: Vec<_> = keys.iter().map(|&key| (key, 3)).collect();
+    let (_proxy, storage) = answering(vec![page(&sized, None)]);
+    let wanted = ["?/lead", "a/", "?a/../up", "?a//b", "body/", "?body/", "c", "d", "d!", "dot/", "?dot/./x", "last"];
+    assert_eq!(shown(&listed(&*storage).await), wanted);
+}
+
+#[tokio::test]
+async fn a_listing_that_is_cut_off_says_where() {
+    let denied = Action::s3_error(403, "AccessDenied");
+    let (_proxy, storage) = answering(vec![page(&[("a", 1), ("b/c", 1)], Some("more")), denied.clone()]);
+    assert_eq!(shown(&listed(&*storage).await), ["a", "b/", "b/c", "b/c..."]);
+    let (_proxy, storage) = answering(vec![denied]);
+    assert_eq!(shown(&listed(&*storage).await), ["!"], "nothing is known");
+}
+
+#[tokio::test]
+async fn keys_in_no_order_are_listed_by_directory() {
+    let disorder = page(&[("a/x", 1), ("a-b", 1)], None);
+    let (proxy, storage) = answering(vec![disorder, page(&[("a", 1), ("b", 1)], None)]);
+    assert_eq!(shown(&listed(&*storage).await), ["a", "b"]);
+    let delimited: Vec<_> = proxy.take().iter().map(|request| request.query.contains("delimiter")).collect();
+    assert_eq!(delimited, [false, true]);
+    let late = vec![page(&[("a", 1), ("b", 1)], Some("more")), page(&[("0", 1)], None)];
+    let (_proxy, storage) = answering(late);
+    assert_eq!(shown(&listed(&*storage).await), ["a", "b", "..."], "nothing that was not listed is known");
+}
+
+#[tokio::test]
+async fn throttling_is_retried() {
+    for (status, code) in [(503, "SlowDown"), (429, "TooManyRequests")] {
+        let slow = Action::s3_error(status, code);
+        let (proxy, storage) = answering(vec![slow.clone(), slow, page(&[("a", 1)], None)]);
+        assert_eq!(shown(&listed(&*storage).await), ["a"]);
+        assert_eq!(proxy.take().len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_root_that_cannot_be_looked_at_says_why() {
+    for (status, code, fault, says) in [
+        (404, "NoSuchBucket", Fault::Missing, "make it first"),
+        (403, "AccessDenied", Fault::Denied, "s3:ListBucket"),
+        (403, "SignatureDoesNotMatch", Fault::Denied, "secret key"),
+        (400, "ExpiredToken", Fault::Denied, "expired"),
+    ] {
+        let (_proxy, storage) = answering(vec![Action::s3_error(status, code)]);
+        let error = storage.root().await.unwrap_err();
+        assert!(error.fault == fault && error.message.contains(says), "{code}: {error:?}");
+    }
+    let storage = storage("http://127.0.0.1:1", "b");
+    assert_eq!(storage.root().await.unwrap_err().fault, Fault::Offline);
+}
+
+#[tokio::test]
+async fn modification_times_of_other_tools_are_read() {
+    let bucket = Bucket::on_seaweed();
+    for (name, text) in [("wl", "2024-02-29T12:00:00.25Z"), ("rclone", "1709208000.25")] {
+        bucket.put(&format!("{PREFIX}{name}"), b"x", &[("mtime", text)]).await;
+        let mtime = entry(&*bucket.storage, name).await.meta.mtime;
+        assert_eq!(mtime, Some("2024-02-29T12:00:00.25Z".parse().unwrap()), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_copied_hash_is_not_believed() {
+    let lie = Hash::of(b"another").to_string();
+    for bucket in [Bucket::on_seaweed(), Bucket::on_juicefs()] {
+        bucket.put(&format!("{PREFIX}stale"), b"content", &[("sha256", lie.as_str()), ("wl-bound", "0")]).await;
+        let there = entry(&*bucket.storage, "stale").await;
+        assert_eq!(bucket.storage.hash(&path("stale"), &there.token).await, Ok(Hash::of(b"content")));
+    }
+}
+
+#[tokio::test]
+async fn what_wl_wrote_is_hashed_without_reading_it() {
+    let server = servers::seaweed::shared();
+    let proxy = Http::start(server.address());
+    let bucket = Bucket::behind(server, &format!("http://{}", proxy.address()));
+    let content = Content::of(Bytes::from_static(b"content"), Meta::default());
+    let written = bucket.storage.replace(&path("x"), content, &Guard::Absent, None).await.unwrap();
+    proxy.take();
+    assert_eq!(bucket.storage.hash(&path("x"), &written.entry.token).await, Ok(Hash::of(b"content")));
+    assert_eq!(asked(&proxy), ["HeadObject"]);
+}
+
+#[tokio::test]
+async fn what_a_server_honours_is_found_out() {
+    use wl_core::backend::Swap::{Atomic, Checked};
+    for (bucket, swap) in [(Bucket::on_seaweed(), Atomic), (Bucket::on_juicefs(), Checked)] {
+        let facts = bucket.storage.probe().await.unwrap();
+        assert_eq!((facts.replace, facts.delete), (swap, swap), "{facts:?}");
+        // SeaweedFS holds the condition of a completed upload, but not against a plain write in the same instant, mostly.
+        let told = facts.windows.iter().any(|window| window.starts_with("creating"));
+        assert_eq!(told, facts.create == Checked, "{:?}", facts.windows);
+        assert!(swap == Atomic || facts.create == Checked, "{facts:?}");
+        assert_eq!(bucket.keys("").await, [""; 0], "nothing is left");
+    }
+}
