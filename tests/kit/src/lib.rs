@@ -3,6 +3,7 @@
 
 pub mod conformance;
 pub mod memory;
+pub mod mounted;
 pub mod sim;
 pub mod tree;
 
