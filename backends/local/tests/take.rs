@@ -112,7 +112,7 @@ async fn all_of_it_and_what_travels_beside_it() {
 #[tokio::test]
 async fn shared_content_takes_no_room() {
     for two in Two::everywhere().into_iter().filter(|two| two.shares) {
-        two.a.put("f", bytes(64 << 20));
+        two.a.put("f", bytes(32 << 20));
         two.take(&Guard::Absent).await.unwrap().unwrap();
         let used = || {
             File::open(two.b.dir.path()).unwrap().sync_all().unwrap();
@@ -122,7 +122,7 @@ async fn shared_content_takes_no_room() {
         let before = used();
         fs::remove_file(two.b.at("f")).unwrap();
         two.take(&Guard::Absent).await.unwrap().unwrap();
-        assert!(used() < before + (16 << 20), "{before} {}", used());
+        assert!(used() < before + (8 << 20), "{before} {}", used());
     }
 }
 

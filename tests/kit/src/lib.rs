@@ -2,8 +2,10 @@
 //! and a simulator that drives the engine step by step.
 
 pub mod conformance;
+pub mod directory;
 pub mod memory;
 pub mod mounted;
+pub mod pairs;
 pub mod sim;
 pub mod tree;
 
