@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use kit::{Storage, fault, path};
 use wl_backend_local::Local;
-use wl_core::backend::{Backend as _, Guard, Written};
+use wl_core::backend::{Guard, Written};
 use wl_core::entry::{Hash, Token};
 use wl_core::error::{Fault, Result};
 use wl_test_kit::mounted::{Mounted, SHARING};
@@ -44,7 +44,7 @@ impl Two {
         self.a.put("try", "x");
         let files = [File::open(self.a.at("try")).unwrap(), File::create(self.b.at("try")).unwrap()];
         let shared = rustix::fs::ioctl_ficlone(&files[1], &files[0]).is_ok();
-        [&self.a, &self.b].map(|s| fs::remove_file(s.at("try")).unwrap());
+        [&self.a, &self.b].into_iter().for_each(|s| fs::remove_file(s.at("try")).unwrap());
         shared
     }
 

@@ -14,8 +14,9 @@ pub struct LocalLocal;
 
 const TYPES: &[&str] = &["local"];
 
-/// Smaller contents are read and written, many in a group: measured, that is faster.
-const WORTH_IT: u64 = 1 << 20;
+/// Smaller contents are read and written: from here on sharing measured at least 1.4 times as fast on xfs and btrfs; with
+/// files of 16 KiB both ways are alike.
+const WORTH_IT: u64 = 4 << 20;
 
 #[async_trait]
 impl Carrier for LocalLocal {

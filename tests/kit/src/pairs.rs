@@ -266,7 +266,7 @@ impl Carrier for Meddled<'_> {
 
 /// Files of every size in a tree, on both sides; all that is beside them travels too.
 pub async fn a_first_contact(world: &World, carrier: &dyn Carrier) -> (End, [u64; 4]) {
-    let sizes = [0, 1, 4096, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20];
+    let sizes = [0, 1, 4096, (1 << 20) + 1, (4 << 20) - 1, 4 << 20, (4 << 20) + 1];
     for (seed, size) in (0..).zip(sizes) {
         world.put(Which::Source, &format!("d/{seed}/source"), &noise(size, seed)).await;
         world.put(Which::Target, &format!("d/{seed}/target"), &noise(size, seed + 100)).await;
