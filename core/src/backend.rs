@@ -1,5 +1,6 @@
 //! What a storage must be able to do. Every change names what it expects to find: there is no word for a blind write.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -282,7 +283,7 @@ pub struct Facts {
 ///
 /// Paths handed to it never escape its root, nor pass through a link. The root itself is the empty path.
 #[async_trait]
-pub trait Backend: Send + Sync + 'static {
+pub trait Backend: Any + Send + Sync {
     /// What it can do.
     fn facts(&self) -> Facts;
 

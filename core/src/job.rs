@@ -1,5 +1,6 @@
 //! What a syncer is given: two sides, options, their shared state, and somebody to tell.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,14 @@ pub struct Side {
     pub watcher_interval: Option<Duration>,
     /// Bytes a second, at most, from and to it.
     pub bandwidth_limit: Option<u64>,
+}
+
+impl Side {
+    /// The storage as what it really is, if it is one of those: for a syncer that knows more than [`Backend`] says.
+    pub fn known_as<T: Backend>(&self) -> Option<&T> {
+        let backend: &dyn Any = &*self.backend;
+        backend.downcast_ref()
+    }
 }
 
 /// How a pair is to be kept.

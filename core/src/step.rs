@@ -14,7 +14,7 @@ use crate::path::RelPath;
 use crate::plan::Step;
 use crate::report::{HistoryEntry, TrashReason};
 use crate::state::BaseRow;
-use crate::syncer::Carrier;
+use crate::syncer::{Carrier, Parcel};
 use crate::trash;
 
 /// What a step left behind: what the base learns, and what is told.
@@ -83,8 +83,18 @@ impl Means<'_> {
         let read_error = Arc::new(Mutex::new(None));
         let content = self.content(path, from, entry, hash, &read_error);
         monitor.transfer_begins(path);
-        let (source, destination) = (pair.side(from), pair.side(from.other()));
-        let result = self.carrier.carry(path, content, source, destination, guard, trash.as_ref()).await;
+        let parcel = Parcel {
+            path,
+            entry,
+            content,
+            from: pair.side(from),
+            to: pair.side(from.other()),
+            guard,
+            trash: trash.as_ref(),
+            limited: !self.limits.is_empty(),
+            monitor,
+        };
+        let result = self.carrier.carry(parcel).await;
         monitor.transfer_ends(path, result.is_ok());
         let read_error = read_error.lock().unwrap_or_else(PoisonError::into_inner).take();
         let written = result.map_err(|error| match read_error {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::backend::{Content, Guard, Written};
+use crate::entry::Entry;
 use crate::error::{Error, Fault, Result};
 use crate::job::{Run, Side};
+use crate::monitor::Monitor;
 use crate::path::RelPath;
 use crate::report::{Mode, Summary};
 
@@ -47,21 +49,36 @@ pub struct Needs<'a> {
     pub mounted: bool,
 }
 
+/// One copy that the engine has decided on: which version goes where, and what it may replace there.
+pub struct Parcel<'a> {
+    /// The path, on both storages.
+    pub path: &'a RelPath,
+    /// The version on `from` that is meant, and no other.
+    pub entry: &'a Entry,
+    /// Its bytes. What is read of them is counted and slowed down, and failures to read are told as the source's.
+    pub content: Content,
+    /// Where it is.
+    pub from: &'a Side,
+    /// Where it goes.
+    pub to: &'a Side,
+    /// What is expected there.
+    pub guard: &'a Guard,
+    /// Where what it replaces is kept.
+    pub trash: Option<&'a RelPath>,
+    /// Whether a bandwidth limit holds: only what is read of `content` keeps to it.
+    pub limited: bool,
+    /// Who is told of bytes that went over without being read from `content`.
+    pub monitor: &'a Arc<Monitor>,
+}
+
 /// How content travels between the storages of one pair. The only thing a dedicated syncer usually replaces.
 #[async_trait]
 pub trait Carrier: Send + Sync {
-    /// Puts `content`, which is `path` on `from`, under `path` on `to`, as [`Backend::replace`] does.
+    /// Puts the parcel's version under its path on the other storage, as [`Backend::replace`] does with its content: that
+    /// is always right, so a carrier that cannot go its own way does just this.
     ///
     /// [`Backend::replace`]: crate::backend::Backend::replace
-    async fn carry(
-        &self,
-        path: &RelPath,
-        content: Content,
-        from: &Side,
-        to: &Side,
-        guard: &Guard,
-        trash: Option<&RelPath>,
-    ) -> Result<Written>;
+    async fn carry(&self, parcel: Parcel<'_>) -> Result<Written>;
 }
 
 /// Runs whole jobs.

@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("backends/", &["core"]),
     ("syncers/all", &["core", "syncers/"]),
     ("syncers/generic", &["core"]),
+    ("syncers/local-local", &["core", "backends/local"]),
     ("syncers/", &["core", "backends/"]),
     ("daemon", &["core", "backends/all", "syncers/all"]),
     ("cli", &["core", "daemon", "backends/all", "syncers/all"]),

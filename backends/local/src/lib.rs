@@ -17,6 +17,7 @@ mod rename;
 mod root;
 mod seen;
 mod sys;
+mod take;
 mod trash;
 mod walk;
 mod watch;
@@ -41,6 +42,8 @@ use crate::pool::Pool;
 use crate::root::Root;
 use crate::seen::What;
 use crate::trash::Trash;
+
+pub use crate::read::Version;
 
 /// A directory as a storage.
 pub struct Local {
@@ -81,6 +84,26 @@ impl Local {
             writers: Semaphore::new(probe::in_flight()),
             leftovers: Arc::default(),
         }))
+    }
+
+    /// Opens that version of a file, to be taken over by another directory with [`replace_with`](Self::replace_with).
+    pub async fn open(&self, path: &RelPath, token: &Token) -> Result<Version> {
+        let (root, at, token) = (self.root.clone(), path.clone(), token.clone());
+        self.pool.run(move || Version::open(&*root.open()?, &at, &token)).await
+    }
+
+    /// As [`replace`](Backend::replace) with a content that the system copies by itself, or lets both files share where
+    /// the file system can. Refused if it does not have the `hash`, where one is given; `passed` is told
+    /// of bytes as they are known to be there. None, and nothing has changed, where the system cannot do it.
+    pub async fn replace_with(
+        &self,
+        path: &RelPath,
+        (version, hash): (Version, Option<Hash>),
+        guard: &Guard,
+        trash: Option<&RelPath>,
+        passed: impl Fn(u64) + Send + 'static,
+    ) -> Result<Option<Written>> {
+        take::replace(self, path, (version, hash), guard, trash, passed).await
     }
 }
 

@@ -9,7 +9,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 use wl_core::backend::Reading;
-use wl_core::entry::{Hash, Token};
+use wl_core::entry::{Hash, Meta, Token};
 use wl_core::error::{Error, Result};
 use wl_core::path::RelPath;
 
@@ -58,6 +58,11 @@ impl Version {
     fn seen(&self) -> Result<Seen> {
         let seen = sys::seen_of(&self.fd).map_err(|errno| error(errno, &self.path))?;
         if seen.is(&self.token) { Ok(seen) } else { Err(Error::changed(&self.path)) }
+    }
+
+    /// What travels beside it.
+    pub fn meta(&self) -> Result<Meta> {
+        self.seen().map(|seen| seen.meta())
     }
 
     /// Bytes in all.

@@ -46,14 +46,32 @@ fn link_or(dir: BorrowedFd<'_>, name: &str, errno: Errno) -> Errno {
 
 #[cfg(target_os = "linux")]
 pub use linux::{
-    allocate, copy_range, data_sync, is_remote, names_in, no_access_time, path_only, seen_at, seen_of, sequential,
-    sync_fs, unnamed,
+    allocate, copy_piece, data_sync, is_remote, names_in, no_access_time, path_only, seen_at, seen_of, sequential,
+    share, sync_fs, unnamed,
 };
 #[cfg(not(target_os = "linux"))]
 pub use portable::{
-    allocate, copy_range, data_sync, is_remote, names_in, no_access_time, path_only, seen_at, seen_of, sequential,
-    sync_fs, unnamed,
+    allocate, copy_piece, data_sync, is_remote, names_in, no_access_time, path_only, seen_at, seen_of, sequential,
+    share, sync_fs, unnamed,
 };
+
+/// Copies a content inside the system, sharing its blocks where the file system can; false where it cannot copy.
+pub fn copy_range(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> Result<bool> {
+    if share(from, to) {
+        return Ok(true);
+    }
+    let mut at = 0;
+    while at < size {
+        let step = usize::try_from(size - at).unwrap_or(usize::MAX).min(1 << 30);
+        match copy_piece(from, to, at, step)? {
+            None if at == 0 => return Ok(false),
+            None => return Err(Errno::IO),
+            Some(0) => break,
+            Some(count) => at += count as u64,
+        }
+    }
+    Ok(true)
+}
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -141,22 +159,22 @@ mod linux {
         let _ = rustix::fs::fadvise(file, 0, None, Advice::Sequential);
     }
 
-    /// Copies a content inside the system, sharing its blocks where the file system can; false where it cannot copy.
-    pub fn copy_range(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> Result<bool> {
-        if rustix::fs::ioctl_ficlone(to, from).is_ok() {
-            return Ok(true);
-        }
-        let (mut source, mut target) = (0, 0);
-        while target < size {
-            let step = usize::try_from(size - target).unwrap_or(usize::MAX).min(1 << 30);
-            match rustix::fs::copy_file_range(from, Some(&mut source), to, Some(&mut target), step) {
-                Ok(0) => break,
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if target == 0 => return Ok(false),
-                Err(errno) => return Err(errno),
+    /// Lets an empty file have another's content without copying it, until one of them changes; whether that was possible.
+    /// What is being written meanwhile is in it wholly or not at all (ioctl_ficlone(2)).
+    pub fn share(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> bool {
+        rustix::fs::ioctl_ficlone(to, from).is_ok()
+    }
+
+    /// Copies some bytes at an offset inside the system: how many, or none where it cannot copy between these files.
+    pub fn copy_piece(from: BorrowedFd<'_>, to: BorrowedFd<'_>, at: u64, size: usize) -> Result<Option<usize>> {
+        loop {
+            let (mut source, mut target) = (at, at);
+            match rustix::fs::copy_file_range(from, Some(&mut source), to, Some(&mut target), size) {
+                Err(Errno::INTR) => {}
+                Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => return Ok(None),
+                copied => return copied.map(Some),
             }
         }
-        Ok(true)
     }
 
     /// Whether the file system is kept by a server or another program, whose own changes raise no events here.
@@ -246,9 +264,14 @@ mod portable {
     /// Nothing is said.
     pub fn sequential(_: impl AsFd) {}
 
+    /// Nothing is shared.
+    pub fn share(_: BorrowedFd<'_>, _: BorrowedFd<'_>) -> bool {
+        false
+    }
+
     /// It is read and written.
-    pub fn copy_range(_: BorrowedFd<'_>, _: BorrowedFd<'_>, _: u64) -> Result<bool> {
-        Ok(false)
+    pub fn copy_piece(_: BorrowedFd<'_>, _: BorrowedFd<'_>, _: u64, _: usize) -> Result<Option<usize>> {
+        Ok(None)
     }
 
     /// It is taken for local.

@@ -6,5 +6,9 @@ use wl_core::syncer::Syncer;
 
 /// Every syncer compiled in. Among equally exact matches the first is chosen, so the generic one stands last.
 pub fn all() -> Vec<Arc<dyn Syncer>> {
-    vec![Arc::new(wl_syncer_generic::Generic)]
+    vec![
+        #[cfg(feature = "local")]
+        Arc::new(wl_syncer_local_local::LocalLocal),
+        Arc::new(wl_syncer_generic::Generic),
+    ]
 }

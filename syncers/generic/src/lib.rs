@@ -1,11 +1,10 @@
 //! The syncer for any pair of storages: content is read from one and written to the other.
 
 use async_trait::async_trait;
-use wl_core::backend::{Content, Guard, Written};
-use wl_core::job::{Run, Side};
-use wl_core::path::RelPath;
+use wl_core::backend::Written;
+use wl_core::job::Run;
 use wl_core::report::Summary;
-use wl_core::syncer::{ANY, Carrier, Syncer, Traits};
+use wl_core::syncer::{ANY, Carrier, Parcel, Syncer, Traits};
 use wl_core::{Result, drive};
 
 /// Serves every pair, in both modes and directions.
@@ -14,15 +13,8 @@ pub struct Generic;
 
 #[async_trait]
 impl Carrier for Generic {
-    async fn carry(
-        &self,
-        path: &RelPath,
-        content: Content,
-        _from: &Side,
-        to: &Side,
-        guard: &Guard,
-        trash: Option<&RelPath>,
-    ) -> Result<Written> {
+    async fn carry(&self, parcel: Parcel<'_>) -> Result<Written> {
+        let Parcel { path, content, to, guard, trash, .. } = parcel;
         to.backend.replace(path, content, guard, trash).await
     }
 }

@@ -2,7 +2,10 @@
 //! a simulator that drives the engine step by step, real servers, and proxies that make them slow and faulty.
 
 pub mod conformance;
+pub mod directory;
 pub mod memory;
+pub mod mounted;
+pub mod pairs;
 pub mod proxy;
 pub mod servers;
 pub mod sim;

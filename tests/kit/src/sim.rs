@@ -260,7 +260,7 @@ fn fresh_number() -> u64 {
     NUMBER.fetch_add(1, Ordering::Relaxed)
 }
 
-fn status(pair: &Pair) -> JobStatus {
+pub(crate) fn status(pair: &Pair) -> JobStatus {
     JobStatus {
         job_id: pair.job_id.clone(),
         container: pair.container.clone(),
