@@ -1,0 +1,4 @@
+//! Storage type `sftp`: a directory of an SSH server.
+
+mod ssh;
+mod wire;

@@ -1,0 +1,21 @@
+//! The way to the server: connections, each owned by one thread, with many requests in flight.
+
+mod auth;
+mod config;
+mod dial;
+mod failure;
+mod handle;
+mod hostkey;
+mod link;
+mod pool;
+mod process;
+mod settings;
+mod sftp;
+mod worker;
+
+pub use failure::{Answer, Failure};
+pub use handle::Handle;
+pub use link::{Link, Server};
+pub use pool::Pool;
+pub use process::{Command, Ended, Output, Process};
+pub use settings::Settings;
