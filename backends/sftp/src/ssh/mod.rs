@@ -1,11 +1,14 @@
 //! The way to the server: connections, each owned by one thread, with many requests in flight.
 
 mod auth;
+mod channel;
 mod config;
+mod connect;
 mod dial;
 mod failure;
 mod handle;
 mod hostkey;
+mod library;
 mod link;
 mod pool;
 mod process;

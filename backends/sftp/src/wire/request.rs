@@ -70,23 +70,22 @@ pub enum Request {
 }
 
 impl Request {
-    /// The packet, with its length before it.
-    pub fn encode(&self, id: u32) -> Bytes {
-        let mut out = BytesMut::with_capacity(64 + self.payload());
+    /// Appends the packet, with its length before it.
+    pub fn encode(&self, id: u32, out: &mut BytesMut) {
+        let start = out.len();
         out.put_u32(0);
         out.put_u8(self.number());
         out.put_u32(id);
-        self.put(&mut out);
-        seal(out)
+        self.put(out);
+        // INVARIANT: what is written at once and what a path may be is far below 4 GiB.
+        let length = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
+        out[start..start + 4].copy_from_slice(&length.to_be_bytes());
     }
 
     /// The packet that begins a conversation.
-    pub fn init() -> Bytes {
-        let mut out = BytesMut::with_capacity(9);
-        out.put_u32(0);
-        out.put_u8(1);
-        out.put_u32(super::VERSION);
-        seal(out)
+    pub fn init() -> [u8; 9] {
+        let [a, b, c, d] = super::VERSION.to_be_bytes();
+        [0, 0, 0, 5, 1, a, b, c, d]
     }
 
     /// Bytes it carries there or back, about: what a window is counted in.
@@ -177,11 +176,4 @@ impl Request {
             }
         }
     }
-}
-
-/// Writes the length into the place kept for it.
-fn seal(mut out: BytesMut) -> Bytes {
-    let length = u32::try_from(out.len() - 4).unwrap_or(u32::MAX);
-    out[..4].copy_from_slice(&length.to_be_bytes());
-    out.freeze()
 }
