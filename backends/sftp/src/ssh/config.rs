@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::process::Command;
@@ -38,12 +39,15 @@ pub struct Target {
     pub password: Option<SecretString>,
     /// The file that stands for `~/.ssh/config`, for the `ssh` of a jump.
     pub config: Option<PathBuf>,
+    /// After so much silence the connection is lost.
+    pub patience: Duration,
 }
 
 /// What to connect through.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Proxy {
     /// Nothing.
+    #[default]
     Direct,
     /// A command whose input and output are the connection.
     Command(String),
@@ -93,6 +97,7 @@ impl Target {
             passphrase: settings.passphrase.clone(),
             password: settings.password.clone(),
             config: settings.config.clone(),
+            patience: settings.patience,
             host,
             user,
         })
@@ -155,12 +160,6 @@ struct Said {
     agent: Option<String>,
     known_hosts: Vec<String>,
     proxy: Proxy,
-}
-
-impl Default for Proxy {
-    fn default() -> Self {
-        Self::Direct
-    }
 }
 
 impl Said {

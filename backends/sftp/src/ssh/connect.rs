@@ -42,7 +42,7 @@ pub async fn connect(target: Arc<Target>) -> Result<Arc<Link>> {
                 return;
             }
         };
-        let worker = Worker::new(session, socket, sftp, shared.clone());
+        let worker = Worker::new(session, socket, sftp, shared.clone(), target.patience);
         // Nobody waiting any more drops the link, which ends the worker.
         let _ = ready.send(Ok(Arc::new(Link::new(shared, server))));
         worker.run();

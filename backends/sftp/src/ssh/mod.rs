@@ -22,3 +22,6 @@ pub use link::{Link, Server};
 pub use pool::Pool;
 pub use process::{Command, Ended, Output, Process};
 pub use settings::Settings;
+
+#[cfg(test)]
+mod tests;

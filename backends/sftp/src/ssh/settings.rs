@@ -1,6 +1,7 @@
 //! How to reach a server, as the manifest has it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::Value;
@@ -32,6 +33,8 @@ pub struct Settings {
     pub agent: Option<PathBuf>,
     /// Connections at once, at most.
     pub connections: usize,
+    /// After so much silence a connection is lost.
+    pub patience: Duration,
 }
 
 impl Settings {
@@ -58,6 +61,7 @@ impl Settings {
             config: std::env::var_os("WL_SSH_CONFIG").map(PathBuf::from),
             agent: std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from),
             connections: 4,
+            patience: Duration::from_secs(40),
         })
     }
 }

@@ -18,10 +18,6 @@ use super::library::{self, outbound};
 use super::link::{Delivery, Job, Shared, nonsense};
 use crate::wire::{Code, Frames, Packet, Reply, Request};
 
-/// After so much silence the server is asked whether it is there.
-const ASK_AFTER: Duration = Duration::from_secs(15);
-/// After so much silence the connection is lost: within a minute.
-const LOST_AFTER: Duration = Duration::from_secs(40);
 /// SFTP requests wait, the server is there, and answers none of them.
 const STUCK_AFTER: Duration = Duration::from_secs(300);
 
@@ -43,6 +39,8 @@ pub struct Worker {
     commands: Vec<Running>,
     /// When the server last sent anything.
     heard: Instant,
+    /// After so much silence the connection is lost; after a third of it the server is asked whether it is there.
+    patience: Duration,
     /// When it was last asked whether it is there.
     pinged: Instant,
     /// When it last answered a request, or had none to answer.
@@ -53,7 +51,7 @@ pub struct Worker {
 
 impl Worker {
     /// Takes over a connection whose SFTP is ready.
-    pub fn new(session: Session, socket: Arc<OwnedFd>, sftp: Channel, shared: Arc<Shared>) -> Self {
+    pub fn new(session: Session, socket: Arc<OwnedFd>, sftp: Channel, shared: Arc<Shared>, patience: Duration) -> Self {
         let now = Instant::now();
         session.set_blocking(false);
         // libssh2 sends none of its own accord: an interval only makes `keepalive_send` do something.
@@ -69,6 +67,7 @@ impl Worker {
             next_id: 0,
             commands: Vec::new(),
             heard: now,
+            patience,
             pinged: now,
             answered: now,
             sending: false,
@@ -200,15 +199,17 @@ impl Worker {
     fn wait(&mut self) -> Result<()> {
         let now = Instant::now();
         let silent = now.duration_since(self.heard);
-        if silent >= LOST_AFTER {
+        if silent >= self.patience {
             return Err(offline("the server does not answer any more"));
         }
         if !self.asked.is_empty() && now.duration_since(self.answered) >= STUCK_AFTER {
             return Err(offline("the server has not answered a request for minutes"));
         }
+        let tick = self.patience / 8;
+        let tick = Timespec { tv_sec: i64::try_from(tick.as_secs()).unwrap_or(5), tv_nsec: tick.subsec_nanos().into() };
         let interest = if self.sending { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
         let mut fds = [PollFd::new(&self.socket, interest), PollFd::new(&self.shared.wake, PollFlags::IN)];
-        match poll(&mut fds, Some(&Timespec { tv_sec: 5, tv_nsec: 0 })) {
+        match poll(&mut fds, Some(&tick)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(offline(&format!("cannot wait for the server: {errno}"))),
         }
@@ -218,7 +219,7 @@ impl Worker {
         }
         if !socket.is_empty() && socket != PollFlags::OUT {
             self.heard = Instant::now();
-        } else if silent >= ASK_AFTER && self.pinged.elapsed() >= ASK_AFTER {
+        } else if silent >= self.patience / 3 && self.pinged.elapsed() >= self.patience / 3 {
             self.ping()?;
         }
         Ok(())
