@@ -141,7 +141,7 @@ async fn ask_ssh(settings: &Settings) -> Result<Option<String>> {
     };
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
-        let words = words.trim().lines().last().unwrap_or_default().to_owned();
+        let words = words.trim().lines().next().unwrap_or_default().to_owned();
         let text = format!("ssh does not understand its configuration for {}: {words}", settings.host);
         return Err(Error::new(Fault::Malformed, text));
     }
@@ -180,8 +180,8 @@ impl Said {
                 "identityagent" => said.agent = Some(value.to_owned()),
                 "userknownhostsfile" => users = words(),
                 "globalknownhostsfile" => global = words(),
-                "proxycommand" => said.proxy = given().map_or(Proxy::Direct, Proxy::Command),
-                "proxyjump" => said.proxy = given().map_or(Proxy::Direct, Proxy::Jump),
+                "proxycommand" if value != "none" => said.proxy = Proxy::Command(value.to_owned()),
+                "proxyjump" if value != "none" => said.proxy = Proxy::Jump(value.to_owned()),
                 _ => {}
             }
         }
@@ -218,4 +218,39 @@ pub fn tokens(text: &str, known: &[(char, &str)]) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ssh_says_is_understood() {
+        let said = Said::parse(
+            "user me\nhostname h.example\nport 2222\nhostkeyalias none\nidentityfile ~/.ssh/a b\nidentityfile /c\n\
+             identitiesonly yes\nuserknownhostsfile ~/.ssh/known_hosts /k\nglobalknownhostsfile /g\n\
+             proxycommand nc -X 5 \"%h\" %p\nciphers x\nbroken",
+        );
+        let expected = Said {
+            hostname: Some("h.example".into()),
+            port: Some(2222),
+            user: Some("me".into()),
+            alias: None,
+            identities: vec!["~/.ssh/a b".into(), "/c".into()],
+            identities_only: true,
+            agent: None,
+            known_hosts: vec!["~/.ssh/known_hosts".into(), "/k".into(), "/g".into()],
+            proxy: Proxy::Command("nc -X 5 \"%h\" %p".into()),
+        };
+        assert_eq!(said, expected);
+        assert_eq!(Said::parse("proxycommand none\nproxyjump none").proxy, Proxy::Direct);
+        assert_eq!(Said::parse("proxyjump a,b\nproxycommand none").proxy, Proxy::Jump("a,b".into()));
+    }
+
+    #[test]
+    fn tokens_are_replaced() {
+        let home = Path::new("/home/me");
+        assert_eq!(expand("~/.ssh/%h-%r", home, "h", "u"), Path::new("/home/me/.ssh/h-u"));
+        assert_eq!(expand("%d/100%%/%x%", home, "h", "u"), Path::new("/home/me/100%/%x%"));
+    }
 }

@@ -220,3 +220,64 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    const OTHER: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIBAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+    fn known(text: &str) -> KnownHosts {
+        let lines = parse(text, Path::new("/k"), "[h.example]:2222", "h.example");
+        KnownHosts { name: "[h.example]:2222".into(), file: "/k".into(), shown: "h.example:2222".into(), lines }
+    }
+
+    #[test]
+    fn lines_mean_what_they_mean_to_ssh() {
+        let key = decode_base64(KEY).unwrap();
+        for (line, believed) in [
+            (format!("[h.example]:2222 ssh-ed25519 {KEY} comment"), true),
+            (format!("h.example ssh-ed25519 {KEY}"), true),
+            (format!("other,[h.example]:2222 ssh-ed25519 {KEY}"), true),
+            (format!("[H.Example]:2222 ssh-ed25519 {KEY}"), true),
+            (format!("[*.example]:2222 ssh-ed25519 {KEY}"), true),
+            (format!("[?.example]:* ssh-ed25519 {KEY}"), true),
+            (format!("[*.example]:2222,![h.*]:2222 ssh-ed25519 {KEY}"), false),
+            (format!("[h.example]:22 ssh-ed25519 {KEY}"), false),
+            (format!("# [h.example]:2222 ssh-ed25519 {KEY}"), false),
+            (format!("@cert-authority [h.example]:2222 ssh-ed25519 {KEY}"), false),
+            (format!("@other [h.example]:2222 ssh-ed25519 {KEY}"), false),
+            (format!("[h.example]:2222 ssh-ed25519 {KEY}\n@revoked * ssh-ed25519 {KEY}"), false),
+            (format!("[h.example]:2222 ssh-ed25519 {OTHER}"), false),
+            (format!("[h.example]:2222 ssh-ed25519 {OTHER}\n[h.example]:2222 ssh-ed25519 {KEY}"), true),
+            ("[h.example]:2222 ssh-ed25519".to_owned(), false),
+            ("[h.example]:2222 ssh-ed25519 !!!".to_owned(), false),
+        ] {
+            assert_eq!(known(&line).judge(&key) == Verdict::Known, believed, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_key_changed_only_where_the_port_is_the_same() {
+        let key = decode_base64(KEY).unwrap();
+        let judge = |line: String| matches!(known(&line).judge(&key), Verdict::Changed(_));
+        assert!(judge(format!("[h.example]:2222 ssh-ed25519 {OTHER}")));
+        assert!(!judge(format!("h.example ssh-ed25519 {OTHER}")));
+        assert!(!judge("[h.example]:2222 ssh-rsa AAAAB3NzaC1yc2EAAAAA".to_owned()));
+    }
+
+    #[test]
+    fn known_kinds_are_asked_for_first() {
+        assert!(known("").preferred_types().starts_with("ssh-ed25519,ecdsa"));
+        let rsa = known("[h.example]:2222 ssh-rsa AAAAB3NzaC1yc2EAAAAA").preferred_types();
+        assert!(rsa.starts_with("rsa-sha2-512,") && rsa.contains("ssh-ed25519"), "{rsa}");
+    }
+
+    #[test]
+    fn no_key_does_harm() {
+        for key in [&b""[..], b"\0\0\0", b"\xff\xff\xff\xffx", b"\0\0\0\x05a'b;c"] {
+            assert!(known("").words(&Verdict::Unknown, key).contains("SHA256:"));
+        }
+    }
+}

@@ -33,3 +33,6 @@ pub const MAX_PACKET: usize = 1 << 20;
 /// What a server sent is no SFTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Garbled(pub &'static str);
+
+#[cfg(test)]
+mod tests;
