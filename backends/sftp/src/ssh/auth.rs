@@ -39,7 +39,9 @@ pub fn log_in(session: &Session, target: &Target) -> Result<()> {
     match outcome {
         _ if session.authenticated() => Ok(()),
         // A server that has seen enough hangs up.
-        Err(error) if tried.0.is_empty() => Err(library::error(&error, &format!("cannot log in to {}", target.shown()))),
+        Err(error) if tried.0.is_empty() => {
+            Err(library::error(&error, &format!("cannot log in to {}", target.shown())))
+        }
         _ => Err(tried.refused(target, &methods)),
     }
 }

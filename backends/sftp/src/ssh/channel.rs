@@ -90,7 +90,9 @@ impl Running {
             Ok(channel) => Ok((Stage::Starting(channel), Step::Done)),
             Err(error) if waits(&error) => Ok((Stage::Opening, Step::Waits)),
             Err(error) if is_refusal(&error) => {
-                self.refused("the server allows no more sessions on a connection: raise MaxSessions in its sshd_config");
+                self.refused(
+                    "the server allows no more sessions on a connection: raise MaxSessions in its sshd_config",
+                );
                 Ok((Stage::Over, Step::Done))
             }
             Err(error) => Err(error),

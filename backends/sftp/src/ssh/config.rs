@@ -69,7 +69,10 @@ impl Target {
         let dot_ssh = settings.home.join(".ssh");
         let user = settings.user.clone().or(said.user).or_else(|| std::env::var("USER").ok());
         let user = user.ok_or_else(|| {
-            Error::new(Fault::Malformed, format!("no user is known for {}: set ssh-user in the manifest", settings.host))
+            Error::new(
+                Fault::Malformed,
+                format!("no user is known for {}: set ssh-user in the manifest", settings.host),
+            )
         })?;
         let host = said.hostname.unwrap_or_else(|| settings.host.clone());
         let expand = |path: &String| expand(path, &settings.home, &host, &user);

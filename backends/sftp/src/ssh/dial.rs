@@ -48,7 +48,8 @@ pub fn dial(target: &Target) -> Result<Way> {
 fn tcp(target: &Target) -> Result<TcpStream> {
     let offline = |why: String| Error::new(Fault::Offline, why);
     let addresses = (target.host.as_str(), target.port).to_socket_addrs();
-    let addresses = addresses.map_err(|error| offline(format!("the address of {} is not found: {error}", target.host)))?;
+    let addresses =
+        addresses.map_err(|error| offline(format!("the address of {} is not found: {error}", target.host)))?;
     let mut why = offline(format!("{} has no address", target.host));
     for address in addresses {
         match TcpStream::connect_timeout(&address, PATIENCE) {
@@ -118,7 +119,9 @@ fn through(mut command: Command) -> Result<Way> {
     let heard = complaint.clone();
     let listen = move || {
         let mut buffer = [0; 1024];
-        while let Some(count) = child.stderr.as_mut().and_then(|stderr| stderr.read(&mut buffer).ok()).filter(|&n| n > 0) {
+        while let Some(count) =
+            child.stderr.as_mut().and_then(|stderr| stderr.read(&mut buffer).ok()).filter(|&n| n > 0)
+        {
             let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
             if heard.len() < 4096 {
                 heard.push_str(&String::from_utf8_lossy(&buffer[..count]));

@@ -124,9 +124,7 @@ impl Inner {
     }
 
     async fn make(&self) -> Result<Arc<Link>> {
-        let target = self.target.get_or_try_init(|| async {
-            Target::find(&self.settings).await.map(Arc::new)
-        });
+        let target = self.target.get_or_try_init(|| async { Target::find(&self.settings).await.map(Arc::new) });
         let target = target.await?;
         let link = connect(target.clone()).await?;
         self.links().push(link.clone());

@@ -44,10 +44,11 @@ impl Settings {
         let malformed = |message: &str| Error::new(Fault::Malformed, message);
         let host = text("host").filter(|host| !host.is_empty());
         let host = host.ok_or_else(|| malformed("an sftp storage needs a `host`: the name or address of a server"))?;
-        let port = match storage.params().get("port").map(|port| port.as_u64().and_then(|port| u16::try_from(port).ok())) {
-            Some(None | Some(0)) => return Err(malformed("the `port` of an sftp storage must be 1 to 65535")),
-            port => port.flatten(),
-        };
+        let port =
+            match storage.params().get("port").map(|port| port.as_u64().and_then(|port| u16::try_from(port).ok())) {
+                Some(None | Some(0)) => return Err(malformed("the `port` of an sftp storage must be 1 to 65535")),
+                port => port.flatten(),
+            };
         let home = std::env::home_dir().ok_or_else(|| malformed("no home directory is known: set HOME"))?;
         Ok(Self {
             host: host.to_owned(),

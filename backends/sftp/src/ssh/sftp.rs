@@ -5,9 +5,7 @@ use std::sync::Arc;
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::{Answer, Failure, Handle, Link};
-use crate::wire::extension::{
-    COPY_DATA, EXPAND_PATH, FSYNC, HARDLINK, LSETSTAT, POSIX_RENAME, STATVFS,
-};
+use crate::wire::extension::{COPY_DATA, EXPAND_PATH, FSYNC, HARDLINK, LSETSTAT, POSIX_RENAME, STATVFS};
 use crate::wire::{Attrs, Code, Name, OpenFlags, Reply, Request, StatVfs, put_attrs, put_string};
 
 fn owned(path: &[u8]) -> Bytes {

@@ -11,8 +11,8 @@ mod request;
 mod status;
 
 pub use attrs::{Attrs, FileType};
-pub use field::put_string;
 pub use extension::{Extensions, Limits, StatVfs};
+pub use field::put_string;
 pub use frames::Frames;
 pub use reply::{Name, Packet, Reply};
 pub use request::{OpenFlags, Request};

@@ -117,10 +117,10 @@ fn any_attrs() -> impl Strategy<Value = Attrs> {
 fn almost_a_packet() -> impl Strategy<Value = Vec<u8>> {
     let number = prop_oneof![Just(2), Just(101), Just(102), Just(103), Just(104), Just(105), Just(201), any::<u8>()];
     let small = prop_oneof![Just(0_u32), 0..16_u32, any::<u32>()];
-    let fields = prop::collection::vec(prop_oneof![small.prop_map(|n| n.to_be_bytes().to_vec()), any::<Vec<u8>>()], 0..20);
-    (number, any::<u32>(), fields).prop_map(|(number, id, fields)| {
-        [vec![number], id.to_be_bytes().to_vec(), fields.concat()].concat()
-    })
+    let fields =
+        prop::collection::vec(prop_oneof![small.prop_map(|n| n.to_be_bytes().to_vec()), any::<Vec<u8>>()], 0..20);
+    (number, any::<u32>(), fields)
+        .prop_map(|(number, id, fields)| [vec![number], id.to_be_bytes().to_vec(), fields.concat()].concat())
 }
 
 proptest! {

@@ -121,7 +121,8 @@ async fn only_the_known_key_is_believed() {
     let place = format!("[127.0.0.1]:{port}");
 
     let error = refused(with("")).await;
-    let shown = String::from_utf8(Program::new("ssh-keygen").arg("-lf").arg(sshd.known_hosts()).output().unwrap().stdout);
+    let shown =
+        String::from_utf8(Program::new("ssh-keygen").arg("-lf").arg(sshd.known_hosts()).output().unwrap().stdout);
     let print = shown.unwrap().split(' ').nth(1).unwrap().to_owned();
     assert!(print.starts_with("SHA256:") && error.message.contains(&print), "{error} {print}");
     // The command it names makes it known.
@@ -148,7 +149,8 @@ async fn only_the_known_key_is_believed() {
 fn write_config(sshd: &Sshd, far: &str) -> PathBuf {
     let (config, included) = (sshd.home().join("config"), sshd.home().join("included"));
     let [key, known] = [sshd.identity(), sshd.known_hosts()].map(|file| file.display().to_string());
-    fs::write(&included, format!("Host near\n  Port {}\nHost far\n  Port {}\n  {far}\n", sshd.port(), sshd.port())).unwrap();
+    fs::write(&included, format!("Host near\n  Port {}\nHost far\n  Port {}\n  {far}\n", sshd.port(), sshd.port()))
+        .unwrap();
     let user = sshd.user();
     let common = format!("HostName 127.0.0.1\n  User {user}\n  IdentityFile {key}\n  UserKnownHostsFile {known}\n");
     fs::write(&config, format!("Include {}\nHost near far\n  {common}", included.display())).unwrap();
@@ -171,7 +173,10 @@ fn configured(sshd: &Sshd, host: &str, config: PathBuf) -> Settings {
 async fn the_configuration_of_ssh_holds() {
     let sshd = Sshd::start(Mode::Exec);
     let through = "sh -c 'ssh -F %d -W %h:%p near'";
-    for far in ["ProxyJump near".to_owned(), format!("ProxyCommand {}", through.replace("%d", sshd.home().join("config").to_str().unwrap()))] {
+    for far in [
+        "ProxyJump near".to_owned(),
+        format!("ProxyCommand {}", through.replace("%d", sshd.home().join("config").to_str().unwrap())),
+    ] {
         let config = write_config(&sshd, &far);
         let_in(configured(&sshd, "near", config.clone())).await;
         let_in(configured(&sshd, "far", config)).await;
