@@ -12,6 +12,8 @@ type Open = fn(&Storage) -> Result<Arc<dyn Backend>>;
 const TYPES: &[(&str, Open)] = &[
     #[cfg(feature = "local")]
     ("local", wl_backend_local::open),
+    #[cfg(feature = "sftp")]
+    ("sftp", wl_backend_sftp::open),
 ];
 
 /// The storage types compiled in.
