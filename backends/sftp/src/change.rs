@@ -82,6 +82,7 @@ pub async fn remove_dir(root: &Root, path: &RelPath) -> Result<()> {
 /// from then on if it has as many bytes. Worst outcome: that rewrite is synced only with the file's next change, or found
 /// by `verify`.
 pub async fn set_meta(root: &Root, path: &RelPath, token: &Token, meta: &Meta) -> Result<Entry> {
+    let _turn = root.turn(path).await;
     root.attempt(|at, tries| async move {
         let unchanged = Guard::Unchanged(token.clone());
         let mtime = meta.mtime.and_then(seconds);

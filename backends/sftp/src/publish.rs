@@ -28,6 +28,7 @@ impl Finished<'_> {
     /// since, that is what was written, which no later look will find.
     pub async fn publish(&mut self, guard: &Guard, trash: Option<&RelPath>) -> Result<Seen> {
         let at = self.part.at().clone();
+        let _turn = self.root.turn(self.path).await;
         match guard {
             Guard::Absent => self.take_free(&at).await,
             Guard::Unchanged(token) => {
@@ -222,6 +223,7 @@ async fn take_away(at: &At, path: &RelPath, token: &Token, trash: &Trash<'_>) ->
 /// RACE: a rewrite of the same size within the same second, in the round trip between the look and the rename, goes
 /// unnoticed, into the trash if there is one.
 pub async fn remove(root: &Root, path: &RelPath, token: &Token, wanted: Option<&RelPath>) -> Result<()> {
+    let _turn = root.turn(path).await;
     root.attempt(|at, tries| async move {
         // An attempt whose answer was lost may have done it.
         if tries > 0 && matches!(at.look(path).await?, Found::Nothing) {
@@ -237,6 +239,7 @@ pub async fn remove(root: &Root, path: &RelPath, token: &Token, wanted: Option<&
 
 /// Moves that version of a file to a name where nothing is.
 pub async fn move_within(root: &Root, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
+    let _turn = root.turn(from).await;
     root.attempt(|at, tries| async move {
         let unchanged = Guard::Unchanged(token.clone());
         let (before, free) = join!(at.check(from, &unchanged), at.check(to, &Guard::Absent));

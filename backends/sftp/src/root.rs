@@ -1,7 +1,7 @@
 //! The directory on the server that a storage is, and what is found out about the server.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -44,6 +44,8 @@ pub struct Root {
     pub uploads: Semaphore,
     /// Directories of the trash that are there.
     pub trash_dirs: Mutex<HashSet<RelPath>>,
+    /// Paths whose content is being exchanged or taken away, each by one of this process alone.
+    turns: Mutex<HashMap<RelPath, Weak<tokio::sync::Mutex<()>>>>,
 }
 
 /// What was found out about the server so far.
@@ -114,6 +116,7 @@ impl Root {
             names: Names::default(),
             uploads: Semaphore::new(8),
             trash_dirs: Mutex::default(),
+            turns: Mutex::default(),
         }
     }
 
@@ -172,11 +175,6 @@ impl Root {
         note(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Where it is, for people.
-    pub fn shown(&self) -> &str {
-        &self.wanted
-    }
-
     /// The root itself: `Missing` if it is not there.
     pub async fn seen(&self, at: &At) -> Result<Seen> {
         let named = |fault, what: &str| Error::new(fault, format!("{}: {what}", self.wanted)).at(&RelPath::root());
@@ -233,6 +231,26 @@ impl Root {
             },
             Err(failure) => Err(error(&failure, &RelPath::root())),
         }
+    }
+
+    /// Waits until nobody else of this process exchanges or takes away what is under a path. Who comes from elsewhere is
+    /// not kept away, which is what the guards are for.
+    pub async fn turn(&self, path: &RelPath) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            if turns.len() >= 1024 {
+                turns.retain(|_, turn| turn.strong_count() > 0);
+            }
+            match turns.get(path).and_then(Weak::upgrade) {
+                Some(turn) => turn,
+                None => {
+                    let turn = Arc::new(tokio::sync::Mutex::new(()));
+                    turns.insert(path.clone(), Arc::downgrade(&turn));
+                    turn
+                }
+            }
+        };
+        turn.lock_owned().await
     }
 
     /// The entry of what was seen at a path; an error if it is neither file nor directory.
@@ -307,14 +325,6 @@ impl At {
                 (What::File, Guard::Unchanged(token)) if seen.is(token) => Ok(Some(seen)),
                 (What::File, _) => Err(Error::changed(path)),
             },
-        }
-    }
-
-    /// Refuses a path that is reached through a link, or through something that is no directory.
-    pub async fn need_way(&self, path: &RelPath) -> Result<()> {
-        match self.look(path).await? {
-            Found::Behind(what) => Err(Error::new(Fault::Refused, format!("a {what} is in the way")).at(path)),
-            Found::Nothing | Found::Seen(_) => Ok(()),
         }
     }
 
