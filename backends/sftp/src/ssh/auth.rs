@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 use ssh2::{KeyboardInteractivePrompt, Prompt, Session};
 use wl_core::error::{Error, Fault, Result};
 
@@ -93,7 +93,7 @@ fn with_agent(session: &Session, target: &Target, tried: &mut Tried) -> Result<(
 }
 
 fn with_files(session: &Session, target: &Target, tried: &mut Tried) -> Result<(), ssh2::Error> {
-    let passphrase = target.passphrase.as_ref().map(|phrase| phrase.expose_secret());
+    let passphrase = target.passphrase.as_ref().map(ExposeSecret::expose_secret);
     for file in &target.identities {
         if session.authenticated() {
             return Ok(());

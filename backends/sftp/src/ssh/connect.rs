@@ -42,6 +42,8 @@ pub async fn connect(target: Arc<Target>) -> Result<Arc<Link>> {
                 return;
             }
         };
+        let extensions: Vec<_> = server.extensions.names().collect();
+        tracing::debug!(server.banner, ?extensions, limits = ?server.limits, "connected to {}", target.shown());
         let worker = Worker::new(session, socket, sftp, shared.clone(), target.patience);
         // Nobody waiting any more drops the link, which ends the worker.
         let _ = ready.send(Ok(Arc::new(Link::new(shared, server))));
@@ -64,7 +66,7 @@ fn establish(target: &Target) -> Result<Up> {
     let ciphers = if has_aes() { AES_FIRST } else { CHACHA_FIRST };
     prefer(&session, MethodType::CryptCs, ciphers);
     prefer(&session, MethodType::CryptSc, ciphers);
-    session.handshake().map_err(|error| way.explain(at(target, &error, "does not speak SSH as wl does")))?;
+    session.handshake().map_err(|error| way.explain(at(target, &error, "does not begin to speak SSH")))?;
     known.check(&session)?;
     auth::log_in(&session, target)?;
     let (sftp, server) = start_sftp(&session, target)?;

@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Answer, Link};
+use super::Link;
 use crate::wire::Request;
 
 /// An open file or directory. It lives on one connection and ends with it; dropped, it is closed without waiting.
 pub struct Handle {
     link: Arc<Link>,
-    id: Option<Bytes>,
+    id: Bytes,
 }
 
 impl Handle {
     pub(super) fn new(link: Arc<Link>, id: Bytes) -> Self {
-        Self { link, id: Some(id) }
+        Self { link, id }
     }
 
     /// The connection it lives on.
@@ -24,22 +24,12 @@ impl Handle {
     }
 
     pub(super) fn id(&self) -> Bytes {
-        self.id.clone().unwrap_or_default()
-    }
-
-    /// Closes it. Some file systems report only now that a write failed.
-    pub async fn close(mut self) -> Answer<()> {
-        match self.id.take() {
-            Some(handle) => self.link.done(Request::Close { handle }).await,
-            None => Ok(()),
-        }
+        self.id.clone()
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if let Some(handle) = self.id.take() {
-            self.link.forget(Request::Close { handle });
-        }
+        self.link.forget(Request::Close { handle: self.id() });
     }
 }

@@ -153,7 +153,7 @@ fn fingerprint(key: &[u8]) -> String {
 fn kind_of(key: &[u8]) -> String {
     let length = key.first_chunk::<4>().map_or(0, |length| u32::from_be_bytes(*length) as usize);
     let name = key.get(4..4_usize.saturating_add(length)).unwrap_or_default();
-    String::from_utf8_lossy(name).chars().filter(|c| c.is_ascii_graphic()).collect()
+    String::from_utf8_lossy(name).chars().filter(char::is_ascii_graphic).collect()
 }
 
 /// Base64, with or without its padding.

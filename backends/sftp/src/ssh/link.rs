@@ -10,8 +10,8 @@ use tokio::sync::{Semaphore, oneshot};
 use wl_core::error::{Error, Fault, Result};
 
 use super::process::{self, Spawn};
-use super::{Answer, Command, Failure, Output, Process};
-use crate::wire::{Extensions, Garbled, Limits, Reply, Request};
+use super::{Answer, Command, Output, Process};
+use crate::wire::{Extensions, Limits, Reply, Request};
 
 /// What may be in flight on one connection: 512 small requests, or 8 MiB.
 pub(super) const WINDOW: usize = 4096;
@@ -119,11 +119,6 @@ impl Link {
             stdout.extend_from_slice(&chunk);
         }
         Ok(Output { stdout: stdout.freeze(), ended: process.end().await? })
-    }
-
-    /// What the server sent makes no sense.
-    pub fn garbled(&self, garbled: Garbled) -> Failure {
-        nonsense(garbled.0).into()
     }
 }
 

@@ -13,13 +13,15 @@ use super::{Link, Settings};
 
 /// A connection whose window is used that far has much to do: 64 small requests, or 1 MiB.
 const BUSY: usize = WINDOW / 8;
-/// How often a connection is tried before the caller is told, and how long is waited between, doubled each time.
+/// How often a connection is tried before the caller is told, within how much time, and how long is waited between,
+/// doubled each time.
 const ATTEMPTS: u32 = 4;
+const ALL_ATTEMPTS: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// How long a failure is remembered, so that not everybody tries again: servers shut out who fails too often.
 const REMEMBERED: Duration = Duration::from_secs(3);
 /// How long a server that would not have one more connection is left alone with those there are.
-const NO_MORE: Duration = Duration::from_secs(60);
+const NO_MORE: Duration = Duration::from_mins(1);
 
 /// A few connections to one server. The first is made when one is asked for; more are made when those there are have
 /// much to do; a lost one is replaced.
@@ -112,10 +114,12 @@ impl Inner {
     }
 
     async fn make_patiently(&self) -> Result<Arc<Link>> {
-        let mut wait = FIRST_WAIT;
+        let (began, mut wait) = (Instant::now(), FIRST_WAIT);
         for _ in 1..ATTEMPTS {
             match self.make().await {
-                Err(error) if error.fault == Fault::Offline => tokio::time::sleep(wait).await,
+                Err(error) if error.fault == Fault::Offline && began.elapsed() < ALL_ATTEMPTS => {
+                    tokio::time::sleep(wait).await;
+                }
                 made => return made,
             }
             wait *= 2;

@@ -90,7 +90,7 @@ pub(super) struct Spawn {
     pub output: mpsc::Sender<Bytes>,
     pub ended: oneshot::Sender<Ended>,
     /// Given back when the server has closed the channel.
-    pub turn: OwnedSemaphorePermit,
+    pub _turn: OwnedSemaphorePermit,
 }
 
 /// Both halves of a command, and what tells whether it began.
@@ -102,6 +102,6 @@ pub(super) fn pair(
     let (output, taken) = mpsc::channel(CHUNKS);
     let (ended, end) = oneshot::channel();
     let (started, start) = oneshot::channel();
-    let spawn = Spawn { command, started: Some(started), output, ended, turn };
+    let spawn = Spawn { command, started: Some(started), output, ended, _turn: turn };
     (spawn, Process { output: taken, ended: end, shared }, start)
 }

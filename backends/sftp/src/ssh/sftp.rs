@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
+use super::link::nonsense;
 use super::{Answer, Failure, Handle, Link};
-use crate::wire::extension::{COPY_DATA, EXPAND_PATH, FSYNC, HARDLINK, LSETSTAT, POSIX_RENAME, STATVFS};
+use crate::wire::extension::{COPY_DATA, FSYNC, HARDLINK, LSETSTAT, POSIX_RENAME, STATVFS};
 use crate::wire::{Attrs, Code, Name, OpenFlags, Reply, Request, StatVfs, put_attrs, put_string};
 
 fn owned(path: &[u8]) -> Bytes {
@@ -44,7 +45,7 @@ impl Link {
 
     /// Writes bytes at an offset. At most [`Server::write_size`] of them.
     ///
-    /// [`Server::write_size`]: super::Server::write_size
+    /// [`Server::write_size`]: super::link::Server::write_size
     pub async fn write(&self, file: &Handle, offset: u64, data: Bytes) -> Answer<()> {
         self.done(Request::Write { handle: file.id(), offset, data }).await
     }
@@ -69,17 +70,19 @@ impl Link {
         self.done(Request::Fsetstat { handle: file.id(), attrs }).await
     }
 
-    /// Sets attributes under a path, following links.
+    /// Sets attributes under a path. A link is not followed where the server can do without.
     pub async fn setstat(&self, path: &[u8], attrs: Attrs) -> Answer<()> {
+        if self.server().extensions.has(LSETSTAT) {
+            let mut body = BytesMut::new();
+            put_string(&mut body, path);
+            put_attrs(&mut body, &attrs);
+            match self.extended_done(LSETSTAT, body).await {
+                // It cannot set a mode where it has no /proc, as in a chroot.
+                Err(Failure::Status(status)) if status.code != Code::NoSuchFile => {}
+                done => return done,
+            }
+        }
         self.done(Request::Setstat { path: owned(path), attrs }).await
-    }
-
-    /// Sets attributes under a path, following no link; needs [`LSETSTAT`].
-    pub async fn lsetstat(&self, path: &[u8], attrs: Attrs) -> Answer<()> {
-        let mut body = BytesMut::new();
-        put_string(&mut body, path);
-        put_attrs(&mut body, &attrs);
-        self.extended_done(LSETSTAT, body).await
     }
 
     /// Removes a file or a link.
@@ -99,19 +102,10 @@ impl Link {
 
     /// The path made absolute by the server.
     pub async fn realpath(&self, path: &[u8]) -> Answer<Bytes> {
-        self.name(Request::Realpath { path: owned(path) }).await
-    }
-
-    /// The path made absolute, a leading `~` understood; needs [`EXPAND_PATH`].
-    pub async fn expand_path(&self, path: &[u8]) -> Answer<Bytes> {
-        let mut body = BytesMut::new();
-        put_string(&mut body, path);
-        self.name(Request::Extended { name: EXPAND_PATH, body: body.freeze() }).await
-    }
-
-    /// Where a link points.
-    pub async fn readlink(&self, path: &[u8]) -> Answer<Bytes> {
-        self.name(Request::Readlink { path: owned(path) }).await
+        match self.request(Request::Realpath { path: owned(path) }).await {
+            Ok(Reply::Names(mut names)) if names.len() == 1 => Ok(names.swap_remove(0).name),
+            other => Err(unexpected(other)),
+        }
     }
 
     /// Renames; OpenSSH refuses if the target exists, with the status `Failure`.
@@ -141,7 +135,7 @@ impl Link {
         let mut body = BytesMut::new();
         put_string(&mut body, path);
         match self.request(Request::Extended { name: STATVFS, body: body.freeze() }).await {
-            Ok(Reply::Extended(body)) => StatVfs::decode(body).map_err(|garbled| self.garbled(garbled)),
+            Ok(Reply::Extended(body)) => StatVfs::decode(body).map_err(|garbled| nonsense(garbled.0).into()),
             other => Err(unexpected(other)),
         }
     }
@@ -172,13 +166,6 @@ impl Link {
         }
     }
 
-    async fn name(&self, request: Request) -> Answer<Bytes> {
-        match self.request(request).await {
-            Ok(Reply::Names(mut names)) if names.len() == 1 => Ok(names.swap_remove(0).name),
-            other => Err(unexpected(other)),
-        }
-    }
-
     async fn extended_done(&self, name: &'static str, body: BytesMut) -> Answer<()> {
         self.done(Request::Extended { name, body: body.freeze() }).await
     }
@@ -202,6 +189,6 @@ fn two_strings(one: &[u8], other: &[u8]) -> BytesMut {
 fn unexpected(answer: Answer<Reply>) -> Failure {
     match answer {
         Err(failure) => failure,
-        Ok(_) => super::link::nonsense("the server answered something that was not asked").into(),
+        Ok(_) => nonsense("the server answered something that was not asked").into(),
     }
 }

@@ -19,7 +19,7 @@ use super::link::{Delivery, Job, Shared, nonsense};
 use crate::wire::{Code, Frames, Packet, Reply, Request};
 
 /// SFTP requests wait, the server is there, and answers none of them.
-const STUCK_AFTER: Duration = Duration::from_secs(300);
+const STUCK_AFTER: Duration = Duration::from_mins(5);
 
 /// What is read at once.
 const READ: usize = 256 << 10;
@@ -81,6 +81,8 @@ impl Worker {
             Err(why) => why,
         };
         tracing::debug!("connection ended: {why}");
+        // What libssh2 would like to send at the end could wait, and it would free nothing then.
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
         self.shared.lose(why);
     }
 
@@ -227,6 +229,12 @@ impl Worker {
 
     /// Asks the server whether it is there. Its answer, whatever it is, is something heard.
     fn ping(&mut self) -> Result<()> {
+        // By SFTP, if that is not busy: libssh2 never forgets the answer to a keep-alive.
+        if self.asked.is_empty() {
+            self.pinged = Instant::now();
+            self.ask(&Request::Realpath { path: bytes::Bytes::from_static(b".") }, None);
+            return Ok(());
+        }
         // Sent in part it could not be finished: its bytes lie on libssh2's stack. So only where there is room.
         let mut room = [PollFd::new(&self.socket, PollFlags::OUT)];
         let ready = poll(&mut room, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));

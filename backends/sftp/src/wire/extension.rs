@@ -55,8 +55,6 @@ pub const LIMITS: &str = "limits@openssh.com";
 pub const LSETSTAT: &str = "lsetstat@openssh.com";
 /// `copy-data`: handle, offset, length, handle, offset.
 pub const COPY_DATA: &str = "copy-data";
-/// `expand-path@openssh.com`: path. Knows `~`.
-pub const EXPAND_PATH: &str = "expand-path@openssh.com";
 
 /// How much a server takes at once; a zero means that it does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,8 +16,6 @@ impl OpenFlags {
     pub const WRITE: Self = Self(0x2);
     /// Made if it is not there.
     pub const CREATE: Self = Self(0x8);
-    /// Emptied.
-    pub const TRUNCATE: Self = Self(0x10);
     /// Refused if it is there already; links are not followed then.
     pub const EXCLUSIVE: Self = Self(0x20);
 
@@ -63,8 +61,6 @@ pub enum Request {
     Realpath { path: Bytes },
     /// `Status`; refused if the target exists.
     Rename { from: Bytes, to: Bytes },
-    /// One name: where a link points.
-    Readlink { path: Bytes },
     /// Another request, by name: `Status` or `Extended`.
     Extended { name: &'static str, body: Bytes },
 }
@@ -104,8 +100,7 @@ impl Request {
             | Self::Remove { path }
             | Self::Mkdir { path, .. }
             | Self::Rmdir { path }
-            | Self::Realpath { path }
-            | Self::Readlink { path } => path.len(),
+            | Self::Realpath { path } => path.len(),
             Self::Close { .. } | Self::Fstat { .. } | Self::Fsetstat { .. } => 0,
         }
     }
@@ -128,7 +123,6 @@ impl Request {
             Self::Realpath { .. } => 16,
             Self::Stat { .. } => 17,
             Self::Rename { .. } => 18,
-            Self::Readlink { .. } => 19,
             Self::Extended { .. } => 200,
         }
     }
@@ -156,8 +150,7 @@ impl Request {
             | Self::Opendir { path }
             | Self::Remove { path }
             | Self::Rmdir { path }
-            | Self::Realpath { path }
-            | Self::Readlink { path } => put_string(out, path),
+            | Self::Realpath { path } => put_string(out, path),
             Self::Setstat { path, attrs } | Self::Mkdir { path, attrs } => {
                 put_string(out, path);
                 attrs.put(out);

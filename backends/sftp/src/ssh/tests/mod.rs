@@ -54,7 +54,6 @@ async fn put(link: &Arc<Link>, path: &[u8], content: Bytes) {
         link.write(&file, at as u64, chunk)
     });
     try_join_all(chunks).await.unwrap();
-    file.close().await.unwrap();
 }
 
 #[tokio::test]
@@ -75,12 +74,12 @@ async fn a_file_is_written_and_read() {
     assert!(read == content);
     assert_eq!(link.read(&file, content.len() as u64, size).await, Ok(None));
     assert_eq!(link.lstat(&name).await.unwrap().size, Some(4_000_000));
-    assert_eq!(link.expand_path(b"~/x").await.unwrap(), &b"/data/x"[..]);
+    assert_eq!(link.realpath(b"x").await.unwrap(), &b"/data/x"[..]);
     assert!(link.statvfs(&name).await.unwrap().blocks_available > 0);
 }
 
-async fn output(link: &Link, line: &str, stdin: &str) -> (String, Option<i32>, String) {
-    let output = link.run(Command::new(line, stdin.to_owned()), 1 << 20).await.unwrap();
+async fn output(link: &Link, command: &str, stdin: &str) -> (String, Option<i32>, String) {
+    let output = link.run(Command::new(command, stdin.to_owned()), 1 << 20).await.unwrap();
     (String::from_utf8(output.stdout.to_vec()).unwrap(), output.ended.status, output.ended.stderr)
 }
 
@@ -134,8 +133,8 @@ async fn a_server_without_commands_says_so() {
     for mode in [Mode::SftpOnly, Mode::Chroot] {
         let sshd = Sshd::start(mode);
         let link = pool(&sshd).link().await.unwrap();
-        let (stdout, status, stderr) = output(&link, "echo hello", "").await;
-        assert!(!stdout.contains("hello") && status == Some(1), "{stdout} {status:?} {stderr}");
+        let (said, status, complaint) = output(&link, "echo hello", "").await;
+        assert!(!said.contains("hello") && status == Some(1), "{said} {status:?} {complaint}");
         link.lstat(b".").await.unwrap();
     }
 }
@@ -252,4 +251,47 @@ async fn distance_costs_little() {
     eprintln!("1,000 files {small:?}, 64 MiB up {up:?}, down {down:?}, {} connections", proxy.connections());
     // One request after the other takes 150 s and 100 s.
     assert!(small.max(up).max(down) < Duration::from_secs(10), "{small:?} {up:?} {down:?}");
+}
+
+#[tokio::test]
+async fn attributes_of_a_link_are_not_set_on_what_it_points_to() {
+    let sshd = Sshd::start(Mode::Exec);
+    let link = pool(&sshd).link().await.unwrap();
+    put(&link, &path(&sshd, "a"), Bytes::new()).await;
+    std::os::unix::fs::symlink("a", sshd.root().join("link")).unwrap();
+    let attrs = Attrs { times: Some((1, 1)), ..Attrs::default() };
+    link.setstat(&path(&sshd, "link"), attrs).await.unwrap();
+    assert_ne!(link.lstat(&path(&sshd, "a")).await.unwrap().mtime(), Some(1));
+    assert_eq!(link.lstat(&path(&sshd, "link")).await.unwrap().mtime(), Some(1));
+    link.setstat(&path(&sshd, "a"), Attrs { permissions: Some(0o600), ..attrs }).await.unwrap();
+    let set = link.lstat(&path(&sshd, "a")).await.unwrap();
+    assert_eq!((set.mtime(), set.mode()), (Some(1), Some(0o600)));
+}
+
+/// OpenSSH changes keys after a gigabyte or more; here after a megabyte, in the midst of everything.
+#[tokio::test]
+async fn keys_change_while_much_is_in_flight() {
+    let sshd = Sshd::start(Mode::Exec);
+    let (config, own) = (sshd.home().join("config"), sshd.home().join("sshd_config"));
+    let original = std::fs::read_to_string(sshd.server().dir().join("sshd_config")).unwrap();
+    std::fs::write(&own, format!("RekeyLimit 1M\n{original}")).unwrap();
+    std::fs::write(
+        &config,
+        format!("Host *\n  ProxyCommand $(command -v sshd || echo /usr/sbin/sshd) -i -f {}\n", own.display()),
+    )
+    .unwrap();
+    let link = Pool::new(Settings { config: Some(config), ..settings(&sshd, sshd.port()) }).link().await.unwrap();
+    let content = Bytes::from(vec![5; 24 << 20]);
+    let talk = async {
+        for n in 0..30 {
+            assert_eq!(output(&link, "cat", &n.to_string()).await.0, n.to_string());
+        }
+    };
+    let (a, b) = (path(&sshd, "a"), path(&sshd, "b"));
+    let together = async { futures::join!(put(&link, &a, content.clone()), put(&link, &b, content.clone()), talk) };
+    tokio::time::timeout(Duration::from_secs(60), together).await.expect("it goes on");
+    let file = link.open(&b, OpenFlags::READ, Attrs::default()).await.unwrap();
+    let reads = (0..content.len() as u64).step_by(32 << 10).map(|at| link.read(&file, at, 32 << 10));
+    let read = tokio::time::timeout(Duration::from_secs(60), try_join_all(reads)).await.expect("it goes on").unwrap();
+    assert!(read.into_iter().all(|chunk| chunk.is_some_and(|chunk| chunk == content[..32 << 10])));
 }
