@@ -9,7 +9,6 @@ use wl_core::error::{Error, Fault};
 const SOCKET_NONE: i32 = -1;
 const KEX_FAILURE: i32 = -5;
 const SOCKET_SEND: i32 = -7;
-const KEY_EXCHANGE_FAILURE: i32 = -8;
 const TIMEOUT: i32 = -9;
 const SOCKET_DISCONNECT: i32 = -13;
 const METHOD_NONE: i32 = -17;
@@ -58,7 +57,8 @@ pub fn outbound(session: &Session) -> bool {
 /// What a caller does about it, with the words of what was going on.
 pub fn error(error: &ssh2::Error, doing: &str) -> Error {
     let fault = match error.code() {
-        ErrorCode::Session(KEX_FAILURE | KEY_EXCHANGE_FAILURE | METHOD_NOT_SUPPORTED) => Fault::Unsupported,
+        // Not KEY_EXCHANGE_FAILURE (-8): that is also what a connection ends with that is lost at that moment.
+        ErrorCode::Session(KEX_FAILURE | METHOD_NOT_SUPPORTED) => Fault::Unsupported,
         code if is_denial(error) || code == ErrorCode::Session(REQUEST_DENIED) => Fault::Denied,
         _ => Fault::Offline,
     };
