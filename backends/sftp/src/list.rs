@@ -93,7 +93,9 @@ impl Out {
             Found::Seen(Seen { what: What::Dir, .. }) => {
                 Ok(Some(shell(root).await?.is_some_and(|shell| shell.lists)))
             }
-            Found::Behind(_) => Err(Error::new(Fault::Broken, "lies below a symbolic link").at(under)),
+            Found::Behind(what) | Found::Seen(Seen { what: What::Special(what), .. }) => {
+                Err(Error::new(Fault::Broken, format!("a {what} is in the way")).at(under))
+            }
             Found::Seen(_) | Found::Nothing => Ok(None),
         }
     }
