@@ -1,10 +1,13 @@
 //! Each real server starts, answers, and is gone afterwards.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use wl_test_kit::proxy::{Http, Tcp, s3_operation};
 use wl_test_kit::servers::sshd::Mode;
 use wl_test_kit::servers::{Dav, PASSWORD, S3, Sshd, USER, apache, juicefs, lighttpd, nginx, sabre, seaweed};
 
@@ -37,8 +40,17 @@ fn serves(dav: &Dav) {
     }
     assert_eq!(status(&["-u", &login, "-X", "DELETE", &format!("{below}file")]), "204");
     let moved = ["-X", "MOVE", "-H", &format!("Destination: {below}moved"), &file];
-    assert_eq!(status(&[&["-u", &login][..], &moved].concat()), "201");
+    let moved = status(&[&["-u", &login][..], &moved].concat());
+    assert!(["201", "204"].contains(&moved.as_str()), "{moved}");
     assert_eq!(fs::read(dav.root().join("of the user/moved")).unwrap(), b"text");
+
+    // A destination is taken for the server's own, also where it names a proxy.
+    let proxy = Http::start(dav.address());
+    let through = format!("http://{}/dav/of%20the%20user/", proxy.address());
+    let args = ["-X", "MOVE", "-H", &format!("Destination: {through}again"), &format!("{through}moved")];
+    let moved = status(&[&["-u", &login][..], &args].concat());
+    assert!(["201", "204"].contains(&moved.as_str()), "{moved}");
+    assert_eq!(fs::read(dav.root().join("of the user/again")).unwrap(), b"text");
 }
 
 #[test]
@@ -61,12 +73,12 @@ fn sabre_serves() {
     serves(&sabre::start());
 }
 
-fn s3(server: &S3, args: &[&str]) -> String {
+/// The status of a signed request.
+fn s3(args: &[&str]) -> String {
     let login = format!("{}:{}", S3::ACCESS_KEY, S3::SECRET_KEY);
     let sign = format!("aws:amz:{}:s3", S3::REGION);
-    status(&[&["-u", &login, "--aws-sigv4", &sign][..], args, &[]].concat())
-        .trim_start_matches(server.endpoint())
-        .to_owned()
+    let unsigned = "x-amz-content-sha256: UNSIGNED-PAYLOAD";
+    status(&[&["-u", &login, "--aws-sigv4", &sign, "-H", unsigned][..], args].concat())
 }
 
 fn stores(server: &S3) {
@@ -74,11 +86,17 @@ fn stores(server: &S3) {
     assert_ne!(buckets[0], buckets[1]);
     let object = format!("{}/{}/object", server.endpoint(), buckets[0]);
     assert_eq!(status(&[&object]), "403");
-    let unsigned = "x-amz-content-sha256: UNSIGNED-PAYLOAD";
-    assert_eq!(s3(server, &["-H", unsigned, "-X", "PUT", "-d", "text", &object]), "200");
-    assert_eq!(s3(server, &["-H", unsigned, &object]), "200");
+    assert_eq!(s3(&["-X", "PUT", "-d", "text", &object]), "200");
+    assert_eq!(s3(&[&object]), "200");
     let elsewhere = format!("{}/{}/object", server.endpoint(), buckets[1]);
-    assert_eq!(s3(server, &["-H", unsigned, &elsewhere]), "404");
+    assert_eq!(s3(&[&elsewhere]), "404");
+
+    // Signatures hold through a proxy.
+    let proxy = Http::start(server.address());
+    let object = format!("http://{}/{}/object", proxy.address(), buckets[0]);
+    assert_eq!(s3(&[&object]), "200");
+    assert_eq!(s3(&["-X", "PUT", "-d", "other", &object]), "200");
+    assert_eq!(proxy.requests().iter().map(s3_operation).collect::<Vec<_>>(), ["GetObject", "PutObject"]);
 }
 
 #[test]
@@ -183,6 +201,20 @@ fn connections_are_killed_and_frozen() {
 }
 
 #[test]
+fn a_proxy_leads_to_sshd() {
+    let sshd = Sshd::start(Mode::Exec);
+    let proxy = Tcp::with_round_trip(&sshd.address(), Duration::from_millis(20));
+    let option = |name: &str, value: String| ["-o".to_owned(), format!("{name}={value}")];
+    let known_hosts = sshd.known_hosts_at(proxy.port()).display().to_string();
+    let mut command = Command::new("ssh");
+    command.args(["-F", "none", "-o", "BatchMode=yes", "-p", &proxy.port().to_string(), "-i"]).arg(sshd.identity());
+    command.args(option("UserKnownHostsFile", known_hosts)).arg(format!("{}@127.0.0.1", sshd.user())).arg("echo here");
+    let begun = Instant::now();
+    assert_eq!(said(&run(&mut command)), "here\n");
+    assert!(begun.elapsed() > Duration::from_millis(100), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn nothing_is_left() {
     let sshd = Sshd::start(Mode::Exec);
     let dir = sshd.server().dir().to_owned();
@@ -190,5 +222,56 @@ fn nothing_is_left() {
     let address = sshd.address();
     drop(sshd);
     assert!(!dir.exists());
-    assert!(std::net::TcpStream::connect(address).is_err());
+    assert!(TcpStream::connect(address).is_err());
+}
+
+/// The first line that a program prints.
+fn first_line(child: &mut Child) -> String {
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    line.trim().to_owned()
+}
+
+/// Also nothing of what was killed and could not clean up.
+#[test]
+fn shared_servers_end_with_who_started_them() {
+    let script = format!("echo ${} ${}; cat", seaweed::VARIABLE, juicefs::VARIABLE);
+    let mut servers = Command::new(env!("CARGO_BIN_EXE_wl-test-servers"))
+        .args(["sh", "-c", &script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let line = first_line(&mut servers);
+    let addresses: Vec<_> = line.split(' ').map(|url| url.trim_start_matches("http://")).collect();
+    assert_eq!(addresses.len(), 2, "{line}");
+    assert!(addresses.iter().all(|address| TcpStream::connect(address).is_ok()), "{line}");
+    servers.kill().unwrap();
+    servers.wait().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while addresses.iter().any(|address| TcpStream::connect(address).is_ok()) {
+        assert!(Instant::now() < deadline, "{line} is still there");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn shared_servers_end_as_their_command_ends() {
+    let mut servers = Command::new(env!("CARGO_BIN_EXE_wl-test-servers"));
+    assert_eq!(run(servers.args(["sh", "-c", "exit 7"])).status.code(), Some(7));
+}
+
+#[test]
+fn a_proxy_serves_the_shell() {
+    let sshd = Sshd::start(Mode::Exec);
+    let mut proxy = Command::new(env!("CARGO_BIN_EXE_wl-test-proxy"))
+        .args(["--to", &sshd.address(), "--rtt-ms", "10"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let address = first_line(&mut proxy);
+    let banner = TcpStream::connect(address).map(|stream| BufReader::new(stream).lines().next().unwrap().unwrap());
+    proxy.kill().unwrap();
+    proxy.wait().unwrap();
+    assert!(banner.unwrap().starts_with("SSH-2.0-"));
 }

@@ -21,7 +21,7 @@ use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex as AsyncMutex;
-use tokio::time::sleep;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::thread::{Listening, resolve};
 
@@ -96,7 +96,6 @@ type Decide = Box<dyn FnMut(&Request) -> Action + Send>;
 #[derive(Debug)]
 pub struct Http {
     house: Arc<House>,
-    // Dropped first, so that nothing runs on what is gone.
     listening: Listening,
 }
 
@@ -199,7 +198,7 @@ impl House {
             }
             Action::Truncate(left) => {
                 let answer = self.pass(request, upstream).await?;
-                Ok(answer.map(|body| Truncated { body, left }.boxed()))
+                Ok(answer.map(|body| Truncated { body, left, end: Box::pin(sleep(FLUSH)) }.boxed()))
             }
         }
     }
@@ -233,7 +232,12 @@ fn made_up(answer: Answer) -> Result<Answered, Failure> {
 struct Truncated {
     body: BoxBody<Bytes, Failure>,
     left: u64,
+    /// What is passed on in the same moment as an error, hyper drops.
+    end: Pin<Box<Sleep>>,
 }
+
+/// How long what came before an error has to be sent.
+const FLUSH: Duration = Duration::from_millis(50);
 
 impl Body for Truncated {
     type Data = Bytes;
@@ -241,6 +245,7 @@ impl Body for Truncated {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         if self.left == 0 {
+            ready!(self.end.as_mut().poll(context));
             return Poll::Ready(Some(Err(io::Error::from(io::ErrorKind::ConnectionReset).into())));
         }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
@@ -249,6 +254,7 @@ impl Body for Truncated {
                 frame.map_data(|mut data| {
                     data.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
                     self.left -= data.len() as u64;
+                    self.end.as_mut().reset(Instant::now() + FLUSH);
                     data
                 })
             })

@@ -19,7 +19,6 @@ use super::thread::{Listening, resolve};
 #[derive(Debug)]
 pub struct Tcp {
     line: Arc<Line>,
-    // Dropped first, so that nothing runs on what is gone.
     listening: Listening,
 }
 

@@ -35,7 +35,7 @@ fn config(dir: &str, port: u16) -> String {
     ];
     let load = |name: &&str| format!("LoadModule {name}_module {MODULES}/mod_{name}.so\n");
     let modules: String = modules.iter().map(load).collect();
-    assert!(Path::new(MODULES).is_dir(), "there is no {MODULES}: install apache2, as tests/run does");
+    assert!(Path::new(MODULES).is_dir(), "there is no {MODULES}: install apache2-bin, as tests/run does");
     format!(
         r"{modules}
 ServerRoot {dir}
@@ -46,7 +46,7 @@ DefaultRuntimeDir {dir}/temp
 Mutex file:{dir}/temp default
 ErrorLog {dir}/error.log
 LogLevel warn
-TypesConfig /etc/mime.types
+TypesConfig /dev/null
 KeepAlive On
 MaxKeepAliveRequests 0
 Timeout 60

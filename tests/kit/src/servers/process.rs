@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a server may take to start. Generous: SeaweedFS takes three seconds on an idle machine.
-const STARTING: Duration = Duration::from_secs(60);
+const STARTING: Duration = Duration::from_mins(1);
 /// How often it is asked whether it has.
 const POLL: Duration = Duration::from_millis(5);
 /// How often it may fail: the port that was free may be somebody else's by then.
