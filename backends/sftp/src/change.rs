@@ -88,7 +88,9 @@ pub async fn set_meta(root: &Root, path: &RelPath, token: &Token, meta: &Meta) -
         let mtime = meta.mtime.and_then(seconds);
         let before = match at.check(path, &unchanged).await {
             // An attempt whose answer was lost may have set it.
-            Err(error) if error.fault == Fault::Refused && tries > 0 => return set_already(root, &at, path, token, mtime).await,
+            Err(error) if error.fault == Fault::Refused && tries > 0 => {
+                return set_already(root, &at, path, token, mtime).await;
+            }
             before => before?.ok_or_else(|| Error::changed(path))?,
         };
         let flags = OpenFlags::READ;
@@ -168,11 +170,7 @@ async fn copy(
     let part = Part::create(root, at, to).await?;
     let done = async {
         let file = part.file()?;
-        let attrs = Attrs {
-            permissions: before.mode,
-            times: Some((before.read, before.mtime)),
-            ..Attrs::default()
-        };
+        let attrs = Attrs { permissions: before.mode, times: Some((before.read, before.mtime)), ..Attrs::default() };
         let copied = async {
             match size {
                 0 => Ok(()),
@@ -180,13 +178,8 @@ async fn copy(
                 _ => at.link.copy_data(&source, 0, size, file, 0).await,
             }
         };
-        let (copied, dressed, durable, sealed, still) = join!(
-            copied,
-            at.link.fsetstat(file, attrs),
-            sync(&part),
-            at.link.fstat(file),
-            at.link.fstat(&source)
-        );
+        let (copied, dressed, durable, sealed, still) =
+            join!(copied, at.link.fsetstat(file, attrs), sync(&part), at.link.fstat(file), at.link.fstat(&source));
         for done in [copied, dressed, durable] {
             if let Err(failure) = done {
                 return Err(at.why(&failure, to).await);

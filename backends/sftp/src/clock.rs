@@ -70,16 +70,12 @@ impl Clock {
 
     /// At least and at most. Where the server's clock could not be measured, it is taken to be set as this machine's.
     fn now(&self) -> (i64, i64) {
-        match *self.lock() {
-            Some(Measured { at, least, most }) => {
-                let since = millis(at.elapsed());
-                (least + since, most + since)
-            }
-            None => {
-                let here = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis);
-                (here - TICK, here + TICK)
-            }
+        if let Some(Measured { at, least, most }) = *self.lock() {
+            let since = millis(at.elapsed());
+            return (least + since, most + since);
         }
+        let here = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis);
+        (here - TICK, here + TICK)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Measured>> {

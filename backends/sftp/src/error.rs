@@ -86,9 +86,7 @@ pub fn obstacle(error: &Error) -> Obstacle {
         _ => ProblemKind::Unreadable,
     };
     let message = match error.fault {
-        Fault::Denied => {
-            "permission denied: give the server's user read access (chmod u+rx on a directory)".to_owned()
-        }
+        Fault::Denied => "permission denied: give the server's user read access (chmod u+rx on a directory)".to_owned(),
         _ => error.message.clone(),
     };
     Obstacle { kind, message }
@@ -124,7 +122,8 @@ mod tests {
 
     #[test]
     fn a_failed_write_is_explained_by_the_file_system() {
-        let room = StatVfs { block_size: 4096, blocks_available: 9, files_available: 9, files: 9, id: 1, read_only: false };
+        let room =
+            StatVfs { block_size: 4096, blocks_available: 9, files_available: 9, files: 9, id: 1, read_only: false };
         for (code, message, room, expected, part) in [
             (Code::Failure, "Failure", Some(StatVfs { blocks_available: 0, ..room }), Fault::Full, "no space"),
             (Code::Failure, "Failure", Some(StatVfs { files_available: 0, ..room }), Fault::Full, "no space"),

@@ -18,6 +18,9 @@ use crate::wire::extension::HARDLINK;
 /// How many small operations at once pay: each takes a few round trips.
 const IN_FLIGHT: usize = 128;
 
+/// How often a server is scanned that tells of no changes, in seconds, unless the manifest says.
+const SCAN_EVERY: u64 = 30;
+
 /// What it can do, as far as is known.
 pub fn facts(root: &Root) -> Facts {
     let known = root.known();
@@ -69,6 +72,7 @@ pub fn facts(root: &Root) -> Facts {
         create: if links == Some(true) { Swap::Atomic } else { Swap::Checked },
         delete: Swap::Checked,
         watcher: if watches { WatchBy::Native } else { WatchBy::Scan },
+        scan_every_s: (!watches).then_some(SCAN_EVERY),
         server_copy: known.copies || !known.met,
         server_move: true,
         trash: true,
@@ -160,7 +164,9 @@ async fn try_links(root: &Root, at: &At, one: &Part, other: &Part) -> Result<()>
     }
     match (&refused, &given) {
         (Err(failure), Ok(())) if is_plain_refusal(failure) => root.note(|known| known.links = Some(true)),
-        (Err(crate::ssh::Failure::Link(lost)), _) | (_, Err(crate::ssh::Failure::Link(lost))) => return Err(lost.clone()),
+        (Err(crate::ssh::Failure::Link(lost)), _) | (_, Err(crate::ssh::Failure::Link(lost))) => {
+            return Err(lost.clone());
+        }
         _ => root.note(|known| known.links = Some(false)),
     }
     Ok(())

@@ -19,9 +19,10 @@ const LONGEST: usize = 64 << 10;
 /// type `X`. The record with no path, which comes first, says how `find` ended: if it came across anything else that it
 /// could not do, the listing is made in the other way, which knows what to say about it.
 fn command(at: &At, under: &RelPath) -> Command {
-    let (start, but) = match under.is_root() {
-        true => (".".to_owned(), "-path ./.wl-trash -prune -o "),
-        false => (quoted([b"./", under.as_str().as_bytes()].concat().as_slice()), ""),
+    let (start, but) = if under.is_root() {
+        (".".to_owned(), "-path ./.wl-trash -prune -o ")
+    } else {
+        (quoted(&[b"./", under.as_str().as_bytes()].concat()), "")
     };
     let tell = |kind: &str, end: &str| format!("-printf \"{kind} %s %T@ %m/%P{end}\\0\"");
     let (dir, shut, other) = (tell("d", "/"), tell("X", "/"), tell("%y", ""));
@@ -55,12 +56,11 @@ pub async fn find(out: &mut Out) -> Result<bool, Gone> {
             }
         };
         // What is not waited for is sent on: the first chunk is not to wait for a slow disk.
-        next = match records.next().now_or_never() {
-            Some(next) => next,
-            None => {
-                out.flush().await?;
-                records.next().await
-            }
+        next = if let Some(next) = records.next().now_or_never() {
+            next
+        } else {
+            out.flush().await?;
+            records.next().await
         };
         if let (Err(error), Some(path)) = (&next, record.rel_path(&out.under)) {
             out.cut(path, error).await?;

@@ -48,7 +48,8 @@ pub struct Sftp {
 pub fn open(storage: &Storage) -> Result<Arc<dyn Backend>> {
     let path = storage.params().get("path").and_then(serde_json::Value::as_str).unwrap_or_default();
     if !(path.starts_with('/') || path == "~" || path.starts_with("~/")) {
-        let text = "an sftp storage needs a `path`: absolute, or one below the home directory there that begins with ~/";
+        let text =
+            "an sftp storage needs a `path`: absolute, or one below the home directory there that begins with ~/";
         return Err(Error::new(Fault::Malformed, text));
     }
     let root = Root::new(Settings::of(storage)?, path, storage.read_only());

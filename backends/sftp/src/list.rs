@@ -90,9 +90,7 @@ impl Out {
         // A missing root is not an empty one.
         root.attempt(|at, _| async move { root.seen(&at).await }).await?;
         match root.attempt(|at, _| async move { at.look(under).await }).await? {
-            Found::Seen(Seen { what: What::Dir, .. }) => {
-                Ok(Some(shell(root).await?.is_some_and(|shell| shell.lists)))
-            }
+            Found::Seen(Seen { what: What::Dir, .. }) => Ok(Some(shell(root).await?.is_some_and(|shell| shell.lists))),
             Found::Behind(what) | Found::Seen(Seen { what: What::Special(what), .. }) => {
                 Err(Error::new(Fault::Broken, format!("a {what} is in the way")).at(under))
             }

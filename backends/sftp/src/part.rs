@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use wl_core::entry::Hash;
@@ -10,7 +10,7 @@ use wl_core::error::{Error, Fault, Result};
 use wl_core::path::{PART_PREFIX, RelPath};
 
 use crate::error::{error, is_missing, is_plain_refusal};
-use crate::root::{At, Root, no_parent};
+use crate::root::{At, Root, no_parent, refused_if_gone};
 use crate::seen::{Seen, What};
 use crate::ssh::Handle;
 use crate::wire::{Attrs, OpenFlags, Request};
@@ -69,7 +69,7 @@ impl Names {
 
     /// What may be done with a part file of that date.
     pub fn judge(&self, part: &RelPath, mtime: u32, now: u32) -> Verdict {
-        if self.lock(&self.alive).contains(part) {
+        if lock(&self.alive).contains(part) {
             return Verdict::Alive;
         }
         let name = part.name().strip_prefix(PART_PREFIX).unwrap_or_default();
@@ -92,21 +92,21 @@ impl Names {
         if dead { Verdict::Dead } else { Verdict::Alive }
     }
 
-    fn lock<'a>(&self, set: &'a Mutex<HashSet<RelPath>>) -> std::sync::MutexGuard<'a, HashSet<RelPath>> {
-        set.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn lives(&self, part: &RelPath) -> bool {
-        self.lock(&self.given_up).remove(part);
-        self.lock(&self.alive).insert(part.clone())
+        lock(&self.given_up).remove(part);
+        lock(&self.alive).insert(part.clone())
     }
 
     fn dies(&self, part: &RelPath, may_go_on: bool) {
-        self.lock(&self.alive).remove(part);
+        lock(&self.alive).remove(part);
         if may_go_on {
-            self.lock(&self.given_up).insert(part.clone());
+            lock(&self.given_up).insert(part.clone());
         }
     }
+}
+
+fn lock(set: &Mutex<HashSet<RelPath>>) -> MutexGuard<'_, HashSet<RelPath>> {
+    set.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn sibling(beside: &RelPath, name: &str) -> RelPath {
@@ -137,18 +137,13 @@ impl Part {
     }
 
     /// One that holds the beginning of that content, which another attempt wrote, and how much; or else a new one.
+    /// `name` names the content, the same in every run of the program.
     ///
     /// RACE: a writer elsewhere that was silent for a minute may wake up. Both write the same bytes to the same places;
     /// worst outcome: a change made in place to the finished file, while the other still writes, is undone in part.
-    pub async fn go_on(
-        root: &Arc<Root>,
-        at: &At,
-        beside: &RelPath,
-        hash: Hash,
-        size: u64,
-    ) -> Result<(Self, u64)> {
-        let path = sibling(beside, &format!("{AGAIN}{hash}"));
-        let given_up = root.names.lock(&root.names.given_up).contains(&path);
+    pub async fn go_on(root: &Arc<Root>, at: &At, beside: &RelPath, name: Hash, size: u64) -> Result<(Self, u64)> {
+        let path = sibling(beside, &format!("{AGAIN}{name}"));
+        let given_up = lock(&root.names.given_up).contains(&path);
         if !root.names.lives(&path) {
             return Ok((Self::create(root, at, beside).await?, 0));
         }
@@ -233,10 +228,7 @@ impl Part {
     pub async fn reopen(&mut self, at: &At, beside: &RelPath) -> Result<()> {
         let flags = OpenFlags::READ.and(OpenFlags::WRITE);
         let file = at.link.open(&at.full(&self.path), flags, Attrs::default()).await;
-        let file = file.map_err(|failure| match is_missing(&failure) {
-            true => Error::changed(beside),
-            false => error(&failure, beside),
-        })?;
+        let file = file.map_err(|failure| refused_if_gone(&failure, beside))?;
         self.file = Some(Arc::new(file));
         self.at = at.clone();
         Ok(())

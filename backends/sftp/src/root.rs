@@ -13,11 +13,11 @@ use wl_core::path::RelPath;
 
 use crate::clock::Clock;
 use crate::error::{error, is_missing, is_plain_refusal, write_error};
+use crate::facts;
 use crate::hash::Hasher;
 use crate::leftovers::Leftovers;
 use crate::part::Names;
 use crate::seen::{Seen, What};
-use crate::facts;
 use crate::shell::{Shell, after_beginning, script, shell};
 use crate::ssh::{Command, Failure, Link, Pool, Settings};
 use crate::wire::extension::{HARDLINK, POSIX_RENAME, STATVFS};
@@ -35,7 +35,8 @@ pub struct Root {
     pub read_only: bool,
     at: OnceCell<Arc<[u8]>>,
     pub known: Mutex<Known>,
-    pub shell: tokio::sync::Mutex<Option<Option<Shell>>>,
+    /// What commands there are; none inside where none can be run.
+    pub shell: OnceCell<Option<Shell>>,
     pub clock: Clock,
     pub hasher: Hasher,
     pub leftovers: Leftovers,
@@ -109,7 +110,7 @@ impl Root {
             read_only,
             at: OnceCell::new(),
             known: Mutex::default(),
-            shell: tokio::sync::Mutex::default(),
+            shell: OnceCell::new(),
             clock: Clock::default(),
             hasher: Hasher::default(),
             leftovers: Leftovers::default(),
@@ -181,9 +182,10 @@ impl Root {
         match at.link.stat(&at.root).await.map(|attrs| Seen::of(&attrs)) {
             Ok(seen) if seen.what == What::Dir => Ok(seen),
             Ok(_) => Err(named(Fault::Malformed, "this is not a directory: give the storage another path")),
-            Err(failure) if is_missing(&failure) => {
-                Err(named(Fault::Missing, "there is no such directory on the server: make it, or mount what belongs there"))
-            }
+            Err(failure) if is_missing(&failure) => Err(named(
+                Fault::Missing,
+                "there is no such directory on the server: make it, or mount what belongs there",
+            )),
             Err(failure) => Err(error(&failure, &RelPath::root())),
         }
     }
@@ -208,13 +210,11 @@ impl Root {
             }
             return Ok(said);
         }
-        Ok(match self.known().tells_room {
-            true => match at.link.statvfs(at.root()).await {
-                Ok(found) => format!("on {:x}", found.id),
-                Err(failure) => return Err(error(&failure, &RelPath::root())),
-            },
-            false => "a directory".to_owned(),
-        })
+        if !self.known().tells_room {
+            return Ok("a directory".to_owned());
+        }
+        let found = at.link.statvfs(at.root()).await.map_err(|failure| error(&failure, &RelPath::root()))?;
+        Ok(format!("on {:x}", found.id))
     }
 
     /// Makes the directory if its parent exists.
@@ -241,14 +241,11 @@ impl Root {
             if turns.len() >= 1024 {
                 turns.retain(|_, turn| turn.strong_count() > 0);
             }
-            match turns.get(path).and_then(Weak::upgrade) {
-                Some(turn) => turn,
-                None => {
-                    let turn = Arc::new(tokio::sync::Mutex::new(()));
-                    turns.insert(path.clone(), Arc::downgrade(&turn));
-                    turn
-                }
-            }
+            turns.get(path).and_then(Weak::upgrade).unwrap_or_else(|| {
+                let turn = Arc::new(tokio::sync::Mutex::new(()));
+                turns.insert(path.clone(), Arc::downgrade(&turn));
+                turn
+            })
         };
         turn.lock_owned().await
     }
@@ -330,9 +327,10 @@ impl At {
 
     /// The error of a change that failed, with its cause as far as it can be found out.
     pub async fn why(&self, failure: &Failure, path: &RelPath) -> Error {
-        let room = match is_plain_refusal(failure) && self.has(STATVFS) {
-            true => self.link.statvfs(&self.root).await.ok(),
-            false => None,
+        let room = if is_plain_refusal(failure) && self.has(STATVFS) {
+            self.link.statvfs(&self.root).await.ok()
+        } else {
+            None
         };
         write_error(failure, room.as_ref(), path)
     }

@@ -1,5 +1,6 @@
 //! Commands on the server: which there are, and how names are handed to them.
 
+use std::fmt::Write as _;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -40,7 +41,8 @@ pub fn quoted(path: &[u8]) -> String {
     for byte in path.iter().chain(b"/.") {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' => word.push(char::from(*byte)),
-            other => word.push_str(&format!("\\0{other:03o}")),
+            // INVARIANT: writing to a `String` does not fail.
+            other => drop(write!(word, "\\0{other:03o}")),
         }
     }
     word + "\")\""
@@ -65,14 +67,12 @@ const ANSWER: usize = 1 << 20;
 
 /// The server's shell; none where commands cannot be run, or where they see other files than SFTP shows. Found out once.
 pub async fn shell(root: &Root) -> Result<Option<Shell>> {
-    let mut known = root.shell.lock().await;
-    if let Some(known) = *known {
-        return Ok(known);
-    }
-    let found = root.attempt(|at, _| async move { ask(root, &at).await }).await?;
-    *known = Some(found);
-    root.note(|known| known.shell = found);
-    Ok(found)
+    let find_out = || async {
+        let found = root.attempt(|at, _| async move { ask(root, &at).await }).await?;
+        root.note(|known| known.shell = found);
+        Ok(found)
+    };
+    root.shell.get_or_try_init(find_out).await.copied()
 }
 
 async fn ask(root: &Root, at: &At) -> Result<Option<Shell>> {

@@ -42,13 +42,11 @@ impl<'a> Trash<'a> {
     /// Gives what is under the path a second place: where it is to be kept, else a held name beside it, from where
     /// [`settle`](Self::settle) deletes it.
     pub async fn take_in(&self, how: How) -> Answer<RelPath> {
-        match self.wanted {
-            Some(wanted) => keep(self.root, self.at, self.path, wanted, how).await,
-            None => {
-                let held = self.root.names.held(self.path, self.root.clock.seconds());
-                put(self.at, self.path, &held, how).await.map(|()| held)
-            }
+        if let Some(wanted) = self.wanted {
+            return keep(self.root, self.at, self.path, wanted, how).await;
         }
+        let held = self.root.names.held(self.path, self.root.clock.seconds());
+        put(self.at, self.path, &held, how).await.map(|()| held)
     }
 
     /// What was displaced was the expected version: it stays where it is kept, or is deleted.

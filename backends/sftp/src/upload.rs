@@ -44,8 +44,9 @@ pub async fn upload(root: &Arc<Root>, path: &RelPath, content: &Content, guard: 
         let (old, mut upload, from) = root
             .attempt(|at, _| async move {
                 let old = at.check(path, guard).await?;
-                let (part, from) = match content.hash.filter(|_| content.size >= LASTING && may_go_on) {
-                    Some(hash) => Part::go_on(root, &at, path, hash, content.size).await?,
+                let name = content.version.or(content.hash);
+                let (part, from) = match name.filter(|_| content.size >= LASTING && may_go_on) {
+                    Some(name) => Part::go_on(root, &at, path, name, content.size).await?,
                     None => (Part::create(root, &at, path).await?, 0),
                 };
                 Ok((old, Upload::new(root, part, path, from), from))
@@ -95,18 +96,15 @@ impl<'a> Upload<'a> {
         let Reading { meta, body } = content.read(from).await?;
         let found = self.write(content, body).await?;
         // Of a content that was gone on with only the end was read: the whole is proven on the server.
-        let hash = match (from, content.hash) {
-            (1.., Some(hash)) => hash,
-            (_, expected) => {
-                if expected.is_some_and(|expected| expected != found) {
-                    return Err(refused("the content does not have the sha256 it should have", self.path));
-                }
-                found
-            }
-        };
+        let hash = if from > 0 { content.sha256().await? } else { found };
+        if content.hash.is_some_and(|expected| expected != hash) {
+            return Err(refused("the content does not have the sha256 it should have", self.path));
+        }
         loop {
             match self.finish(content.size, hash, &meta, old).await {
-                Err(error) if error.fault == Fault::Offline && self.part.at().link.is_lost() => self.reconnect(error).await?,
+                Err(error) if error.fault == Fault::Offline && self.part.at().link.is_lost() => {
+                    self.reconnect(error).await?;
+                }
                 done => return done.map(|sealed| sealed.map(|sealed| (hash, sealed))),
             }
         }

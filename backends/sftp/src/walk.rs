@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
-use crate::error::{error, is_missing};
+use crate::error::error;
 use crate::list::{Gone, Out};
 use crate::root::{At, Root};
 use crate::seen::{Seen, What};
@@ -111,16 +111,10 @@ impl Level {
 
 /// What a directory holds, in the order of a listing.
 async fn entries(root: &Root, path: &RelPath) -> Result<Entries> {
-    let names = root.attempt(|at, _| async move {
-        names_in(&at, path).await.map_err(|failure| match is_missing(&failure) {
-            true => Error::missing(path),
-            false => error(&failure, path),
-        })
-    });
-    let mut entries: Vec<_> = names.await?.into_iter().map(|name| (name.name.to_vec(), Seen::of(&name.attrs))).collect();
-    entries.sort_unstable_by(|(a, one), (b, other)| {
-        in_order((a, one.what == What::Dir), (b, other.what == What::Dir))
-    });
+    let names = root.attempt(|at, _| async move { names_in(&at, path).await.map_err(|failure| error(&failure, path)) });
+    let mut entries: Vec<_> =
+        names.await?.into_iter().map(|name| (name.name.to_vec(), Seen::of(&name.attrs))).collect();
+    entries.sort_unstable_by(|(a, one), (b, other)| in_order((a, one.what == What::Dir), (b, other.what == What::Dir)));
     Ok(entries.into())
 }
 
@@ -132,7 +126,9 @@ pub async fn names_in(at: &At, dir: &RelPath) -> Answer<Vec<Name>> {
         let mut ended = false;
         for part in join_all((0..parts).map(|_| at.link.read_dir(&handle))).await {
             match part? {
-                Some(names) => found.extend(names.into_iter().filter(|name| *name.name != *b"." && *name.name != *b"..")),
+                Some(names) => {
+                    found.extend(names.into_iter().filter(|name| *name.name != *b"." && *name.name != *b".."));
+                }
                 None => ended = true,
             }
         }

@@ -42,7 +42,8 @@ pub async fn watch(root: &std::sync::Arc<Root>) -> Result<BoxStream<'static, Hin
     let command = Command { line: script(at.root(), WATCH), stdin: Bytes::new(), hold: true };
     let mut watcher = Watcher { process: at.link.spawn(command).await?, bytes: BytesMut::new(), again: Vec::new() };
     let established = tokio::time::timeout(PATIENCE, watcher.begin()).await;
-    established.unwrap_or_else(|_| Err(Error::new(Fault::Broken, "the server took too long to watch the directory")))?;
+    established
+        .unwrap_or_else(|_| Err(Error::new(Fault::Broken, "the server took too long to watch the directory")))?;
     let hints = futures::stream::unfold(Some(watcher), |watcher| async move {
         let mut watcher = watcher?;
         match watcher.next().await {
@@ -132,7 +133,8 @@ impl Watcher {
         let (first, second) = (ends.next()?, ends.next()?);
         let mut event = self.bytes.split_to(second + 1);
         let mut path = event.split_off(first + 1);
-        (event.truncate(first), path.truncate(second - first - 1));
+        event.truncate(first);
+        path.truncate(second - first - 1);
         Some((event, path))
     }
 }

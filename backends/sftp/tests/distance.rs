@@ -92,7 +92,7 @@ fn small(number: usize) -> String {
 }
 
 fn bytes(size: usize, seed: usize) -> Vec<u8> {
-    (0..size).map(|at| (at.wrapping_mul(31).wrapping_add(at >> 8).wrapping_add(seed)) as u8).collect()
+    (0..size).map(|at| at.wrapping_mul(31).wrapping_add(at >> 8).wrapping_add(seed).to_le_bytes()[0]).collect()
 }
 
 fn content(size: usize, seed: usize) -> Content {

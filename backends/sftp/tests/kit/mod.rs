@@ -16,6 +16,8 @@ use wl_test_kit::servers::sshd::{Mode, Sshd};
 
 /// A server, a storage on it, and the directory that is the storage's root.
 pub struct Server {
+    // Lives as long as this.
+    #[allow(dead_code)] // not every test asks it anything
     pub sshd: Sshd,
     pub storage: Arc<dyn Backend>,
     pub root: PathBuf,
