@@ -14,6 +14,8 @@ const TYPES: &[(&str, Open)] = &[
     ("local", wl_backend_local::open),
     #[cfg(feature = "s3")]
     ("s3", wl_backend_s3::open),
+    #[cfg(feature = "sftp")]
+    ("sftp", wl_backend_sftp::open),
 ];
 
 /// The storage types compiled in.

@@ -61,6 +61,7 @@ fn storages_may_hold_what_the_contract_says() {
         ("sftp", "path", json!("~/x")),
         ("sftp", "ssh-user", json!("me")),
         ("sftp", "ssh-identity", json!("~/.ssh/id_ed25519")),
+        ("sftp", "ssh-identity-passphrase", json!({ "env": "P" })),
         ("sftp", "password", json!({ "command": "pass show x" })),
         ("sftp", "known-hosts", json!("/etc/known")),
         ("webdav", "credentials", json!({ "login": "me", "password": { "file": "/p" } })),
@@ -265,6 +266,6 @@ fn knows_where_secrets_stand() {
     };
     assert_eq!(secret("local"), [""; 0]);
     assert_eq!(secret("s3"), ["credentials.secret-key", "credentials.session-token"]);
-    assert_eq!(secret("sftp"), ["password"]);
+    assert_eq!(secret("sftp"), ["ssh-identity-passphrase", "password"]);
     assert_eq!(secret("webdav"), ["credentials.password"]);
 }

@@ -117,7 +117,8 @@ fn restore_secrets(start: &mut Map<String, Value>, key: &str, base_dir: &Path) -
 /// Removes what is left of secrets, so that the storage can at least be shown.
 fn remove_secrets(start: &mut Map<String, Value>, key: &str) {
     if let Some(Value::Object(params)) = start.get_mut(key) {
-        params.shift_remove("credentials");
-        params.shift_remove("password");
+        for key in ["credentials", "password", "ssh-identity-passphrase"] {
+            params.shift_remove(key);
+        }
     }
 }

@@ -1,0 +1,244 @@
+//! Listing by one command: `find` tells, `sort` puts it into the order of a listing, however much it is.
+
+use bytes::{Bytes, BytesMut};
+use futures::FutureExt as _;
+use wl_core::error::{Error, Fault};
+use wl_core::path::RelPath;
+
+use crate::list::{Gone, Out};
+use crate::root::At;
+use crate::seen::{Seen, What};
+use crate::shell::{after_beginning, quoted, script};
+use crate::ssh::{Command, Process};
+
+/// More bytes than one record has: a path has 4,096 on Linux, and no record is believed that is longer than this.
+const LONGEST: usize = 64 << 10;
+
+/// Every record is `TYPE SIZE MTIME MODE/PATH`, a directory's with a slash behind it and a NUL at the end of each. Sorted
+/// by what follows the first slash, in bytes, they stand in the order of a listing. A directory that cannot be read is of
+/// type `X`. The record with no path, which comes first, says how `find` ended: if it came across anything else that it
+/// could not do, the listing is made in the other way, which knows what to say about it.
+fn command(at: &At, under: &RelPath) -> Command {
+    let (start, but) = if under.is_root() {
+        (".".to_owned(), "-path ./.wl-trash -prune -o ")
+    } else {
+        (quoted(&[b"./", under.as_str().as_bytes()].concat()), "")
+    };
+    let tell = |kind: &str, end: &str| format!("-printf \"{kind} %s %T@ %m/%P{end}\\0\"");
+    let (dir, shut, other) = (tell("d", "/"), tell("X", "/"), tell("%y", ""));
+    let find = format!(
+        "find {start} -ignore_readdir_race -mindepth 1 {but}\
+         \\( -type d \\( -readable -executable {dir} -o {shut} -prune \\) -o {other} \\)"
+    );
+    let line = format!("{{ {find}; printf \"E $? 0 0/\\0\"; }} 2>/dev/null | sort -z -s -t/ -k2");
+    Command::new(script(at.root(), &line), Bytes::new())
+}
+
+/// Lists everything below the directory that `out` is about; false, and nothing is listed, if it cannot be done in this
+/// way now.
+pub async fn find(out: &mut Out) -> Result<bool, Gone> {
+    let Ok(mut records) = Records::begin(out).await else { return Ok(false) };
+    match records.next().await {
+        Ok(Some(record)) if record.path.is_empty() && record.kind == b'E' && record.size == 0 => {}
+        _ => return Ok(false),
+    }
+    // One record is kept back: if the listing breaks off, that is where.
+    let mut next = records.next().await;
+    let mut skip: Option<Vec<u8>> = None;
+    let mut last = out.under.clone();
+    loop {
+        let record = match next {
+            Ok(Some(record)) => record,
+            Ok(None) => return Ok(true),
+            Err(error) => {
+                out.cut(last, &error).await?;
+                return Ok(true);
+            }
+        };
+        // What is not waited for is sent on: the first chunk is not to wait for a slow disk.
+        next = if let Some(next) = records.next().now_or_never() {
+            next
+        } else {
+            out.flush().await?;
+            records.next().await
+        };
+        if let (Err(error), Some(path)) = (&next, record.rel_path(&out.under)) {
+            out.cut(path, error).await?;
+            return Ok(true);
+        }
+        if skip.as_ref().is_some_and(|dir| record.path.starts_with(dir)) {
+            continue;
+        }
+        let (parent, name) = record.split();
+        let Some(dir) = below(&out.under, parent) else { continue };
+        let Some(seen) = record.seen() else { continue };
+        let inside = out.take(&dir, name, &seen).await?;
+        if let Some(path) = record.rel_path(&out.under) {
+            last = path;
+        }
+        match inside {
+            Some(path) if record.kind == b'X' => {
+                out.blocked(path, &Error::new(Fault::Denied, "permission denied")).await?;
+            }
+            None if seen.what == What::Dir => skip = Some([&record.path[..], b"/"].concat()),
+            _ => {}
+        }
+    }
+}
+
+/// The path of something below a directory; none if it is not UTF-8.
+fn below(under: &RelPath, path: &[u8]) -> Option<RelPath> {
+    RelPath::from_bytes(path).ok().map(|path| under.join_path(&path))
+}
+
+/// What `find` says of one path.
+#[derive(Debug, Clone, PartialEq)]
+struct Record {
+    kind: u8,
+    size: u64,
+    mtime: u32,
+    mode: u32,
+    /// Below the directory listed, without slashes at its ends.
+    path: Vec<u8>,
+}
+
+impl Record {
+    /// None if it is no record.
+    fn parse(record: &[u8]) -> Option<Self> {
+        let slash = record.iter().position(|byte| *byte == b'/')?;
+        let (fields, path) = (std::str::from_utf8(&record[..slash]).ok()?, &record[slash + 1..]);
+        let mut fields = fields.split(' ');
+        let mut field = || fields.next();
+        let (kind, size, mtime, mode) = (field()?, field()?, field()?, field()?);
+        let path = path.strip_suffix(b"/").unwrap_or(path);
+        Some(Self {
+            kind: *kind.as_bytes().first()?,
+            size: size.parse().ok()?,
+            mtime: whole_seconds(mtime)?,
+            mode: u32::from_str_radix(mode, 8).ok()?,
+            path: path.to_vec(),
+        })
+    }
+
+    fn rel_path(&self, under: &RelPath) -> Option<RelPath> {
+        below(under, &self.path)
+    }
+
+    /// The directory it is in, and its name there.
+    fn split(&self) -> (&[u8], &[u8]) {
+        match self.path.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => (&self.path[..slash], &self.path[slash + 1..]),
+            None => (&[], &self.path),
+        }
+    }
+
+    fn seen(&self) -> Option<Seen> {
+        let what = match self.kind {
+            b'd' | b'X' => What::Dir,
+            b'f' => What::File,
+            b'l' => What::Special("symbolic link"),
+            b'p' | b's' | b'b' | b'c' | b'D' => What::Special("named pipe, socket or device"),
+            _ => return None,
+        };
+        let mode = Some(self.mode & 0o777);
+        Some(Seen { what, size: self.size, mtime: self.mtime, mode, owner: None, read: 0 })
+    }
+}
+
+/// Seconds since 1970 as SFTP has them: without their fraction, which is cut off downwards, in 32 bits.
+fn whole_seconds(text: &str) -> Option<u32> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let seconds: i64 = whole.parse().ok()?;
+    let negative = whole.starts_with('-') && fraction.bytes().any(|digit| digit != b'0');
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // as OpenSSH's own cast to 32 bits
+    Some((seconds - i64::from(negative)) as u32)
+}
+
+/// The records of a listing that runs.
+struct Records {
+    process: Option<Process>,
+    bytes: BytesMut,
+}
+
+impl Records {
+    async fn begin(out: &Out) -> wl_core::error::Result<Self> {
+        let at = out.root.open().await?;
+        let mut process = at.link.spawn(command(&at, &out.under)).await?;
+        let mut said = Bytes::new();
+        let bytes = loop {
+            match process.next().await? {
+                Some(more) => said = [&said[..], &more].concat().into(),
+                None => return Err(cut_off()),
+            }
+            if let Some(rest) = after_beginning(&said) {
+                break BytesMut::from(&rest[..]);
+            }
+            if said.len() > 1 << 20 {
+                return Err(cut_off());
+            }
+        };
+        Ok(Self { process: Some(process), bytes })
+    }
+
+    /// The next one; none at the end of a listing that was not cut off.
+    async fn next(&mut self) -> wl_core::error::Result<Option<Record>> {
+        loop {
+            if let Some(end) = self.bytes.iter().position(|byte| *byte == 0) {
+                let record = self.bytes.split_to(end + 1);
+                return Record::parse(&record[..end]).map(Some).ok_or_else(cut_off);
+            }
+            if self.bytes.len() > LONGEST {
+                return Err(cut_off());
+            }
+            let Some(process) = self.process.as_mut() else { return Ok(None) };
+            if let Some(more) = process.next().await? {
+                self.bytes.extend_from_slice(&more);
+                continue;
+            }
+            let ended = match self.process.take() {
+                Some(process) => process.end().await?,
+                None => return Ok(None),
+            };
+            if ended.status != Some(0) || !self.bytes.is_empty() {
+                return Err(cut_off());
+            }
+        }
+    }
+}
+
+fn cut_off() -> Error {
+    Error::new(Fault::Broken, "the listing was cut off on the server: it is tried again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_says_what_find_said() {
+        let record = Record::parse(b"f 12 1700000000.9876543210 644/d e/f\ng").unwrap();
+        assert_eq!((record.kind, record.size, record.mtime, record.mode), (b'f', 12, 1_700_000_000, 0o644));
+        assert_eq!(record.split(), (&b"d e"[..], &b"f\ng"[..]));
+        let dir = Record::parse(b"d 4096 1.0 2755/d/").unwrap();
+        assert_eq!((&dir.path[..], dir.seen().map(|seen| seen.mode)), (&b"d"[..], Some(Some(0o755))));
+        assert_eq!(Record::parse(b"E 1 0 0/").map(|end| (end.size, end.path)), Some((1, Vec::new())));
+        for nonsense in [&b""[..], b"f", b"f 1 2/x", b"f x 1.0 644/x", b"f 1 1.0 999/x"] {
+            assert_eq!(Record::parse(nonsense), None);
+        }
+    }
+
+    #[test]
+    fn seconds_are_those_of_sftp() {
+        for (text, expected) in [
+            ("1.0000000000", 1),
+            ("1.9999999999", 1),
+            ("0.5", 0),
+            ("-1.0000000000", u32::MAX),
+            ("-0.5000000000", u32::MAX),
+            ("-1.5000000000", u32::MAX - 1),
+            ("4294967296.0", 0),
+        ] {
+            assert_eq!(whole_seconds(text), Some(expected), "{text}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Hashes: computed on the server, many files a command, where commands can be run; else by reading.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures::StreamExt as _;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use wl_core::entry::{Hash, Token};
+use wl_core::error::{Error, Fault, Result};
+use wl_core::path::RelPath;
+
+use crate::read;
+use crate::root::{Found, Root};
+use crate::seen::size_in;
+use crate::shell::{after_beginning, script, shell};
+use crate::ssh::Command;
+
+/// Commands at once.
+const AT_ONCE: usize = 3;
+/// Files a command hashes, and bytes, unless one file has more.
+const BATCH: (usize, u64) = (512, 256 << 20);
+
+/// The sha256 of that version of a file.
+pub async fn hash(root: &Arc<Root>, path: &RelPath, token: &Token) -> Result<Hash> {
+    let size = size_in(token).ok_or_else(|| Error::changed(path))?;
+    if let Some(hash) = on_the_server(root, path, size).await? {
+        // Looked at afterwards: whatever was hashed, it was this version if this version is there now.
+        return match root.attempt(|at, _| async move { at.look(path).await }).await? {
+            Found::Seen(seen) if seen.is(token) => Ok(hash),
+            Found::Nothing => Err(Error::missing(path)),
+            Found::Seen(_) | Found::Behind(_) => Err(Error::changed(path)),
+        };
+    }
+    let mut body = read::read(root, path, token, 0).await?.body;
+    let mut hasher = Sha256::new();
+    while let Some(piece) = body.next().await {
+        hasher.update(&piece?);
+    }
+    Ok(Hash(hasher.finalize().into()))
+}
+
+/// The sha256 of what is under a path by a command on the server; none where it cannot be had that way.
+pub async fn on_the_server(root: &Arc<Root>, path: &RelPath, size: u64) -> Result<Option<Hash>> {
+    match shell(root).await? {
+        Some(shell) if shell.hashes => {
+            // Once more where the connection was lost, or whoever had the command run is gone.
+            for _ in 0..3 {
+                match root.hasher.ask(root, path, size).await {
+                    Some(Err(error)) if error.fault == Fault::Offline => {}
+                    Some(done) => return done,
+                    None => {}
+                }
+            }
+            Ok(None)
+        }
+        _ => Ok(None),
+    }
+}
+
+type Told = Result<Option<Hash>>;
+
+struct Job {
+    path: RelPath,
+    size: u64,
+    tell: oneshot::Sender<Told>,
+}
+
+/// Gathers what is to be hashed while commands run, so that the next one hashes it all.
+pub struct Hasher {
+    waiting: Arc<Mutex<Vec<Job>>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Default for Hasher {
+    fn default() -> Self {
+        Self { waiting: Arc::default(), turns: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+}
+
+impl Hasher {
+    /// None if it was not answered.
+    async fn ask(&self, root: &Arc<Root>, path: &RelPath, size: u64) -> Option<Told> {
+        let (tell, told) = oneshot::channel();
+        self.lock().push(Job { path: path.clone(), size, tell });
+        if let Ok(turn) = self.turns.clone().try_acquire_owned() {
+            tokio::spawn(work(root.clone(), turn));
+        }
+        told.await.ok()
+    }
+
+    /// As much as one command hashes.
+    fn batch(&self) -> Vec<Job> {
+        let mut waiting = self.lock();
+        let mut bytes = 0;
+        let within = |job: &Job| {
+            bytes += job.size;
+            bytes <= BATCH.1
+        };
+        let count = waiting.iter().take(BATCH.0).map(within).take_while(|within| *within).count();
+        let count = count.max(1).min(waiting.len());
+        waiting.drain(..count).collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Job>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs commands until nothing waits.
+async fn work(root: Arc<Root>, turn: OwnedSemaphorePermit) {
+    let mut turn = Some(turn);
+    while turn.is_some() {
+        loop {
+            let batch = root.hasher.batch();
+            if batch.is_empty() {
+                break;
+            }
+            answer(&root, batch).await;
+        }
+        // Who came after the last look and before the turn was given back found no turn.
+        drop(turn.take());
+        if !root.hasher.lock().is_empty() {
+            turn = root.hasher.turns.clone().try_acquire_owned().ok();
+        }
+    }
+}
+
+async fn answer(root: &Arc<Root>, batch: Vec<Job>) {
+    match run(root, &batch).await {
+        Ok(hashes) => {
+            for job in batch {
+                let hash = hashes.get(job.path.as_str().as_bytes()).copied();
+                let _ = job.tell.send(Ok(hash));
+            }
+        }
+        Err(error) => {
+            for job in batch {
+                let _ = job.tell.send(Err(error.clone().at(&job.path)));
+            }
+        }
+    }
+}
+
+async fn run(root: &Arc<Root>, batch: &[Job]) -> Result<HashMap<Vec<u8>, Hash>> {
+    let mut names = BytesMut::new();
+    for job in batch {
+        names.put_slice(b"./");
+        names.put_slice(job.path.as_str().as_bytes());
+        names.put_u8(0);
+    }
+    // Hash, separators and name of each, and what start-up files may say.
+    let most = names.len() + batch.len() * 80 + (1 << 20);
+    let at = root.open().await?;
+    let command = Command::new(script(at.root(), "exec xargs -0 sha256sum -z --"), names.freeze());
+    let output = at.link.run(command, most).await?;
+    Ok(after_beginning(&output.stdout).map(|said| hashes(&said)).unwrap_or_default())
+}
+
+/// What `sha256sum -z` printed: the hash, two characters, the name, a NUL. A last line without its NUL was cut off.
+fn hashes(said: &Bytes) -> HashMap<Vec<u8>, Hash> {
+    let mut found = HashMap::new();
+    let Some(end) = said.iter().rposition(|byte| *byte == 0) else { return found };
+    for line in said[..end].split(|byte| *byte == 0) {
+        let Some((hash, rest)) = line.split_at_checked(64) else { continue };
+        let hash = std::str::from_utf8(hash).ok().and_then(|hash| hash.parse().ok());
+        // The second character says whether it was read as text, which means nothing here.
+        if let (Some(hash), Some((b" ", name))) = (hash, rest.split_at_checked(1))
+            && let Some(name) = name.get(1..).and_then(|name| name.strip_prefix(b"./"))
+        {
+            found.insert(name.to_vec(), hash);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_lines_are_believed() {
+        let (one, two) = (Hash::of(b"1"), Hash::of(b"2"));
+        let said = Bytes::from(format!("{one}  ./a\nb\0nonsense\0{two} *./c\0{two}  ./cut"));
+        let found = hashes(&said);
+        assert_eq!(found, HashMap::from([(b"a\nb".to_vec(), one), (b"c".to_vec(), two)]));
+        assert_eq!(hashes(&Bytes::from_static(b"no end")), HashMap::new());
+    }
+
+    #[test]
+    fn a_batch_is_bounded_in_files_and_bytes() {
+        let sizes = |sizes: &[u64]| {
+            let hasher = Hasher::default();
+            for size in sizes {
+                let (tell, _) = oneshot::channel();
+                hasher.lock().push(Job { path: RelPath::root(), size: *size, tell });
+            }
+            let counts = std::iter::from_fn(|| Some(hasher.batch().len()).filter(|count| *count > 0));
+            counts.collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(&[1; 600]), [512, 88]);
+        assert_eq!(sizes(&[1 << 30, 1, 200 << 20, 100 << 20]), [1, 2, 1]);
+        assert_eq!(sizes(&[]), [0; 0]);
+    }
+}

@@ -1,0 +1,157 @@
+//! Storage type `sftp`: a directory of an SSH server.
+//!
+//! All changes are SFTP's own. Commands, where the server runs any, only look: they list, hash and watch faster than the
+//! protocol can, with the same result.
+
+mod change;
+mod clock;
+mod error;
+mod facts;
+mod find;
+mod hash;
+mod leftovers;
+mod list;
+mod part;
+mod publish;
+mod read;
+mod root;
+mod seen;
+mod shell;
+mod ssh;
+mod trash;
+mod upload;
+mod walk;
+mod watch;
+mod wire;
+mod write;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use wl_core::backend::{Backend, Content, Facts, Guard, Hint, Listing, Look, Obstacle, Prune, Reading, Written};
+use wl_core::entry::{Entry, Hash, Meta, Token};
+use wl_core::error::{Error, Fault, Result};
+use wl_core::manifest::Storage;
+use wl_core::path::{PART_PREFIX, RelPath};
+use wl_core::report::ProblemKind;
+
+use crate::root::{Found, Root};
+use crate::ssh::Settings;
+
+/// A directory of an SSH server as a storage.
+pub struct Sftp {
+    root: Arc<Root>,
+}
+
+/// The storage that a manifest describes. Its server need not be reachable yet.
+pub fn open(storage: &Storage) -> Result<Arc<dyn Backend>> {
+    let path = storage.params().get("path").and_then(serde_json::Value::as_str).unwrap_or_default();
+    if !(path.starts_with('/') || path == "~" || path.starts_with("~/")) {
+        let text =
+            "an sftp storage needs a `path`: absolute, or one below the home directory there that begins with ~/";
+        return Err(Error::new(Fault::Malformed, text));
+    }
+    let root = Root::new(Settings::of(storage)?, path, storage.read_only());
+    Ok(Arc::new(Sftp { root: Arc::new(root) }))
+}
+
+#[async_trait]
+impl Backend for Sftp {
+    fn facts(&self) -> Facts {
+        facts::facts(&self.root)
+    }
+
+    async fn root(&self) -> Result<String> {
+        self.root.identity().await
+    }
+
+    async fn make_root(&self) -> Result<()> {
+        let root = &self.root;
+        root.attempt(|at, _| async move { root.make(&at).await }).await
+    }
+
+    async fn probe(&self) -> Result<Facts> {
+        facts::probe(&self.root).await
+    }
+
+    fn list(&self, under: &RelPath, prune: Option<Prune>) -> Listing {
+        list::list(self.root.clone(), under, prune)
+    }
+
+    async fn stat(&self, path: &RelPath) -> Result<Look> {
+        if path.segments().any(|segment| segment.starts_with(PART_PREFIX)) {
+            return Ok(Look::Absent);
+        }
+        facts::meet(&self.root).await?;
+        let found = match self.root.attempt(|at, _| async move { at.look(path).await }).await {
+            Err(error) if error.fault == Fault::Denied => return Ok(Look::Blocked(error::obstacle(&error))),
+            found => found?,
+        };
+        Ok(match found {
+            Found::Nothing => Look::Absent,
+            Found::Behind(what) => {
+                Look::Blocked(Obstacle { kind: ProblemKind::Skipped, message: format!("lies below a {what}") })
+            }
+            Found::Seen(seen) => match (self.root.clock.entry(&seen), seen.obstacle()) {
+                (Some(entry), _) => Look::Entry(entry),
+                (None, Some(obstacle)) => Look::Blocked(obstacle),
+                (None, None) => Look::Absent,
+            },
+        })
+    }
+
+    async fn hash(&self, path: &RelPath, token: &Token) -> Result<Hash> {
+        hash::hash(&self.root, path, token).await
+    }
+
+    async fn read(&self, path: &RelPath, token: &Token, from: u64) -> Result<Reading> {
+        read::read(&self.root, path, token, from).await
+    }
+
+    async fn replace(
+        &self,
+        path: &RelPath,
+        content: Content,
+        guard: &Guard,
+        trash: Option<&RelPath>,
+    ) -> Result<Written> {
+        facts::meet(&self.root).await?;
+        write::replace(&self.root, path, content, guard, trash).await
+    }
+
+    async fn remove(&self, path: &RelPath, token: &Token, trash: Option<&RelPath>) -> Result<()> {
+        publish::remove(&self.root, path, token, trash).await
+    }
+
+    async fn make_dir(&self, path: &RelPath, meta: &Meta) -> Result<()> {
+        if path.is_root() {
+            return self.make_root().await;
+        }
+        change::make_dir(&self.root, path, meta).await
+    }
+
+    async fn remove_dir(&self, path: &RelPath) -> Result<()> {
+        change::remove_dir(&self.root, path).await
+    }
+
+    async fn move_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
+        publish::move_within(&self.root, from, token, to).await
+    }
+
+    async fn copy_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
+        change::copy_within(&self.root, from, token, to).await
+    }
+
+    async fn set_meta(&self, path: &RelPath, token: &Token, meta: &Meta) -> Result<Entry> {
+        change::set_meta(&self.root, path, token, meta).await
+    }
+
+    async fn watch(&self) -> Result<BoxStream<'static, Hint>> {
+        watch::watch(&self.root).await
+    }
+
+    async fn sweep(&self) -> Result<usize> {
+        leftovers::sweep(&self.root).await
+    }
+}

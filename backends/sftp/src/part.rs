@@ -1,0 +1,306 @@
+//! A content that is being written, under a name that no listing reports.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use wl_core::entry::Hash;
+use wl_core::error::{Error, Fault, Result};
+use wl_core::path::{PART_PREFIX, RelPath};
+
+use crate::error::{error, is_missing, is_plain_refusal};
+use crate::root::{At, Root, no_parent, refused_if_gone};
+use crate::seen::{Seen, What};
+use crate::ssh::Handle;
+use crate::wire::{Attrs, OpenFlags, Request};
+
+/// What marks a part name under which a user's version is held for a moment: it is never simply deleted.
+const HELD: &str = "held-";
+/// What marks a part name that says which content it is to hold, so that a later attempt goes on with it.
+const AGAIN: &str = "again-";
+/// Longer than any writer that lives lets its part alone, in seconds.
+const SILENT: u32 = 60;
+/// A part that nobody went on with for so long is cleared away.
+const FORGOTTEN: u32 = 24 * 3600;
+/// The same for a part of another process, whose source may be slow.
+const STALLED: u32 = 3600;
+
+/// The names of this process's parts.
+pub struct Names {
+    instance: String,
+    count: AtomicU64,
+    alive: Mutex<HashSet<RelPath>>,
+    /// Parts of attempts of this process that are over.
+    given_up: Mutex<HashSet<RelPath>>,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        static ROOTS: AtomicU64 = AtomicU64::new(0);
+        let now = jiff::Timestamp::now().as_nanosecond();
+        let seed = format!("{now} {} {}", std::process::id(), ROOTS.fetch_add(1, Ordering::Relaxed));
+        let instance = Hash::of(seed.as_bytes()).to_string()[..12].to_owned();
+        Self { instance, count: AtomicU64::new(0), alive: Mutex::default(), given_up: Mutex::default() }
+    }
+}
+
+/// What may be done with a part file that a listing came across.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its writer may live.
+    Alive,
+    /// Nobody needs it.
+    Dead,
+    /// It holds a user's version, which belongs into the trash.
+    Rescue,
+}
+
+impl Names {
+    /// A name beside a path, that nobody uses.
+    pub fn fresh(&self, beside: &RelPath) -> RelPath {
+        sibling(beside, &format!("u{}-{}", self.instance, self.count.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// A name beside a path to hold a user's version under, which says since when.
+    pub fn held(&self, beside: &RelPath, now: u32) -> RelPath {
+        sibling(beside, &format!("{HELD}{now}-{}-{}", self.instance, self.count.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// What may be done with a part file of that date.
+    pub fn judge(&self, part: &RelPath, mtime: u32, now: u32) -> Verdict {
+        if lock(&self.alive).contains(part) {
+            return Verdict::Alive;
+        }
+        let name = part.name().strip_prefix(PART_PREFIX).unwrap_or_default();
+        let older = |than: u32| now.saturating_sub(mtime) > than;
+        if let Some(since) = name.strip_prefix(HELD) {
+            let since: Option<u32> = since.split('-').next().and_then(|since| since.parse().ok());
+            let settled = since.map_or(older(SILENT), |since| now.saturating_sub(since) > SILENT);
+            return if settled { Verdict::Rescue } else { Verdict::Alive };
+        }
+        let dead = if name.starts_with(AGAIN) {
+            older(FORGOTTEN)
+        } else if name.starts_with(&format!("u{}-", self.instance)) {
+            true
+        } else if name.starts_with('u') || name.starts_with(|first: char| first.is_ascii_digit()) {
+            // Another process's, or one of a wl that runs on the server itself.
+            older(STALLED)
+        } else {
+            true
+        };
+        if dead { Verdict::Dead } else { Verdict::Alive }
+    }
+
+    fn lives(&self, part: &RelPath) -> bool {
+        lock(&self.given_up).remove(part);
+        lock(&self.alive).insert(part.clone())
+    }
+
+    fn dies(&self, part: &RelPath, may_go_on: bool) {
+        lock(&self.alive).remove(part);
+        if may_go_on {
+            lock(&self.given_up).insert(part.clone());
+        }
+    }
+}
+
+fn lock(set: &Mutex<HashSet<RelPath>>) -> MutexGuard<'_, HashSet<RelPath>> {
+    set.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn sibling(beside: &RelPath, name: &str) -> RelPath {
+    let dir = beside.parent().unwrap_or_else(RelPath::root);
+    // INVARIANT: the name has neither a slash nor a NUL.
+    dir.join(&format!("{PART_PREFIX}{name}")).unwrap_or(dir)
+}
+
+/// A part file. Dropped under its part name, it is deleted, unless a later attempt may go on with it.
+pub struct Part {
+    root: Arc<Root>,
+    at: At,
+    path: RelPath,
+    file: Option<Arc<Handle>>,
+    here: bool,
+    lasting: bool,
+}
+
+impl Part {
+    /// A new, empty one beside a path, for the server's user alone.
+    pub async fn create(root: &Arc<Root>, at: &At, beside: &RelPath) -> Result<Self> {
+        Self::make(root, at, root.names.fresh(beside), beside, Some(0o600), false).await
+    }
+
+    /// The same, with the mode that the server gives a new file.
+    pub async fn usual(root: &Arc<Root>, at: &At, beside: &RelPath) -> Result<Self> {
+        Self::make(root, at, root.names.fresh(beside), beside, None, false).await
+    }
+
+    /// One that holds the beginning of that content, which another attempt wrote, and how much; or else a new one.
+    /// `name` names the content, the same in every run of the program.
+    ///
+    /// RACE: a writer elsewhere that was silent for a minute may wake up. Both write the same bytes to the same places;
+    /// worst outcome: a change made in place to the finished file, while the other still writes, is undone in part.
+    pub async fn go_on(root: &Arc<Root>, at: &At, beside: &RelPath, name: Hash, size: u64) -> Result<(Self, u64)> {
+        let path = sibling(beside, &format!("{AGAIN}{name}"));
+        let given_up = lock(&root.names.given_up).contains(&path);
+        if !root.names.lives(&path) {
+            return Ok((Self::create(root, at, beside).await?, 0));
+        }
+        let found = at.link.lstat(&at.full(&path)).await.map(|attrs| Seen::of(&attrs));
+        match found {
+            Err(failure) if is_missing(&failure) => {
+                let part = Self::make(root, at, path.clone(), beside, Some(0o600), true).await;
+                if part.is_err() {
+                    root.names.dies(&path, false);
+                }
+                part.map(|part| (part, 0))
+            }
+            Ok(seen) if seen.what == What::File && seen.size <= size && (given_up || is_over(root, &seen)) => {
+                let flags = OpenFlags::READ.and(OpenFlags::WRITE);
+                let opened = at.link.open(&at.full(&path), flags, Attrs::default()).await;
+                let (root, at) = (root.clone(), at.clone());
+                // From here on it is taken off the list of the living when it is dropped.
+                let mut part = Self { root, at, path, file: None, here: true, lasting: true };
+                part.file = Some(Arc::new(opened.map_err(|failure| error(&failure, beside))?));
+                Ok((part, seen.size))
+            }
+            Ok(_) => {
+                root.names.dies(&path, false);
+                Ok((Self::create(root, at, beside).await?, 0))
+            }
+            Err(failure) => {
+                root.names.dies(&path, false);
+                Err(error(&failure, beside))
+            }
+        }
+    }
+
+    async fn make(
+        root: &Arc<Root>,
+        at: &At,
+        path: RelPath,
+        beside: &RelPath,
+        mode: Option<u32>,
+        lasting: bool,
+    ) -> Result<Self> {
+        let flags = [OpenFlags::WRITE, OpenFlags::CREATE, OpenFlags::EXCLUSIVE];
+        let flags = flags.into_iter().fold(OpenFlags::READ, OpenFlags::and);
+        let attrs = Attrs { permissions: mode, ..Attrs::default() };
+        root.names.lives(&path);
+        match at.link.open(&at.full(&path), flags, attrs).await {
+            Ok(file) => {
+                let (root, at) = (root.clone(), at.clone());
+                Ok(Self { root, at, path, file: Some(Arc::new(file)), here: true, lasting })
+            }
+            Err(failure) => {
+                root.names.dies(&path, false);
+                Err(match failure {
+                    failure if is_missing(&failure) => no_parent(beside),
+                    failure if is_plain_refusal(&failure) => at.why(&failure, beside).await,
+                    failure => error(&failure, beside),
+                })
+            }
+        }
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &RelPath {
+        &self.path
+    }
+
+    /// The connection it is open on.
+    pub fn at(&self) -> &At {
+        &self.at
+    }
+
+    /// The file, open.
+    pub fn file(&self) -> Result<&Handle> {
+        self.file.as_deref().ok_or_else(|| Error::changed(&self.path))
+    }
+
+    /// The file, open, to be shared with requests in flight.
+    pub fn shared(&self) -> Result<Arc<Handle>> {
+        self.file.clone().ok_or_else(|| Error::changed(&self.path))
+    }
+
+    /// Opens it on another connection.
+    pub async fn reopen(&mut self, at: &At, beside: &RelPath) -> Result<()> {
+        let flags = OpenFlags::READ.and(OpenFlags::WRITE);
+        let file = at.link.open(&at.full(&self.path), flags, Attrs::default()).await;
+        let file = file.map_err(|failure| refused_if_gone(&failure, beside))?;
+        self.file = Some(Arc::new(file));
+        self.at = at.clone();
+        Ok(())
+    }
+
+    /// Says that it has another name now.
+    pub fn renamed(&mut self) {
+        self.here = false;
+    }
+
+    /// What becomes of it after a failure: it is deleted, unless a later attempt may go on with it.
+    pub async fn failed(self, error: &Error) {
+        if !(self.lasting && error.fault == Fault::Offline) {
+            self.discard().await;
+        }
+    }
+
+    /// Deletes it.
+    pub async fn discard(mut self) {
+        self.lasting = false;
+        drop(self.file.take());
+        if self.here && self.at.link.remove(&self.at.full(&self.path)).await.is_ok() {
+            self.here = false;
+        }
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.root.names.dies(&self.path, self.here && self.lasting);
+        if self.here && !self.lasting {
+            drop(self.file.take());
+            self.at.link.forget(Request::Remove { path: Bytes::from(self.at.full(&self.path)) });
+        }
+    }
+}
+
+/// Whether whoever wrote a part is done with it.
+fn is_over(root: &Root, seen: &Seen) -> bool {
+    let now = root.clock.seconds();
+    now.saturating_sub(seen.mtime) > SILENT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_parts_of_dead_writers_are_cleared_away() {
+        let names = Names::default();
+        let (now, target) = (10_000_000, RelPath::parse("d/x").unwrap());
+        let part = |name: &str| RelPath::parse(&format!("d/{PART_PREFIX}{name}")).unwrap();
+        let (mine, other) = (names.fresh(&target), part("u0123456789ab-7"));
+        assert_eq!(names.judge(&mine, now, now), Verdict::Dead, "one of this process that nobody holds");
+        names.lives(&mine);
+        assert_eq!(names.judge(&mine, now - 9_000_000, now), Verdict::Alive);
+        names.dies(&mine, true);
+        let held = names.held(&target, now);
+        for (part, age, verdict) in [
+            (&mine, 0, Verdict::Dead),
+            (&other, 10, Verdict::Alive),
+            (&other, STALLED + 1, Verdict::Dead),
+            (&part("77-3"), 10, Verdict::Alive),
+            (&part("again-00"), STALLED + 1, Verdict::Alive),
+            (&part("again-00"), FORGOTTEN + 1, Verdict::Dead),
+            (&part("left"), 0, Verdict::Dead),
+            (&held, 9_000_000, Verdict::Alive),
+            (&part("held-9999000-0-0"), 0, Verdict::Rescue),
+            (&part("held-odd"), 0, Verdict::Alive),
+            (&part("held-odd"), SILENT + 1, Verdict::Rescue),
+        ] {
+            assert_eq!(names.judge(part, now - age, now), verdict, "{part}");
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Giving a finished content its name, and taking a version away, only if the name still holds what was expected.
+
+use futures::join;
+use wl_core::backend::Guard;
+use wl_core::entry::{Entry, Token};
+use wl_core::error::{Error, Fault, Result};
+use wl_core::path::RelPath;
+
+use crate::error::{error, is_missing, is_plain_refusal};
+use crate::part::Part;
+use crate::root::{At, Found, Root, no_parent, refused_if_gone};
+use crate::seen::Seen;
+use crate::ssh::Answer;
+use crate::trash::{How, Trash};
+use crate::wire::extension::{FSYNC, HARDLINK};
+
+/// A finished content on its way to its name.
+pub struct Finished<'a> {
+    pub root: &'a Root,
+    pub part: &'a mut Part,
+    pub path: &'a RelPath,
+    /// What the part is, finished.
+    pub sealed: Seen,
+}
+
+impl Finished<'_> {
+    /// Takes the name if it still holds what `guard` says. Returns what stands there then. If somebody has changed it
+    /// since, that is what was written, which no later look will find.
+    pub async fn publish(&mut self, guard: &Guard, trash: Option<&RelPath>) -> Result<Seen> {
+        let at = self.part.at().clone();
+        let _turn = self.root.turn(self.path).await;
+        match guard {
+            Guard::Absent => self.take_free(&at).await,
+            Guard::Unchanged(token) => {
+                let known = self.root.known();
+                let trash = Trash::new(self.root, &at, self.path, trash);
+                if known.replaces && known.links != Some(false) {
+                    match self.swap(&at, token, &trash).await {
+                        // The file system has no second names after all.
+                        Ok(None) => self.root.note(|known| known.links = Some(false)),
+                        done => return done.map(|seen| seen.unwrap_or(self.sealed)),
+                    }
+                }
+                self.step_in(&at, token, &trash).await
+            }
+        }
+    }
+
+    /// Takes a name where nothing is. A second name for a file is refused by the server's own system if the name is
+    /// taken, whoever takes it.
+    async fn take_free(&mut self, at: &At) -> Result<Seen> {
+        let (part, target) = (at.full(self.part.path()), at.full(self.path));
+        let links = self.root.known().links;
+        if links != Some(false) && at.has(HARDLINK) {
+            match at.link.hardlink(&part, &target).await {
+                Ok(()) => {
+                    self.root.note(|known| known.links = Some(true));
+                    return self.settle(at, true).await;
+                }
+                Err(failure) if is_missing(&failure) => return Err(no_parent(self.path)),
+                Err(failure) if is_plain_refusal(&failure) || links.is_none() => {
+                    at.check(self.path, &Guard::Absent).await?;
+                    if links == Some(true) {
+                        return Err(at.why(&failure, self.path).await);
+                    }
+                    self.root.note(|known| known.links = Some(false));
+                }
+                Err(failure) => return Err(error(&failure, self.path)),
+            }
+        }
+        at.check(self.path, &Guard::Absent).await?;
+        self.rename_free(at).await?;
+        self.settle(at, false).await
+    }
+
+    /// RACE: a file that appears between the look and the rename is replaced, and its content lost, where a server's
+    /// rename replaces. Only where files cannot have second names, which `Facts` says; OpenSSH looks once more itself.
+    async fn rename_free(&mut self, at: &At) -> Result<()> {
+        match at.link.rename(&at.full(self.part.path()), &at.full(self.path)).await {
+            Ok(()) => {
+                self.part.renamed();
+                Ok(())
+            }
+            Err(failure) if is_missing(&failure) => Err(no_parent(self.path)),
+            Err(failure) => {
+                at.check(self.path, &Guard::Absent).await?;
+                Err(at.why(&failure, self.path).await)
+            }
+        }
+    }
+
+    /// Replaces the expected version at once; none if files cannot have second names here.
+    ///
+    /// RACE: from the last look at the name to the rename, one round trip, a version that takes the name is overwritten
+    /// and lost; the one that was expected is kept. And who rewrites the expected version in place in that time, with as
+    /// many bytes and the same date to the second, is not noticed: that rewrite is in the trash, or lost where there is
+    /// none.
+    async fn swap(&mut self, at: &At, token: &Token, trash: &Trash<'_>) -> Result<Option<Seen>> {
+        at.check(self.path, &Guard::Unchanged(token.clone())).await?;
+        let target = at.full(self.path);
+        let held = match trash.take_in(How::Link).await {
+            Ok(held) => held,
+            Err(failure) if is_plain_refusal(&failure) && self.root.known().links.is_none() => return Ok(None),
+            Err(failure) if is_missing(&failure) => return Err(Error::changed(self.path)),
+            Err(failure) => return Err(at.why(&failure, self.path).await),
+        };
+        self.root.note(|known| known.links = Some(true));
+        let aside = at.full(&held);
+        // The name last: the time from that look to the rename is what a race has.
+        let (kept, still) = join!(at.link.lstat(&aside), at.link.lstat(&target));
+        if !(is_version(&kept, token) && is_version(&still, token)) {
+            trash.let_go(&held).await;
+            return Err(lost_or(kept, self.path).unwrap_or_else(|| Error::changed(self.path)));
+        }
+        if let Err(failure) = at.link.posix_rename(&at.full(self.part.path()), &target).await {
+            trash.let_go(&held).await;
+            return Err(match refused_if_gone(&failure, self.path) {
+                refused if refused.fault == Fault::Refused => refused,
+                _ => at.why(&failure, self.path).await,
+            });
+        }
+        self.part.renamed();
+        let (durable, kept, there) = join!(self.sync(), at.link.lstat(&aside), at.link.lstat(&target));
+        durable?;
+        if kept.as_ref().is_ok_and(|attrs| !Seen::of(attrs).is(token)) {
+            self.swap_back(at, &held, trash).await;
+            return Err(Error::changed(self.path));
+        }
+        trash.settle(&held).await;
+        Ok(Some(self.stands(there)))
+    }
+
+    /// Somebody wrote into the expected version after the last look: it goes back. If by then yet another took the name,
+    /// that one, the newest, has it, and this one is kept in the trash.
+    async fn swap_back(&self, at: &At, held: &RelPath, trash: &Trash<'_>) {
+        let target = at.full(self.path);
+        let ours = at.link.lstat(&target).await.is_ok_and(|attrs| Seen::of(&attrs).same(&self.sealed));
+        if !ours || at.link.posix_rename(&at.full(held), &target).await.is_err() {
+            trash.rescue(held).await;
+        }
+    }
+
+    /// RACE: between the two renames the name is free: a reader finds nothing, and a crash leaves the old version in the
+    /// trash only. Only on servers that cannot give second names or cannot replace at once, which `Facts` says.
+    async fn step_in(&mut self, at: &At, token: &Token, trash: &Trash<'_>) -> Result<Seen> {
+        let held = take_away(at, self.path, token, trash).await?;
+        if let Err(error) = self.rename_free(at).await {
+            if at.link.rename(&at.full(&held), &at.full(self.path)).await.is_err() {
+                trash.rescue(&held).await;
+            }
+            return Err(error);
+        }
+        trash.settle(&held).await;
+        self.settle(at, false).await
+    }
+
+    /// The name is taken: makes that durable, and removes the part's own name if it still has one.
+    async fn settle(&mut self, at: &At, has_both: bool) -> Result<Seen> {
+        let (part, target) = (at.full(self.part.path()), at.full(self.path));
+        let remove = async { if has_both { at.link.remove(&part).await } else { Ok(()) } };
+        let (durable, removed, there) = join!(self.sync(), remove, at.link.lstat(&target));
+        if removed.is_ok() {
+            self.part.renamed();
+        }
+        durable?;
+        Ok(self.stands(there))
+    }
+
+    /// File systems with a journal make a file's newest name durable with the file.
+    async fn sync(&self) -> Result<()> {
+        sync(self.part).await.map_err(|failure| error(&failure, self.path))
+    }
+
+    fn stands(&self, there: Answer<crate::wire::Attrs>) -> Seen {
+        there.map(|attrs| Seen::of(&attrs)).ok().filter(|seen| seen.same(&self.sealed)).unwrap_or(self.sealed)
+    }
+}
+
+/// Makes what a part holds durable, where the server can.
+pub async fn sync(part: &Part) -> Answer<()> {
+    let file = part.file()?;
+    if !file.link().server().extensions.has(FSYNC) {
+        return Ok(());
+    }
+    match file.link().fsync(file).await {
+        // A file system that cannot sync says so like this.
+        Err(failure) if !is_plain_refusal(&failure) => Err(failure),
+        Err(failure) => Err(part.at().why(&failure, part.path()).await.into()),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn is_version(look: &Answer<crate::wire::Attrs>, token: &Token) -> bool {
+    look.as_ref().is_ok_and(|attrs| Seen::of(attrs).is(token))
+}
+
+/// The error of a look that got no answer.
+fn lost_or(look: Answer<crate::wire::Attrs>, path: &RelPath) -> Option<Error> {
+    look.err().filter(|failure| !is_missing(failure)).map(|failure| error(&failure, path))
+}
+
+/// Moves the expected version away from its name, to where it is kept or held.
+async fn take_away(at: &At, path: &RelPath, token: &Token, trash: &Trash<'_>) -> Result<RelPath> {
+    at.check(path, &Guard::Unchanged(token.clone())).await?;
+    let held = match trash.take_in(How::Move).await {
+        Ok(held) => held,
+        Err(failure) if is_missing(&failure) => return Err(Error::changed(path)),
+        Err(failure) => return Err(at.why(&failure, path).await),
+    };
+    let came_out = at.link.lstat(&at.full(&held)).await;
+    if is_version(&came_out, token) {
+        return Ok(held);
+    }
+    let lost = lost_or(came_out, path);
+    if at.link.rename(&at.full(&held), &at.full(path)).await.is_err() {
+        trash.rescue(&held).await;
+    }
+    Err(lost.unwrap_or_else(|| Error::changed(path)))
+}
+
+/// Deletes that version of a file, or keeps it in the trash.
+///
+/// RACE: a rewrite of the same size within the same second, in the round trip between the look and the rename, goes
+/// unnoticed, into the trash if there is one.
+pub async fn remove(root: &Root, path: &RelPath, token: &Token, wanted: Option<&RelPath>) -> Result<()> {
+    let _turn = root.turn(path).await;
+    root.attempt(|at, tries| async move {
+        // An attempt whose answer was lost may have done it.
+        if tries > 0 && matches!(at.look(path).await?, Found::Nothing) {
+            return Ok(());
+        }
+        let trash = Trash::new(root, &at, path, wanted);
+        let held = take_away(&at, path, token, &trash).await?;
+        trash.settle(&held).await;
+        Ok(())
+    })
+    .await
+}
+
+/// Moves that version of a file to a name where nothing is.
+pub async fn move_within(root: &Root, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
+    let _turn = root.turn(from).await;
+    root.attempt(|at, tries| async move {
+        let unchanged = Guard::Unchanged(token.clone());
+        let (before, free) = join!(at.check(from, &unchanged), at.check(to, &Guard::Absent));
+        if tries > 0
+            && before.is_err()
+            && let Found::Seen(moved) = at.look(to).await?
+            && moved.is(token)
+        {
+            return root.entry(&moved, to);
+        }
+        before?;
+        free.map_err(|error| match error.fault {
+            Fault::Refused => Error::new(Fault::Refused, "something is there already").at(to),
+            _ => error,
+        })?;
+        let (source, target) = (at.full(from), at.full(to));
+        if let Err(failure) = at.link.rename(&source, &target).await {
+            at.check(from, &unchanged).await?;
+            at.check(to, &Guard::Absent).await?;
+            return Err(if is_missing(&failure) { no_parent(to) } else { at.why(&failure, to).await });
+        }
+        match at.link.lstat(&target).await.map(|attrs| Seen::of(&attrs)) {
+            Ok(moved) if moved.is(token) => root.entry(&moved, to),
+            Ok(_) => {
+                // Whatever it is goes back, unless the name is taken again: then both stay.
+                let _ = at.link.rename(&target, &source).await;
+                Err(Error::changed(from))
+            }
+            Err(failure) => Err(refused_if_gone(&failure, to)),
+        }
+    })
+    .await
+}

@@ -1,0 +1,347 @@
+//! The directory on the server that a storage is, and what is found out about the server.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::Bytes;
+use futures::future::join_all;
+use tokio::sync::{OnceCell, Semaphore};
+use wl_core::backend::Guard;
+use wl_core::entry::Entry;
+use wl_core::error::{Error, Fault, Result};
+use wl_core::path::RelPath;
+
+use crate::clock::Clock;
+use crate::error::{error, is_missing, is_plain_refusal, write_error};
+use crate::facts;
+use crate::hash::Hasher;
+use crate::leftovers::Leftovers;
+use crate::part::Names;
+use crate::seen::{Seen, What};
+use crate::shell::{Shell, after_beginning, script, shell};
+use crate::ssh::{Command, Failure, Link, Pool, Settings};
+use crate::wire::extension::{HARDLINK, POSIX_RENAME, STATVFS};
+
+/// How often an operation is begun again whose connection was lost while it went on. Making a new connection has its own
+/// patience, in the pool.
+const ATTEMPTS: u32 = 6;
+
+/// The place of a storage, and all that is shared by the operations on it.
+pub struct Root {
+    pool: Pool,
+    /// As the manifest has it.
+    wanted: String,
+    /// Whether nothing may be written, not even to find out what the server can do.
+    pub read_only: bool,
+    at: OnceCell<Arc<[u8]>>,
+    pub known: Mutex<Known>,
+    /// What commands there are; none inside where none can be run.
+    pub shell: OnceCell<Option<Shell>>,
+    pub clock: Clock,
+    pub hasher: Hasher,
+    pub leftovers: Leftovers,
+    pub names: Names,
+    /// Large uploads at once: each keeps some megabytes until they are answered.
+    pub uploads: Semaphore,
+    /// Directories of the trash that are there.
+    pub trash_dirs: Mutex<HashSet<RelPath>>,
+    /// Paths whose content is being exchanged or taken away, each by one of this process alone.
+    turns: Mutex<HashMap<RelPath, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+/// What was found out about the server so far.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    /// Whether there was a connection.
+    pub met: bool,
+    /// Whether commands can be run, and which are there.
+    pub shell: Option<Shell>,
+    /// Whether a second name can be given to a file, and is refused where one is; none if it was not tried yet.
+    pub links: Option<bool>,
+    /// Whether one file can take another's name at once.
+    pub replaces: bool,
+    /// Whether writes are made durable.
+    pub syncs: bool,
+    /// Whether content is copied by the server.
+    pub copies: bool,
+    /// Whether the server tells how full it is.
+    pub tells_room: bool,
+    /// The mode of a new file where nothing else says one.
+    pub usual_mode: u32,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            met: false,
+            shell: None,
+            links: None,
+            replaces: false,
+            syncs: false,
+            copies: false,
+            tells_room: false,
+            usual_mode: 0o644,
+        }
+    }
+}
+
+/// One connection, and where the root is on it.
+#[derive(Clone)]
+pub struct At {
+    pub link: Arc<Link>,
+    root: Arc<[u8]>,
+}
+
+/// What is under a path.
+#[derive(Debug, Clone, Copy)]
+pub enum Found {
+    Nothing,
+    Seen(Seen),
+    /// Something that is neither file nor directory is on the way: what lies behind it is none of wl's.
+    Behind(&'static str),
+}
+
+impl Root {
+    /// A place, whatever is there.
+    pub fn new(settings: Settings, path: &str, read_only: bool) -> Self {
+        Self {
+            pool: Pool::new(settings),
+            wanted: path.to_owned(),
+            read_only,
+            at: OnceCell::new(),
+            known: Mutex::default(),
+            shell: OnceCell::new(),
+            clock: Clock::default(),
+            hasher: Hasher::default(),
+            leftovers: Leftovers::default(),
+            names: Names::default(),
+            uploads: Semaphore::new(8),
+            trash_dirs: Mutex::default(),
+            turns: Mutex::default(),
+        }
+    }
+
+    /// The connection that has the least to do, and where the root is.
+    pub async fn open(&self) -> Result<At> {
+        let link = self.pool.link().await?;
+        let root = self.at.get_or_try_init(|| self.resolve(&link)).await?.clone();
+        Ok(At { link, root })
+    }
+
+    async fn resolve(&self, link: &Arc<Link>) -> Result<Arc<[u8]>> {
+        let has = |extension| link.server().extensions.has(extension);
+        self.note(|known| {
+            known.met = true;
+            known.replaces = has(POSIX_RENAME);
+            known.syncs = has(crate::wire::extension::FSYNC);
+            known.copies = has(crate::wire::extension::COPY_DATA);
+            known.tells_room = has(STATVFS);
+            if !has(HARDLINK) {
+                known.links = Some(false);
+            }
+        });
+        let trimmed = self.wanted.trim_end_matches('/');
+        let Some(below) = trimmed.strip_prefix('~') else {
+            return Ok(Arc::from(if trimmed.is_empty() { &b"/"[..] } else { trimmed.as_bytes() }));
+        };
+        let home = link.realpath(b".").await.map_err(|failure| error(&failure, &RelPath::root()))?;
+        let home = home.strip_suffix(b"/").unwrap_or(&home);
+        Ok(Arc::from([home, below.as_bytes()].concat()))
+    }
+
+    /// Does something on a connection; again on another one when the connection is lost meanwhile. `attempt` is told
+    /// how many came before.
+    pub async fn attempt<T, F: Future<Output = Result<T>>>(&self, mut attempt: impl FnMut(At, u32) -> F) -> Result<T> {
+        let mut tries = 0;
+        loop {
+            let at = self.open().await?;
+            let link = at.link.clone();
+            match attempt(at, tries).await {
+                Err(error) if error.fault == Fault::Offline && link.is_lost() && tries + 1 < ATTEMPTS => {
+                    tracing::debug!(%error, "the connection was lost: once more");
+                    tries += 1;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// What was found out so far.
+    pub fn known(&self) -> Known {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of something found out.
+    pub fn note(&self, note: impl FnOnce(&mut Known)) {
+        note(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The root itself: `Missing` if it is not there.
+    pub async fn seen(&self, at: &At) -> Result<Seen> {
+        let named = |fault, what: &str| Error::new(fault, format!("{}: {what}", self.wanted)).at(&RelPath::root());
+        match at.link.stat(&at.root).await.map(|attrs| Seen::of(&attrs)) {
+            Ok(seen) if seen.what == What::Dir => Ok(seen),
+            Ok(_) => Err(named(Fault::Malformed, "this is not a directory: give the storage another path")),
+            Err(failure) if is_missing(&failure) => Err(named(
+                Fault::Missing,
+                "there is no such directory on the server: make it, or mount what belongs there",
+            )),
+            Err(failure) => Err(error(&failure, &RelPath::root())),
+        }
+    }
+
+    /// The text that tells this directory from any other that may take its place: by inode and birth time where commands
+    /// can be run, else by its file system.
+    pub async fn identity(self: &Arc<Self>) -> Result<String> {
+        let at = self.open().await?;
+        self.seen(&at).await?;
+        facts::meet(self).await?;
+        if shell(self).await?.is_some() {
+            let output = self.attempt(|at, _| async move {
+                let command = Command::new(script(at.root(), "stat -c \"%i born %W\" ."), Bytes::new());
+                at.link.run(command, 1 << 20).await
+            });
+            let said = after_beginning(&output.await?.stdout).unwrap_or_default();
+            let said = String::from_utf8_lossy(&said).trim().to_owned();
+            if said.is_empty() {
+                // It vanished meanwhile, or the server is out of processes.
+                self.seen(&at).await?;
+                return Err(Error::new(Fault::Busy, "the server could not look at the root: it is tried again"));
+            }
+            return Ok(said);
+        }
+        if !self.known().tells_room {
+            return Ok("a directory".to_owned());
+        }
+        let found = at.link.statvfs(at.root()).await.map_err(|failure| error(&failure, &RelPath::root()))?;
+        Ok(format!("on {:x}", found.id))
+    }
+
+    /// Makes the directory if its parent exists.
+    pub async fn make(&self, at: &At) -> Result<()> {
+        match at.link.mkdir(&at.root, crate::wire::Attrs::default()).await {
+            Ok(()) => Ok(()),
+            Err(failure) if is_missing(&failure) => {
+                let text = "neither it nor the directory it is in exists on the server: make that first";
+                Err(Error::new(Fault::Missing, format!("{}: {text}", self.wanted)).at(&RelPath::root()))
+            }
+            Err(failure) if is_plain_refusal(&failure) => match self.seen(at).await {
+                Err(missing) if missing.fault == Fault::Missing => Err(at.why(&failure, &RelPath::root()).await),
+                there => there.map(drop),
+            },
+            Err(failure) => Err(error(&failure, &RelPath::root())),
+        }
+    }
+
+    /// Waits until nobody else of this process exchanges or takes away what is under a path. Who comes from elsewhere is
+    /// not kept away, which is what the guards are for.
+    pub async fn turn(&self, path: &RelPath) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            if turns.len() >= 1024 {
+                turns.retain(|_, turn| turn.strong_count() > 0);
+            }
+            turns.get(path).and_then(Weak::upgrade).unwrap_or_else(|| {
+                let turn = Arc::new(tokio::sync::Mutex::new(()));
+                turns.insert(path.clone(), Arc::downgrade(&turn));
+                turn
+            })
+        };
+        turn.lock_owned().await
+    }
+
+    /// The entry of what was seen at a path; an error if it is neither file nor directory.
+    pub fn entry(&self, seen: &Seen, path: &RelPath) -> Result<Entry> {
+        self.clock.entry(seen).ok_or_else(|| Error::changed(path))
+    }
+}
+
+impl At {
+    /// The path as the server has it.
+    pub fn full(&self, path: &RelPath) -> Vec<u8> {
+        if path.is_root() {
+            return self.root.to_vec();
+        }
+        let root = self.root.strip_suffix(b"/").unwrap_or(&self.root);
+        [root, b"/", path.as_str().as_bytes()].concat()
+    }
+
+    /// The root as the server has it.
+    pub fn root(&self) -> &[u8] {
+        &self.root
+    }
+
+    /// Whether the server advertises an extension.
+    pub fn has(&self, extension: &str) -> bool {
+        self.link.server().extensions.has(extension)
+    }
+
+    /// One look at a path and at every directory on the way to it, all in one round trip.
+    ///
+    /// RACE: the protocol has no handle of a directory to work in. Who puts a link in the place of a directory between
+    /// this look and what follows it makes wl work behind that link: it writes or reads one file there.
+    pub async fn look(&self, path: &RelPath) -> Result<Found> {
+        if path.is_root() {
+            return match self.link.stat(&self.root).await {
+                Ok(attrs) => Ok(Found::Seen(Seen::of(&attrs))),
+                Err(failure) if is_missing(&failure) => Ok(Found::Nothing),
+                Err(failure) => Err(error(&failure, path)),
+            };
+        }
+        let mut way: Vec<RelPath> = path.ancestors().collect();
+        way.reverse();
+        let names: Vec<Vec<u8>> = way.iter().chain([path]).map(|path| self.full(path)).collect();
+        let mut looks = join_all(names.iter().map(|name| self.link.lstat(name))).await;
+        let last = looks.pop();
+        for look in looks {
+            match look.map(|attrs| Seen::of(&attrs).what) {
+                Ok(What::Dir) => {}
+                Ok(What::File) => return Ok(Found::Nothing),
+                Ok(What::Special(what)) => return Ok(Found::Behind(what)),
+                Err(failure) if is_missing(&failure) => return Ok(Found::Nothing),
+                Err(failure) => return Err(error(&failure, path)),
+            }
+        }
+        match last {
+            Some(Ok(attrs)) => Ok(Found::Seen(Seen::of(&attrs))),
+            Some(Err(failure)) if !is_missing(&failure) => Err(error(&failure, path)),
+            _ => Ok(Found::Nothing),
+        }
+    }
+
+    /// Looks whether a path holds what is expected; returns the file that is there.
+    pub async fn check(&self, path: &RelPath, guard: &Guard) -> Result<Option<Seen>> {
+        let in_the_way = |what: &str| Error::new(Fault::Refused, format!("a {what} is in the way")).at(path);
+        match (self.look(path).await?, guard) {
+            (Found::Nothing, Guard::Absent) => Ok(None),
+            (Found::Nothing, Guard::Unchanged(_)) => Err(Error::changed(path)),
+            (Found::Behind(what), _) => Err(in_the_way(what)),
+            (Found::Seen(seen), guard) => match (seen.what, guard) {
+                (What::Dir, _) => Err(in_the_way("directory")),
+                (What::Special(what), _) => Err(in_the_way(what)),
+                (What::File, Guard::Unchanged(token)) if seen.is(token) => Ok(Some(seen)),
+                (What::File, _) => Err(Error::changed(path)),
+            },
+        }
+    }
+
+    /// The error of a change that failed, with its cause as far as it can be found out.
+    pub async fn why(&self, failure: &Failure, path: &RelPath) -> Error {
+        let room = if is_plain_refusal(failure) && self.has(STATVFS) {
+            self.link.statvfs(&self.root).await.ok()
+        } else {
+            None
+        };
+        write_error(failure, room.as_ref(), path)
+    }
+}
+
+/// What vanished while it was expected to be there has changed.
+pub fn refused_if_gone(failure: &Failure, path: &RelPath) -> Error {
+    if is_missing(failure) { Error::changed(path) } else { error(failure, path) }
+}
+
+/// The directory that something belongs in is not there.
+pub fn no_parent(path: &RelPath) -> Error {
+    Error::new(Fault::Missing, "the directory it belongs in does not exist").at(path)
+}

@@ -1,0 +1,156 @@
+//! Commands on the server: which there are, and how names are handed to them.
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use bytes::Bytes;
+use wl_core::error::{Fault, Result};
+
+use crate::root::{At, Root};
+use crate::seen::Seen;
+use crate::ssh::Command;
+
+/// What the server's shell can do for wl.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shell {
+    /// GNU `find` and a `sort` of records that end with a NUL.
+    pub lists: bool,
+    /// GNU `sha256sum`, fed by `xargs`.
+    pub hashes: bool,
+    /// `inotifywait`.
+    pub watches: bool,
+}
+
+/// What a script prints before anything that counts: start-up files of a shell may print what they like.
+const BEGIN: &[u8] = b"wl-begins\0";
+
+/// More bytes than what comes before [`BEGIN`] can have.
+const CHATTER: usize = 256 << 10;
+
+/// The command line that runs a script in a directory. The script must hold neither a single quote, nor a newline, nor an
+/// exclamation mark, so that every login shell hands it over as it is; names go into it by [`quoted`] only.
+pub fn script(dir: &[u8], script: &str) -> String {
+    let dir = quoted(dir);
+    format!("exec sh -c 'LC_ALL=C; export LC_ALL; cd -- {dir} || exit 9; printf \"wl-begins\\0\"; {script}'")
+}
+
+/// A path as a word of a script. Every byte that could mean anything to a shell is written as a number. The path ends in
+/// `/.`, because a newline at its end would be lost.
+pub fn quoted(path: &[u8]) -> String {
+    let mut word = String::from("\"$(printf %b \"");
+    for byte in path.iter().chain(b"/.") {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' => word.push(char::from(*byte)),
+            // INVARIANT: writing to a `String` does not fail.
+            other => drop(write!(word, "\\0{other:03o}")),
+        }
+    }
+    word + "\")\""
+}
+
+/// What a script printed, from its beginning on; none if it never began.
+pub fn after_beginning(output: &Bytes) -> Option<Bytes> {
+    let at = output.windows(BEGIN.len()).take(CHATTER).position(|window| window == BEGIN)?;
+    Some(output.slice(at + BEGIN.len()..))
+}
+
+/// One script tells what is there, what time it is, and which directory this is.
+const ASK: &str = "\
+    echo \"now $(date +%s%3N)\"; \
+    if find --version 2>/dev/null | grep -q GNU && printf \"b\\0a\\0\" | sort -z -s -t/ -k2 >/dev/null 2>&1; then echo lists; fi; \
+    if printf \"/dev/null\\0\" | xargs -0 sha256sum -z -- >/dev/null 2>&1; then echo hashes; fi; \
+    if command -v inotifywait >/dev/null 2>&1 && inotifywait --help 2>/dev/null | grep -q -e --no-newline; then echo watches; fi; \
+    echo \"here $(stat -c \"%Y %a %u %g\" .)\"";
+
+/// How much it may say.
+const ANSWER: usize = 1 << 20;
+
+/// The server's shell; none where commands cannot be run, or where they see other files than SFTP shows. Found out once.
+pub async fn shell(root: &Root) -> Result<Option<Shell>> {
+    let find_out = || async {
+        let found = root.attempt(|at, _| async move { ask(root, &at).await }).await?;
+        root.note(|known| known.shell = found);
+        Ok(found)
+    };
+    root.shell.get_or_try_init(find_out).await.copied()
+}
+
+async fn ask(root: &Root, at: &At) -> Result<Option<Shell>> {
+    // A directory that somebody works in may change between the two looks.
+    for _ in 0..3 {
+        let seen = root.seen(at).await?;
+        let begun = Instant::now();
+        let output = match at.link.run(Command::new(script(at.root(), ASK), Bytes::new()), ANSWER).await {
+            Ok(output) => output,
+            Err(error) if matches!(error.fault, Fault::Unsupported | Fault::Broken) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Some(said) = after_beginning(&output.stdout) else { return Ok(None) };
+        let said = String::from_utf8_lossy(&said);
+        if let Some(now) = said.lines().find_map(|line| line.strip_prefix("now ")?.parse().ok())
+            && root.read_only
+        {
+            root.clock.stood(now, 0, begun);
+        }
+        if said.lines().any(|line| line.strip_prefix("here ").is_some_and(|here| is_here(here, &seen))) {
+            let has = |what: &str| said.lines().any(|line| line == what);
+            return Ok(Some(Shell { lists: has("lists"), hashes: has("hashes"), watches: has("watches") }));
+        }
+    }
+    tracing::info!("commands on the server see another directory than SFTP shows: none is used");
+    Ok(None)
+}
+
+/// Whether date, mode and owner are those that SFTP showed.
+fn is_here(said: &str, seen: &Seen) -> bool {
+    let mut words = said.split(' ');
+    let mut number = |radix| words.next().and_then(|word| i64::from_str_radix(word, radix).ok());
+    let (mtime, mode, user, group) = (number(10), number(8), number(10), number(10));
+    let owner = user.zip(group).map(|(user, group)| (u32::try_from(user).ok(), u32::try_from(group).ok()));
+    mtime == Some(i64::from(seen.mtime))
+        && mode.map(|mode| mode & 0o777) == seen.mode.map(i64::from)
+        && seen.owner.is_none_or(|(user, group)| owner == Some((Some(user), Some(group))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seen::What;
+
+    /// Every byte that a path can hold, through a real shell.
+    #[test]
+    fn a_quoted_path_is_that_path() {
+        let mut nasty: Vec<u8> = (1..=255).filter(|byte| *byte != b'/').collect();
+        nasty.extend(b"\n\n");
+        for path in [&nasty[..], b"plain", b"-dash", b"$(false)`false`\"'!\\0101", b"end\n"] {
+            let line = format!("printf %s {}", quoted(path));
+            for shell in ["sh", "bash"] {
+                let output = std::process::Command::new(shell).arg("-c").arg(&line).output().unwrap();
+                assert_eq!(output.stdout, [path, b"/."].concat(), "{shell}");
+            }
+            assert!(!quoted(path).contains(['\'', '\n', '!']));
+        }
+    }
+
+    #[test]
+    fn what_a_start_up_file_prints_is_not_heard() {
+        let output = |text: &'static str| after_beginning(&Bytes::from_static(text.as_bytes()));
+        assert_eq!(output("Welcome!\nwl-begins\0x"), Some(Bytes::from_static(b"x")));
+        assert_eq!(output("This service allows sftp connections only.\n"), None);
+    }
+
+    #[test]
+    fn a_shell_elsewhere_is_noticed() {
+        let seen = Seen { what: What::Dir, size: 0, mtime: 5, mode: Some(0o755), owner: Some((0, 7)), read: 0 };
+        for (said, here) in [
+            ("5 755 0 7", true),
+            ("5 2755 0 7", true),
+            ("6 755 0 7", false),
+            ("5 700 0 7", false),
+            ("5 755 1 7", false),
+            ("", false),
+        ] {
+            assert_eq!(is_here(said, &seen), here, "{said}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Makes a connection: reaches the server, makes sure that it is the right one, logs in, starts SFTP.
+
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use rustix::fd::OwnedFd;
+use ssh2::{Channel, MethodType, Session};
+use tokio::sync::oneshot;
+use wl_core::error::{Error, Fault, Result};
+
+use super::config::Target;
+use super::link::{Server, Shared, nonsense};
+use super::worker::Worker;
+use super::{Link, auth, dial, hostkey, library};
+use crate::wire::extension::LIMITS;
+use crate::wire::{Frames, Limits, Packet, Reply, Request};
+
+/// How long the server may take for one step of the beginning.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What SFTP's answers may take before wl reads them: enough for 160 MiB a second at 50 ms.
+const RECEIVE_WINDOW: u32 = 8 << 20;
+const PACKET: u32 = 32 << 10;
+
+/// AES first where the processor has it, as the fastest; else ChaCha20, as OpenSSH.
+const AES_FIRST: &str = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,\
+                         aes256-ctr,aes192-ctr,aes128-ctr";
+const CHACHA_FIRST: &str = "chacha20-poly1305@openssh.com,aes128-gcm@openssh.com,aes256-gcm@openssh.com,\
+                            aes256-ctr,aes192-ctr,aes128-ctr";
+
+/// A connection, on a thread of its own.
+pub async fn connect(target: Arc<Target>) -> Result<Arc<Link>> {
+    let shared = Shared::new()?;
+    let (ready, outcome) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("wl-sftp".into()).spawn(move || {
+        let (session, socket, sftp, server) = match establish(&target) {
+            Ok(up) => up,
+            Err(error) => {
+                let _ = ready.send(Err(error));
+                return;
+            }
+        };
+        let extensions: Vec<_> = server.extensions.names().collect();
+        tracing::debug!(server.banner, ?extensions, limits = ?server.limits, "connected to {}", target.shown());
+        let worker = Worker::new(session, socket, sftp, shared.clone(), target.patience);
+        // Nobody waiting any more drops the link, which ends the worker.
+        let _ = ready.send(Ok(Arc::new(Link::new(shared, server))));
+        worker.run();
+    });
+    thread.map_err(|error| Error::new(Fault::Busy, format!("no thread for a connection: {error}")))?;
+    outcome.await.unwrap_or_else(|_| Err(Error::new(Fault::Broken, "the thread of a connection ended unexpectedly")))
+}
+
+type Up = (Session, Arc<OwnedFd>, Channel, Server);
+
+fn establish(target: &Target) -> Result<Up> {
+    let way = dial::dial(target)?;
+    let socket = Arc::new(way.socket.try_clone().map_err(|error| Error::new(Fault::Busy, error.to_string()))?);
+    let mut session = Session::new().map_err(|error| library::error(&error, "cannot begin"))?;
+    session.set_timeout(u32::try_from(PATIENCE.as_millis()).unwrap_or(u32::MAX));
+    session.set_tcp_stream(socket.clone());
+    let known = hostkey::KnownHosts::read(target)?;
+    prefer(&session, MethodType::HostKey, &known.preferred_types());
+    let ciphers = if has_aes() { AES_FIRST } else { CHACHA_FIRST };
+    prefer(&session, MethodType::CryptCs, ciphers);
+    prefer(&session, MethodType::CryptSc, ciphers);
+    session.handshake().map_err(|error| way.explain(at(target, &error, "does not begin to speak SSH")))?;
+    known.check(&session)?;
+    auth::log_in(&session, target)?;
+    let (sftp, server) = start_sftp(&session, target)?;
+    Ok((session, socket, sftp, server))
+}
+
+/// What this build of libssh2 does not know of it is left out.
+fn prefer(session: &Session, method: MethodType, names: &str) {
+    let _ = session.method_pref(method, names);
+}
+
+fn has_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("aes");
+    #[cfg(not(target_arch = "x86_64"))]
+    return cfg!(target_arch = "aarch64");
+}
+
+fn at(target: &Target, error: &ssh2::Error, what: &str) -> Error {
+    library::error(error, &format!("{} {what}", target.shown()))
+}
+
+fn start_sftp(session: &Session, target: &Target) -> Result<(Channel, Server)> {
+    let opened = session.channel_open("session", RECEIVE_WINDOW, PACKET, None);
+    let mut sftp = opened.map_err(|error| at(target, &error, "opens no session"))?;
+    sftp.subsystem("sftp").map_err(|error| {
+        if library::is_refusal(&error) {
+            let text = format!("{} offers no SFTP: enable `Subsystem sftp` in its sshd_config", target.shown());
+            return Error::new(Fault::Unsupported, text);
+        }
+        at(target, &error, "starts no SFTP")
+    })?;
+    let mut opening = Opening { channel: &mut sftp, frames: Frames::default() };
+    let extensions = match opening.ask(&Request::init())? {
+        Packet::Version(extensions) => extensions,
+        Packet::Reply(..) => return Err(nonsense("it does not begin with its version")),
+    };
+    let mut limits = None;
+    if extensions.has(LIMITS) {
+        let mut request = BytesMut::new();
+        Request::Extended { name: LIMITS, body: Bytes::new() }.encode(0, &mut request);
+        if let Packet::Reply(0, Reply::Extended(body)) = opening.ask(&request)? {
+            limits = Limits::decode(body).ok();
+        }
+    }
+    let banner = session.banner().unwrap_or_default().chars().filter(|c| !c.is_control()).take(100).collect();
+    Ok((sftp, Server { banner, extensions, limits }))
+}
+
+/// The beginning of SFTP, one question at a time.
+struct Opening<'a> {
+    channel: &'a mut Channel,
+    frames: Frames,
+}
+
+impl Opening<'_> {
+    fn ask(&mut self, request: &[u8]) -> Result<Packet> {
+        let silent = |error: std::io::Error| Error::new(Fault::Offline, format!("the server starts no SFTP: {error}"));
+        self.channel.write_all(request).map_err(silent)?;
+        let mut buffer = [0; 4096];
+        loop {
+            let count = self.channel.read(&mut buffer).map_err(silent)?;
+            if count == 0 {
+                let text = "the server ends SFTP as soon as it is started: see its log";
+                return Err(Error::new(Fault::Unsupported, text));
+            }
+            self.frames.push(&buffer[..count]);
+            let packet = self.frames.next().map_err(|_| {
+                nonsense("does the user's shell there print something when it starts? It must print nothing then")
+            })?;
+            if let Some(packet) = packet {
+                return Packet::decode(packet).map_err(|garbled| nonsense(garbled.0));
+            }
+        }
+    }
+}

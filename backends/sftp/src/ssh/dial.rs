@@ -1,0 +1,134 @@
+//! Reaches a server: by TCP, or through a command that does.
+
+use std::io::Read as _;
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::fd::OwnedFd;
+use wl_core::error::{Error, Fault, Result};
+
+use super::config::{Proxy, Target, tokens};
+
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A way to the server, and what a command on the way complained about.
+pub struct Way {
+    pub socket: OwnedFd,
+    complaint: Option<Arc<Mutex<String>>>,
+}
+
+impl Way {
+    /// The error with what the command on the way said.
+    pub fn explain(&self, error: Error) -> Error {
+        let Some(complaint) = &self.complaint else {
+            return error;
+        };
+        // The command's last words may come a moment after its end.
+        std::thread::sleep(Duration::from_millis(100));
+        let complaint = complaint.lock().unwrap_or_else(PoisonError::into_inner);
+        match complaint.trim().lines().last() {
+            Some(last) => Error::new(error.fault, format!("{} (the proxy says: {last})", error.message)),
+            None => error,
+        }
+    }
+}
+
+/// Reaches the server.
+pub fn dial(target: &Target) -> Result<Way> {
+    match &target.proxy {
+        Proxy::Direct => Ok(Way { socket: tcp(target)?.into(), complaint: None }),
+        Proxy::Command(line) => through(proxy_command(target, line)?),
+        Proxy::Jump(hosts) => through(jump(target, hosts)),
+    }
+}
+
+fn tcp(target: &Target) -> Result<TcpStream> {
+    let offline = |why: String| Error::new(Fault::Offline, why);
+    let addresses = (target.host.as_str(), target.port).to_socket_addrs();
+    let addresses =
+        addresses.map_err(|error| offline(format!("the address of {} is not found: {error}", target.host)))?;
+    let mut why = offline(format!("{} has no address", target.host));
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(stream) => {
+                // Without it small requests would wait for one another.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Err(error) => why = offline(format!("{} cannot be reached: {error}", target.shown())),
+        }
+    }
+    Err(why)
+}
+
+/// As `ssh` does it: the user's command, by a shell.
+fn proxy_command(target: &Target, line: &str) -> Result<Command> {
+    // They come from the manifest and would be read by a shell.
+    let plain = |text: &str| text.chars().all(|c| c.is_alphanumeric() || "-_.:%@+\\".contains(c));
+    if !plain(&target.host) || !plain(&target.user) {
+        let text = format!("`{}` and `{}` cannot be handed to a ProxyCommand", target.host, target.user);
+        return Err(Error::new(Fault::Malformed, text));
+    }
+    let port = target.port.to_string();
+    let known = [('h', &*target.host), ('p', &*port), ('r', &*target.user), ('n', &*target.host)];
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("exec {}", tokens(line, &known)));
+    Ok(command)
+}
+
+/// `ssh -W` through the last host, itself reached through those before it.
+fn jump(target: &Target, hosts: &str) -> Command {
+    let (before, last) = hosts.rsplit_once(',').map_or((None, hosts), |(before, last)| (Some(before), last));
+    let mut command = Command::new("ssh");
+    if let Some(config) = &target.config {
+        command.arg("-F").arg(config);
+    }
+    if let Some(before) = before {
+        command.arg("-J").arg(before);
+    }
+    // Nobody is there to answer questions.
+    command.args(["-o", "BatchMode=yes", "-W"]).arg(format!("[{}]:{}", target.host, target.port));
+    let last = last.strip_prefix("ssh://").unwrap_or(last);
+    let (user, place) = last.rsplit_once('@').map_or((None, last), |(user, place)| (Some(user), place));
+    let (host, port) = match place.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),
+        _ => (place, None),
+    };
+    if let Some(user) = user {
+        command.arg("-l").arg(user);
+    }
+    if let Some(port) = port {
+        command.arg("-p").arg(port);
+    }
+    command.arg("--").arg(host.trim_start_matches('[').trim_end_matches(']'));
+    command
+}
+
+fn through(mut command: Command) -> Result<Way> {
+    let failed = |error: std::io::Error| Error::new(Fault::Offline, format!("the proxy cannot be started: {error}"));
+    let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+    let input = theirs.try_clone().map_err(failed)?;
+    command.stdin(OwnedFd::from(input)).stdout(OwnedFd::from(theirs)).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(failed)?;
+    // It holds the other end, which is to close when the child ends.
+    drop(command);
+    let complaint = Arc::new(Mutex::new(String::new()));
+    let heard = complaint.clone();
+    let listen = move || {
+        let mut buffer = [0; 1024];
+        while let Some(count) =
+            child.stderr.as_mut().and_then(|stderr| stderr.read(&mut buffer).ok()).filter(|&n| n > 0)
+        {
+            let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+            if heard.len() < 4096 {
+                heard.push_str(&String::from_utf8_lossy(&buffer[..count]));
+            }
+        }
+        let _ = child.wait();
+    };
+    std::thread::Builder::new().name("wl-proxy".into()).spawn(listen).map_err(failed)?;
+    Ok(Way { socket: ours.into(), complaint: Some(complaint) })
+}

@@ -1,0 +1,137 @@
+//! A few connections to one server, made when they are needed.
+
+use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex, OnceCell};
+use wl_core::error::{Error, Fault, Result};
+
+use super::config::Target;
+use super::connect::connect;
+use super::link::WINDOW;
+use super::{Link, Settings};
+
+/// A connection whose window is used that far has much to do: 64 small requests, or 1 MiB.
+const BUSY: usize = WINDOW / 8;
+/// How often a connection is tried before the caller is told, within how much time, and how long is waited between,
+/// doubled each time.
+const ATTEMPTS: u32 = 4;
+const ALL_ATTEMPTS: Duration = Duration::from_secs(5);
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// How long a failure is remembered, so that not everybody tries again: servers shut out who fails too often.
+const REMEMBERED: Duration = Duration::from_secs(3);
+/// How long a server that would not have one more connection is left alone with those there are.
+const NO_MORE: Duration = Duration::from_mins(1);
+
+/// A few connections to one server. The first is made when one is asked for; more are made when those there are have
+/// much to do; a lost one is replaced.
+pub struct Pool {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: Settings,
+    target: OnceCell<Arc<Target>>,
+    links: Lock<Vec<Arc<Link>>>,
+    /// Held by who makes a connection.
+    making: Mutex<Made>,
+}
+
+/// How making connections went of late.
+#[derive(Default)]
+struct Made {
+    failed: Option<(Instant, Error)>,
+    no_more: Option<Instant>,
+}
+
+impl Pool {
+    /// No connection yet.
+    pub fn new(settings: Settings) -> Self {
+        let inner = Inner { settings, target: OnceCell::new(), links: Lock::default(), making: Mutex::default() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The connection that has the least to do. Tries a few times to make one where there is none; then fails: with
+    /// `Offline`, or with `Denied` where the server or its key was refused.
+    pub async fn link(&self) -> Result<Arc<Link>> {
+        if let Some(link) = self.inner.best() {
+            if link.load() >= BUSY {
+                self.grow();
+            }
+            return Ok(link);
+        }
+        let mut made = self.inner.making.lock().await;
+        // Somebody else may have made one, or failed to, meanwhile.
+        if let Some(link) = self.inner.best() {
+            return Ok(link);
+        }
+        if let Some((when, error)) = &made.failed
+            && when.elapsed() < REMEMBERED
+        {
+            return Err(error.clone());
+        }
+        let outcome = self.inner.make_patiently().await;
+        made.failed = outcome.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        outcome
+    }
+
+    /// Makes one more connection beside what goes on, if there may be one more.
+    fn grow(&self) {
+        if self.inner.links().len() >= self.inner.settings.connections {
+            return;
+        }
+        let inner = self.inner.clone();
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        runtime.spawn(async move {
+            // One at a time.
+            let Ok(mut made) = inner.making.try_lock() else {
+                return;
+            };
+            let enough = inner.links().len() >= inner.settings.connections;
+            if enough || made.no_more.is_some_and(|when| when.elapsed() < NO_MORE) {
+                return;
+            }
+            if let Err(error) = inner.make().await {
+                tracing::debug!("no more connections for now: {error}");
+                made.no_more = Some(Instant::now());
+            }
+        });
+    }
+}
+
+impl Inner {
+    fn links(&self) -> MutexGuard<'_, Vec<Arc<Link>>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection that has the least to do; forgets the lost ones.
+    fn best(&self) -> Option<Arc<Link>> {
+        let mut links = self.links();
+        links.retain(|link| !link.is_lost());
+        links.iter().min_by_key(|link| link.load()).cloned()
+    }
+
+    async fn make_patiently(&self) -> Result<Arc<Link>> {
+        let (began, mut wait) = (Instant::now(), FIRST_WAIT);
+        for _ in 1..ATTEMPTS {
+            match self.make().await {
+                Err(error) if error.fault == Fault::Offline && began.elapsed() < ALL_ATTEMPTS => {
+                    tokio::time::sleep(wait).await;
+                }
+                made => return made,
+            }
+            wait *= 2;
+        }
+        self.make().await
+    }
+
+    async fn make(&self) -> Result<Arc<Link>> {
+        let target = self.target.get_or_try_init(|| async { Target::find(&self.settings).await.map(Arc::new) });
+        let target = target.await?;
+        let link = connect(target.clone()).await?;
+        self.links().push(link.clone());
+        Ok(link)
+    }
+}

@@ -1,0 +1,208 @@
+//! A large content on its way into a part file: many writes in flight, resumed when the connection is lost.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesOrdered;
+use sha2::{Digest as _, Sha256};
+use wl_core::backend::{Content, Guard, Reading};
+use wl_core::entry::{Hash, Meta};
+use wl_core::error::{Error, Fault, Result};
+use wl_core::path::RelPath;
+
+use crate::error::error;
+use crate::part::Part;
+use crate::publish::sync;
+use crate::root::Root;
+use crate::seen::Seen;
+use crate::ssh::{Answer, Failure};
+use crate::write::{damaged, dress, give_back, prove, refused};
+
+/// From this size on a part outlives a lost connection and a crash, for a later attempt to go on with.
+const LASTING: u64 = 4 << 20;
+/// Bytes in flight of one file.
+const WINDOW: u64 = 8 << 20;
+/// Connections lost in a row, without a byte written in between, before giving up.
+const ATTEMPTS: u32 = 6;
+
+/// A content written, proven and durable, under its part name.
+pub struct Uploaded {
+    pub part: Part,
+    pub hash: Hash,
+    /// What the part is.
+    pub sealed: Seen,
+}
+
+/// Writes a content beside the path, if that holds what `guard` says.
+pub async fn upload(root: &Arc<Root>, path: &RelPath, content: &Content, guard: &Guard) -> Result<Uploaded> {
+    let _turn = root.uploads.acquire().await.map_err(|_| Error::stopped())?;
+    let mut may_go_on = true;
+    loop {
+        let (old, mut upload, from) = root
+            .attempt(|at, _| async move {
+                let old = at.check(path, guard).await?;
+                let name = content.version.or(content.hash);
+                let (part, from) = match name.filter(|_| content.size >= LASTING && may_go_on) {
+                    Some(name) => Part::go_on(root, &at, path, name, content.size).await?,
+                    None => (Part::create(root, &at, path).await?, 0),
+                };
+                Ok((old, Upload::new(root, part, path, from), from))
+            })
+            .await?;
+        let done = upload.run(content, from, old.as_ref()).await;
+        let part = upload.part;
+        match done {
+            Ok(Some((hash, sealed))) => return Ok(Uploaded { part, hash, sealed }),
+            // The beginning that was found was not of this content.
+            Ok(None) if from > 0 => {
+                part.discard().await;
+                may_go_on = false;
+            }
+            Ok(None) => {
+                part.discard().await;
+                return Err(damaged(path));
+            }
+            Err(error) => {
+                part.failed(&error).await;
+                return Err(error);
+            }
+        }
+    }
+}
+
+struct Upload<'a> {
+    root: &'a Arc<Root>,
+    part: Part,
+    path: &'a RelPath,
+    /// What is written next, and what of it was answered.
+    asked: u64,
+    /// Asked and not answered, the oldest first, with its answers to come.
+    pending: VecDeque<(u64, Bytes)>,
+    answers: FuturesOrdered<BoxFuture<'static, Answer<()>>>,
+    lost: u32,
+}
+
+impl<'a> Upload<'a> {
+    fn new(root: &'a Arc<Root>, part: Part, path: &'a RelPath, from: u64) -> Self {
+        let (pending, answers) = (VecDeque::new(), FuturesOrdered::new());
+        Self { root, part, path, asked: from, pending, answers, lost: 0 }
+    }
+
+    /// Writes it all and proves it; none if the part holds something else in the end.
+    async fn run(&mut self, content: &Content, from: u64, old: Option<&Seen>) -> Result<Option<(Hash, Seen)>> {
+        let Reading { meta, body } = content.read(from).await?;
+        let found = self.write(content, body).await?;
+        // Of a content that was gone on with only the end was read: the whole is proven on the server.
+        let hash = if from > 0 { content.sha256().await? } else { found };
+        if content.hash.is_some_and(|expected| expected != hash) {
+            return Err(refused("the content does not have the sha256 it should have", self.path));
+        }
+        loop {
+            match self.finish(content.size, hash, &meta, old).await {
+                Err(error) if error.fault == Fault::Offline && self.part.at().link.is_lost() => {
+                    self.reconnect(error).await?;
+                }
+                done => return done.map(|sealed| sealed.map(|sealed| (hash, sealed))),
+            }
+        }
+    }
+
+    /// Writes what the body brings; its sha256.
+    async fn write(&mut self, content: &Content, mut body: wl_core::backend::Body) -> Result<Hash> {
+        let (mut hasher, mut ended) = (Sha256::new(), false);
+        loop {
+            let in_flight = self.asked - self.pending.front().map_or(self.asked, |(at, _)| *at);
+            tokio::select! {
+                biased;
+                Some(answer) = self.answers.next(), if !self.answers.is_empty() => self.answered(answer).await?,
+                piece = body.next(), if !ended && in_flight < WINDOW => match piece {
+                    Some(piece) => {
+                        let piece = piece?;
+                        if self.asked + piece.len() as u64 > content.size {
+                            return Err(refused("the content is longer than announced", self.path));
+                        }
+                        hasher.update(&piece);
+                        self.ask(piece)?;
+                    }
+                    None => ended = true,
+                },
+                else => break,
+            }
+        }
+        if self.asked < content.size {
+            let text = format!("the content ended after {} of {} bytes", self.asked, content.size);
+            return Err(refused(&text, self.path));
+        }
+        Ok(Hash(hasher.finalize().into()))
+    }
+
+    fn ask(&mut self, mut piece: Bytes) -> Result<()> {
+        let chunk = self.part.file()?.link().server().write_size();
+        while !piece.is_empty() {
+            let bytes = piece.split_to(piece.len().min(chunk));
+            self.pending.push_back((self.asked, bytes.clone()));
+            self.send(self.asked, bytes.clone())?;
+            self.asked += bytes.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, at: u64, bytes: Bytes) -> Result<()> {
+        let file = self.part.shared()?;
+        // Unconstrained: a write that gave way here would be overtaken by later ones, and after a crash the part would
+        // have holes.
+        let write = tokio::task::unconstrained(async move { file.link().write(&file, at, bytes).await });
+        self.answers.push_back(Box::pin(write));
+        Ok(())
+    }
+
+    async fn answered(&mut self, answer: Answer<()>) -> Result<()> {
+        match answer {
+            Ok(()) => {
+                self.pending.pop_front();
+                self.lost = 0;
+                Ok(())
+            }
+            Err(Failure::Link(error)) if error.fault == Fault::Offline => {
+                self.answers = FuturesOrdered::new();
+                self.reconnect(error).await?;
+                for (at, bytes) in self.pending.clone() {
+                    self.send(at, bytes)?;
+                }
+                Ok(())
+            }
+            Err(failure) => Err(self.part.at().why(&failure, self.path).await),
+        }
+    }
+
+    /// Goes on with the same part on another connection.
+    async fn reconnect(&mut self, error: Error) -> Result<()> {
+        self.lost += 1;
+        if self.lost >= ATTEMPTS {
+            return Err(error.at(self.path));
+        }
+        tracing::debug!(path = %self.path, "the connection was lost during an upload: it goes on with another");
+        let at = self.root.open().await?;
+        self.part.reopen(&at, self.path).await
+    }
+
+    /// Makes it durable and proves it. A part that was begun elsewhere may be longer than it should be.
+    async fn finish(&mut self, size: u64, hash: Hash, meta: &Meta, old: Option<&Seen>) -> Result<Option<Seen>> {
+        let file = self.part.file()?;
+        let dressed = file.link().fsetstat(file, dress(self.root, meta, old)).await;
+        dressed.map_err(|failure| error(&failure, self.path))?;
+        if let Err(failure) = sync(&self.part).await {
+            return Err(self.part.at().why(&failure, self.path).await);
+        }
+        let seen = file.link().fstat(file).await.map_err(|failure| error(&failure, self.path))?;
+        let sealed = Seen::of(&seen);
+        if sealed.size != size || !prove(self.root, &self.part, size, hash, self.path).await? {
+            return Ok(None);
+        }
+        give_back(&self.part, old, &sealed).await;
+        Ok(Some(sealed))
+    }
+}

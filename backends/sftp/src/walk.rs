@@ -1,0 +1,170 @@
+//! Listing directory by directory: many are read at once, ahead of the one that is reported.
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures::future::join_all;
+use tokio::task::JoinHandle;
+use wl_core::error::{Error, Fault, Result};
+use wl_core::path::RelPath;
+
+use crate::error::error;
+use crate::list::{Gone, Out};
+use crate::root::{At, Root};
+use crate::seen::{Seen, What};
+use crate::ssh::Answer;
+use crate::wire::Name;
+
+/// Directories of one level that are read ahead.
+const AHEAD: usize = 32;
+/// Parts of a directory asked for at once: first few, as most directories are small, then more.
+const PARTS: [usize; 2] = [2, 16];
+
+/// Lists everything below the directory that `out` is about.
+pub async fn walk(out: &mut Out) -> Result<(), Gone> {
+    let top = out.under.clone();
+    let mut levels = Vec::new();
+    match entries(&out.root, &top).await {
+        Ok(entries) => levels.push(Level::new(top, entries)),
+        Err(error) => out.blocked(top, &error).await?,
+    }
+    while let Some(level) = levels.last_mut() {
+        level.read_ahead(&out.root);
+        let Some((name, seen)) = level.entries.pop_front() else {
+            levels.pop();
+            continue;
+        };
+        level.looked = level.looked.saturating_sub(1);
+        let inside = if seen.what == What::Dir { level.next_inside() } else { None };
+        let Some(path) = out.take(&level.path.clone(), &name, &seen).await? else { continue };
+        let found = match inside {
+            Some(reading) => reading.await,
+            None => entries(&out.root, &path).await,
+        };
+        match found {
+            Ok(entries) => levels.push(Level::new(path, entries)),
+            // It vanished since it was listed.
+            Err(error) if error.fault == Fault::Missing => {}
+            Err(error) => out.blocked(path, &error).await?,
+        }
+    }
+    Ok(())
+}
+
+type Entries = VecDeque<(Vec<u8>, Seen)>;
+
+/// One directory on the way down.
+struct Level {
+    path: RelPath,
+    entries: Entries,
+    /// Directories that are being read, the next one first.
+    ahead: VecDeque<Ahead>,
+    /// How many of the entries were looked through for them.
+    looked: usize,
+}
+
+struct Ahead(Option<JoinHandle<Result<Entries>>>);
+
+impl Ahead {
+    async fn take(mut self) -> Result<Entries> {
+        let Some(task) = self.0.as_mut() else { return Err(Error::stopped()) };
+        let done = task.await;
+        self.0 = None;
+        done.unwrap_or_else(|_| Err(Error::stopped()))
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.abort();
+        }
+    }
+}
+
+impl Level {
+    fn new(path: RelPath, entries: Entries) -> Self {
+        Self { path, entries, ahead: VecDeque::new(), looked: 0 }
+    }
+
+    fn read_ahead(&mut self, root: &Arc<Root>) {
+        while self.ahead.len() < AHEAD {
+            let Some((name, seen)) = self.entries.get(self.looked) else { return };
+            self.looked += 1;
+            if seen.what != What::Dir {
+                continue;
+            }
+            let path = std::str::from_utf8(name).ok().and_then(|name| self.path.join(name).ok());
+            let wanted = path.filter(|path| !path.is_ours() || self.path.is_ours());
+            let root = root.clone();
+            let task = wanted.map(|path| tokio::spawn(async move { entries(&root, &path).await }));
+            self.ahead.push_back(Ahead(task));
+        }
+    }
+
+    /// The directory just taken from the entries, being read.
+    fn next_inside(&mut self) -> Option<impl Future<Output = Result<Entries>> + use<>> {
+        self.ahead.pop_front().map(Ahead::take)
+    }
+}
+
+/// What a directory holds, in the order of a listing.
+async fn entries(root: &Root, path: &RelPath) -> Result<Entries> {
+    let names = root.attempt(|at, _| async move { names_in(&at, path).await.map_err(|failure| error(&failure, path)) });
+    let mut entries: Vec<_> =
+        names.await?.into_iter().map(|name| (name.name.to_vec(), Seen::of(&name.attrs))).collect();
+    entries.sort_unstable_by(|(a, one), (b, other)| in_order((a, one.what == What::Dir), (b, other.what == What::Dir)));
+    Ok(entries.into())
+}
+
+/// The names in a directory, in no order.
+pub async fn names_in(at: &At, dir: &RelPath) -> Answer<Vec<Name>> {
+    let handle = at.link.open_dir(&at.full(dir)).await?;
+    let (mut found, mut parts) = (Vec::new(), PARTS[0]);
+    loop {
+        let mut ended = false;
+        for part in join_all((0..parts).map(|_| at.link.read_dir(&handle))).await {
+            match part? {
+                Some(names) => {
+                    found.extend(names.into_iter().filter(|name| *name.name != *b"." && *name.name != *b".."));
+                }
+                None => ended = true,
+            }
+        }
+        if ended {
+            return Ok(found);
+        }
+        parts = PARTS[1];
+    }
+}
+
+/// Bytes of the name, with a slash behind a directory's.
+fn in_order((a, a_is_dir): (&[u8], bool), (b, b_is_dir): (&[u8], bool)) -> Ordering {
+    let common = a.len().min(b.len());
+    let next = |name: &[u8], is_dir: bool| name.get(common).copied().or(is_dir.then_some(b'/'));
+    a[..common].cmp(&b[..common]).then_with(|| next(a, a_is_dir).cmp(&next(b, b_is_dir)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_sorts_as_if_a_slash_followed() {
+        let names: [(&[u8], bool); 7] = [
+            (b"a", false),
+            (b"a-b", false),
+            (b"a.txt", false),
+            (b"a", true),
+            (b"a0", false),
+            (b"ab", true),
+            (b"\xc3\xa9", false),
+        ];
+        for (i, x) in names.iter().enumerate() {
+            for (j, y) in names.iter().enumerate() {
+                assert_eq!(in_order(*x, *y), i.cmp(&j), "{x:?} {y:?}");
+            }
+        }
+    }
+}

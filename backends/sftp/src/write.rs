@@ -1,0 +1,214 @@
+//! Safe replace: write beside, prove the hash, make durable, take the name if it holds what is expected.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
+use futures::future::join_all;
+use futures::join;
+use wl_core::backend::{Content, Guard, Written};
+use wl_core::entry::{Hash, Meta};
+use wl_core::error::{Error, Fault, Result};
+use wl_core::path::RelPath;
+
+use crate::error::error;
+use crate::hash::on_the_server;
+use crate::part::Part;
+use crate::publish::{Finished, sync};
+use crate::read;
+use crate::root::{At, Found, Root};
+use crate::seen::{Seen, seconds};
+use crate::ssh::Failure;
+use crate::upload;
+use crate::wire::Attrs;
+
+/// A content up to this size is gathered, written, made durable and read back in one round trip.
+const SMALL: u64 = 256 << 10;
+
+/// Replaces what `guard` expects.
+pub async fn replace(
+    root: &Arc<Root>,
+    path: &RelPath,
+    content: Content,
+    guard: &Guard,
+    trash: Option<&RelPath>,
+) -> Result<Written> {
+    let (seen, hash) = if content.size <= SMALL {
+        let (bytes, meta) = gather(&content, path).await?;
+        let hash = Hash::of(&bytes);
+        if content.hash.is_some_and(|expected| expected != hash) {
+            return Err(refused("the content does not have the sha256 it should have", path));
+        }
+        let (bytes, meta) = (&bytes, &meta);
+        let write = |at: At, tries: u32| async move {
+            if tries > 0
+                && let Some(seen) = took_effect(root, &at, path, bytes.len() as u64, hash, guard).await?
+            {
+                return Ok(seen);
+            }
+            write_small(root, &at, path, bytes, meta, guard, trash).await
+        };
+        (root.attempt(write).await?, hash)
+    } else {
+        let upload::Uploaded { mut part, hash, sealed } = upload::upload(root, path, &content, guard).await?;
+        let done = publish(root, &mut part, path, sealed, hash, guard, trash).await;
+        if let Err(error) = &done {
+            part.failed(error).await;
+        }
+        (done?, hash)
+    };
+    Ok(Written { entry: root.entry(&seen, path)?, hash })
+}
+
+/// Gives a finished part its name; on another connection if one is lost.
+pub async fn publish(
+    root: &Arc<Root>,
+    part: &mut Part,
+    path: &RelPath,
+    sealed: Seen,
+    hash: Hash,
+    guard: &Guard,
+    trash: Option<&RelPath>,
+) -> Result<Seen> {
+    let mut tries = 0;
+    loop {
+        let link = part.at().link.clone();
+        let done = Finished { root, part, path, sealed }.publish(guard, trash).await;
+        match done {
+            Err(error) if error.fault == Fault::Offline && link.is_lost() && tries < 5 => {
+                let at = root.open().await?;
+                if let Some(seen) = took_effect(root, &at, path, sealed.size, hash, guard).await? {
+                    return Ok(seen);
+                }
+                part.reopen(&at, path).await?;
+                tries += 1;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// What stands under the path, if an attempt whose answer was lost gave the name to this content.
+async fn took_effect(
+    root: &Arc<Root>,
+    at: &At,
+    path: &RelPath,
+    size: u64,
+    hash: Hash,
+    guard: &Guard,
+) -> Result<Option<Seen>> {
+    let Found::Seen(seen) = at.look(path).await? else { return Ok(None) };
+    let before = matches!(guard, Guard::Unchanged(token) if seen.is(token));
+    let Some(entry) = root.clock.entry(&seen).filter(|entry| !entry.is_dir() && seen.size == size && !before) else {
+        return Ok(None);
+    };
+    let there = crate::hash::hash(root, path, &entry.token).await;
+    Ok(there.is_ok_and(|there| there == hash).then_some(seen))
+}
+
+/// The whole of a small content, and what travels beside it.
+async fn gather(content: &Content, path: &RelPath) -> Result<(Bytes, Meta)> {
+    let reading = content.read(0).await?;
+    let (mut body, mut bytes) = (reading.body, BytesMut::new());
+    while let Some(piece) = body.next().await {
+        bytes.extend_from_slice(&piece?);
+        if bytes.len() as u64 > content.size {
+            return Err(refused("the content is longer than announced", path));
+        }
+    }
+    if (bytes.len() as u64) < content.size {
+        let text = format!("the content ended after {} of {} bytes", bytes.len(), content.size);
+        return Err(refused(&text, path));
+    }
+    Ok((bytes.freeze(), reading.meta))
+}
+
+async fn write_small(
+    root: &Arc<Root>,
+    at: &At,
+    path: &RelPath,
+    bytes: &Bytes,
+    meta: &Meta,
+    guard: &Guard,
+    trash: Option<&RelPath>,
+) -> Result<Seen> {
+    let old = at.check(path, guard).await?;
+    let dress = dress(root, meta, old.as_ref());
+    let mut part = Part::create(root, at, path).await?;
+    let done = match fill(&part, bytes, dress, path).await {
+        Ok(sealed) => {
+            give_back(&part, old.as_ref(), &sealed).await;
+            Finished { root, part: &mut part, path, sealed }.publish(guard, trash).await
+        }
+        Err(error) => Err(error),
+    };
+    if let Err(error) = &done {
+        part.failed(error).await;
+    }
+    done
+}
+
+/// Writes, dates, makes durable, reads back and looks, all in one round trip: a server does what concerns one file in
+/// the order it is asked.
+async fn fill(part: &Part, bytes: &Bytes, dress: Attrs, path: &RelPath) -> Result<Seen> {
+    let file = part.file()?;
+    let link = file.link();
+    let chunk = link.server().write_size();
+    let writes = (0..bytes.len()).step_by(chunk).map(|from| {
+        let piece = bytes.slice(from..bytes.len().min(from + chunk));
+        link.write(file, from as u64, piece)
+    });
+    let back = read::range(file, 0, bytes.len() as u64);
+    let (written, dressed, durable, back, seen) =
+        join!(join_all(writes), link.fsetstat(file, dress), sync(part), back, link.fstat(file));
+    for done in written.into_iter().chain([dressed, durable]) {
+        if let Err(failure) = done {
+            return Err(part.at().why(&failure, path).await);
+        }
+    }
+    let back = back.map_err(|failure| error(&failure, path))?;
+    if back.concat() != bytes[..] {
+        return Err(damaged(path));
+    }
+    seen.map(|attrs| Seen::of(&attrs)).map_err(|failure| error(&failure, path))
+}
+
+/// Mode and times of a new version: those wanted, else the replaced file's, else the server's usual ones.
+pub fn dress(root: &Root, meta: &Meta, old: Option<&Seen>) -> Attrs {
+    let mtime = meta.mtime.and_then(seconds);
+    Attrs {
+        permissions: Some(meta.mode.or(old.and_then(|old| old.mode)).unwrap_or(root.known().usual_mode) & 0o777),
+        times: mtime.map(|mtime| (root.clock.seconds(), mtime)),
+        ..Attrs::default()
+    }
+}
+
+/// Gives a new version the owner of the old one.
+pub async fn give_back(part: &Part, old: Option<&Seen>, sealed: &Seen) {
+    if let Some(owner) = old.and_then(|old| old.owner).filter(|owner| sealed.owner != Some(*owner))
+        && let Ok(file) = part.file()
+    {
+        // Only a privileged user may: the file is worth more than its owner.
+        let _ = file.link().fsetstat(file, Attrs { owner: Some(owner), ..Attrs::default() }).await;
+    }
+}
+
+/// Proves that a part holds what was written: by a command on the server, else by reading it back.
+pub async fn prove(root: &Arc<Root>, part: &Part, size: u64, expected: Hash, path: &RelPath) -> Result<bool> {
+    if let Some(hash) = on_the_server(root, part.path(), size).await? {
+        return Ok(hash == expected);
+    }
+    let hash = read::hash_of(part.file()?, size).await.map_err(|failure: Failure| error(&failure, path))?;
+    Ok(hash == expected)
+}
+
+/// The server holds something else than was sent.
+pub fn damaged(path: &RelPath) -> Error {
+    let text = "the server holds other bytes than were written to it: check its disk";
+    Error::new(Fault::Broken, text).at(path)
+}
+
+/// The content was not what it was said to be.
+pub fn refused(what: &str, path: &RelPath) -> Error {
+    Error::new(Fault::Refused, format!("{what}: it changed meanwhile")).at(path)
+}
