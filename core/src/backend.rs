@@ -97,6 +97,9 @@ pub struct Content {
     /// Its sha256, where it is known already. A write fails with `Refused`, and nothing has changed, if the bytes read
     /// do not have it.
     pub hash: Option<Hash>,
+    /// Names the version that is read, as its storage and path and token do; the same in every run of the program. None
+    /// where nothing vouches for it. What an interrupted write of the same version left may be gone on with.
+    pub version: Option<Hash>,
     open: Arc<dyn Fn(u64) -> BoxFuture<'static, Result<Reading>> + Send + Sync>,
     find_hash: Option<Arc<dyn Fn() -> BoxFuture<'static, Result<Hash>> + Send + Sync>>,
 }
@@ -108,7 +111,7 @@ impl Content {
         hash: Option<Hash>,
         open: impl Fn(u64) -> BoxFuture<'static, Result<Reading>> + Send + Sync + 'static,
     ) -> Self {
-        Self { size, hash, open: Arc::new(open), find_hash: None }
+        Self { size, hash, version: None, open: Arc::new(open), find_hash: None }
     }
 
     /// The same, whose sha256 `find` finds more cheaply than by reading it all.
@@ -138,6 +141,13 @@ impl Content {
             let (backend, path, token) = hashing.clone();
             Box::pin(async move { backend.hash(&path, &token).await })
         })
+    }
+
+    /// The same, known to be that version of a path in that place.
+    #[must_use]
+    pub fn identified(self, place: &str, path: &RelPath, token: &Token) -> Self {
+        let name = [place.as_bytes(), path.as_str().as_bytes(), token.as_bytes()].join(&0);
+        Self { version: (!token.is_racy()).then(|| Hash::of(&name)), ..self }
     }
 
     /// Reads from an offset on.
@@ -247,6 +257,9 @@ pub struct Facts {
     pub delete: Swap,
     /// How changes are noticed.
     pub watcher: WatchBy,
+    /// How often it is to be scanned, in seconds, unless the manifest says: none where its watcher tells everything.
+    /// Beneath a watcher whose messages may get lost, too.
+    pub scan_every_s: Option<u64>,
     /// Whether content can be copied inside the storage.
     pub server_copy: bool,
     /// Whether a file can be moved inside the storage.

@@ -29,7 +29,6 @@ const RECENT: Duration = Duration::from_mins(1);
 pub struct Engine<'a> {
     run: &'a Run,
     carrier: &'a dyn Carrier,
-    terms: Terms,
     filter: Filter,
     limits: Vec<Limit>,
     problems: BTreeSet<Problem>,
@@ -70,7 +69,6 @@ impl<'a> Engine<'a> {
         Ok(Self {
             run,
             carrier,
-            terms: terms(pair),
             filter: Filter::new(&pair.options.exclude)?,
             limits: side_limits.chain(pair.options.bandwidth_limit).map(Limit::new).collect(),
             problems: pair.state.problems()?.into_iter().collect(),
@@ -114,6 +112,8 @@ impl<'a> Engine<'a> {
         if *scope != Scope::All && roots.replaced.contains(&true) {
             return Ok(Round { replaced: true, ..Round::default() });
         }
+        // What a storage can do may have been found out meanwhile.
+        let terms = terms(pair);
         let mut filter = match scope {
             Scope::All => Filter::new(&pair.options.exclude)?,
             Scope::Paths(_) => self.filter.clone(),
@@ -128,7 +128,7 @@ impl<'a> Engine<'a> {
                 () = self.run.stop.cancelled() => return Err(Error::stopped()),
             };
             merge(&mut window.rows, pair.options.unidirectional, &mut within);
-            let plan = plan(&window.rows, &self.terms);
+            let plan = plan(&window.rows, &terms);
             // The root may have gone since it was looked at: what vanished with it was not deleted.
             let again = if plan.deletes == [0; 2] { None } else { Some(look_at_roots(pair).await?) };
             self.check_brakes(&plan, again.as_ref().unwrap_or(&roots))?;

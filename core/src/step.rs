@@ -77,6 +77,9 @@ impl Means<'_> {
             Guard::Absent => None,
             Guard::Unchanged(_) => self.trash(path, TrashReason::Overwritten),
         };
+        if let Some(done) = self.copy_inside(path, from, entry, hash, guard).await? {
+            return Ok(done);
+        }
         let read_error = Arc::new(Mutex::new(None));
         let content = self.content(path, from, entry, hash, &read_error);
         monitor.transfer_begins(path);
@@ -93,6 +96,40 @@ impl Means<'_> {
         }
         monitor.progress("MODIFY", path);
         Ok(self.copied(path, from, entry, &written))
+    }
+
+    /// Copies inside the destination what it holds already under another name; none if it does not, or cannot.
+    async fn copy_inside(
+        &self,
+        path: &RelPath,
+        from: Which,
+        entry: &Entry,
+        hash: Option<Hash>,
+        guard: &Guard,
+    ) -> Result<Option<Done>, Failed> {
+        let (Some(hash), Guard::Absent) = (hash, guard) else { return Ok(None) };
+        let (pair, on) = (&self.run.pair, from.other());
+        let backend = &pair.side(on).backend;
+        let failed = |error| Failed { error, on, reading: false };
+        if !backend.facts().server_copy {
+            return Ok(None);
+        }
+        for row in pair.state.of_content(&hash, entry.size).map_err(failed)? {
+            let Some(token) = &row.tokens[on as usize] else { continue };
+            let copied = match backend.copy_within(&row.path, token, path).await {
+                Ok(copied) => copied,
+                Err(error) if error.fault == Fault::Stopped => return Err(failed(error)),
+                // It is no longer what it was, or cannot be copied: another one, or from the other side.
+                Err(_) => continue,
+            };
+            // Times and modes are not worth failing for: the next pass sees that they differ.
+            let dressed = backend.set_meta(path, &copied.token, &entry.meta).await.unwrap_or(copied);
+            self.run.monitor.progress("CREATE", path);
+            self.run.monitor.progress("MODIFY", path);
+            let done = self.copied(path, from, entry, &Written { entry: dressed, hash });
+            return Ok(Some(Done { bytes: 0, ..done }));
+        }
+        Ok(None)
     }
 
     /// What is to be copied, counted and slowed down while it is read, its failure to be read kept apart from the
@@ -116,6 +153,7 @@ impl Means<'_> {
         };
         let there = Content::on(self.run.pair.side(from).backend.clone(), path.clone(), entry, hash);
         let (inner, failed) = (there.clone(), read_error.clone());
+        let place = &self.run.pair.side(from).place;
         let content = Content::new(entry.size, hash, move |offset| {
             let (inner, observe, failed) = (inner.clone(), observe.clone(), failed.clone());
             Box::pin(async move {
@@ -124,7 +162,7 @@ impl Means<'_> {
             })
         });
         let failed = read_error.clone();
-        content.hashed_by(move || {
+        content.identified(place, path, &entry.token).hashed_by(move || {
             let (there, failed) = (there.clone(), failed.clone());
             Box::pin(async move { there.sha256().await.inspect_err(|error| note(&failed, error)) })
         })

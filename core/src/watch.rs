@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::backend::{Hint, WatchBy};
 use crate::error::Fault;
-use crate::job::{Run, Which};
+use crate::job::{Run, Side, Which};
 use crate::path::RelPath;
 use crate::report::{Problem, ProblemKind};
 use crate::survey::Scope;
@@ -24,7 +24,7 @@ const MANY: usize = 4096;
 /// A path that was copied this often within [`HOT_TIME`] keeps changing.
 const HOT: u32 = 3;
 const HOT_TIME: Duration = Duration::from_secs(2);
-/// How often a storage is scanned whose watcher failed, unless the manifest says.
+/// How often a storage is scanned whose watcher failed, where neither the manifest nor the storage says.
 const SCAN: Duration = Duration::from_mins(1);
 /// Hints are only hints: everything is looked at this often all the same.
 const FULL_SCAN: Duration = Duration::from_hours(1);
@@ -175,11 +175,16 @@ impl Watch {
         let (mut scans, mut problems) = ([None, None], Vec::new());
         for which in Which::BOTH {
             let side = run.pair.side(which);
-            let every = side.watcher_interval.unwrap_or(SCAN);
+            let facts = side.backend.facts();
+            let every = scan_every(side);
             let scan = Some((every, Instant::now() + every));
-            if side.watcher_interval.is_some() || side.backend.facts().watcher == WatchBy::Scan {
+            // A watcher whose messages may get lost, and scanning, each do what the other cannot.
+            let both = facts.watcher == WatchBy::Native && facts.scan_every_s.is_some();
+            if side.watcher_interval.is_some() || facts.watcher == WatchBy::Scan || both {
                 scans[which as usize] = scan;
-                continue;
+                if !both {
+                    continue;
+                }
             }
             match side.backend.watch().await {
                 Ok(mut stream) => {
@@ -237,7 +242,7 @@ impl Watch {
     fn take_hint(&mut self, run: &Run, which: Which, hint: Hint) {
         let now = Instant::now();
         if let Hint::Degraded(why) = &hint {
-            let every = run.pair.side(which).watcher_interval.unwrap_or(SCAN);
+            let every = scan_every(run.pair.side(which));
             self.scans[which as usize].get_or_insert((every, now + every));
             let problem = degraded(run, which, why);
             if !self.problems.contains(&problem) {
@@ -261,8 +266,15 @@ impl Watch {
     }
 }
 
+/// How often a side is scanned, if it is.
+fn scan_every(side: &Side) -> Duration {
+    let usual = || side.backend.facts().scan_every_s.map_or(SCAN, Duration::from_secs);
+    side.watcher_interval.unwrap_or_else(usual)
+}
+
 fn degraded(run: &Run, which: Which, why: &str) -> Problem {
-    let message = format!("{why}; changes are looked for every {} s instead", SCAN.as_secs());
+    let every = scan_every(run.pair.side(which)).as_secs_f64();
+    let message = format!("{why}; changes are looked for every {every} s instead");
     Problem { path: String::new(), storage: run.pair.id(which).to_owned(), kind: ProblemKind::Failed, message }
 }
 

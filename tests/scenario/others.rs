@@ -112,6 +112,36 @@ async fn server_side_copy_and_move() {
     assert_eq!(world.side(Target).count(What::Move), 0, "a storage that cannot move is not asked to");
 }
 
+/// Content that the destination holds already is not transferred again, whatever it is called there.
+#[tokio::test]
+async fn a_copy_of_what_is_there() {
+    let large = "large".repeat(20_000);
+    let hand = |able: bool| Memory::with(wl_core::backend::Facts { server_copy: able, ..Memory::able() });
+    for able in [true, false] {
+        let world = World::of([Memory::new(), hand(able)]);
+        world.side(Source).user_write(&path("a"), large.clone());
+        world.settle().await;
+        let there = world.side(Target).clone();
+        let reads = |world: &World| world.side(Source).count(What::Read);
+        let before = reads(&world);
+        world.side(Source).user_write(&path("d/copy"), large.clone());
+        world.settle().await;
+        assert_eq!((there.count(What::Copy), reads(&world) - before), (u64::from(able), u64::from(!able)));
+        let [wanted, found] = [Source, Target].map(|which| world.side(which).user_meta(&path("d/copy")).unwrap().mtime);
+        assert_eq!(wanted, found);
+        // What was its origin over there is something else by now: it comes from here.
+        world.side(Source).user_write(&path("e"), large.clone());
+        once(&world, (Target, What::Copy, Stage::Before), move || {
+            for name in ["a", "d/copy"] {
+                there.user_write(&path(name), "other");
+            }
+        });
+        world.settle().await;
+        world.undisturbed();
+        assert_eq!(world.side(Target).user_read(&path("e")).as_deref(), Some(large.as_bytes()));
+    }
+}
+
 #[tokio::test]
 async fn concurrent_delete() {
     // Deleted between the listing and the transfer.

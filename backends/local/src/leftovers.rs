@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use wl_core::path::{PART_PREFIX, RelPath};
 
 use crate::part::is_held;
+use crate::progress::{KEPT, is_kept};
 use crate::root::{Dir, Handle};
 use crate::seen::{Seen, What};
 use crate::sys;
@@ -36,7 +37,7 @@ impl Leftovers {
         let mut removed = 0;
         for path in seen {
             let Ok(dir) = handle.parent(&path) else { continue };
-            match judge(handle, &dir, &path) {
+            match judge(handle, &dir, &path, true) {
                 Ok(true) => removed += 1,
                 Ok(false) => self.came_across(path),
                 Err(Errno::NOENT) => {}
@@ -52,17 +53,20 @@ pub fn sweep_dir(handle: &Arc<Handle>, dir: &Dir, path: &RelPath) -> Result<usiz
     let mut names = Vec::new();
     sys::names_in(dir, |name, _| names.extend(String::from_utf8(name.to_vec())))?;
     let parts = names.iter().filter(|name| name.starts_with(PART_PREFIX)).filter_map(|name| path.join(name).ok());
-    Ok(parts.filter(|part| judge(handle, dir, part) == Ok(true)).count())
+    Ok(parts.filter(|part| judge(handle, dir, part, false) == Ok(true)).count())
 }
 
-/// Removes a part file if its writer is dead; whether it was.
-fn judge(handle: &Arc<Handle>, dir: &Dir, path: &RelPath) -> Result<bool, Errno> {
+/// Removes a part file if its writer is dead; whether it was. Given time, one that can be gone on with is kept for a while.
+fn judge(handle: &Arc<Handle>, dir: &Dir, path: &RelPath, given_time: bool) -> Result<bool, Errno> {
     let seen = sys::seen_at(dir.as_fd(), path.name())?;
     if seen.what != What::File {
         return Err(Errno::NOENT);
     }
     if is_held(path.name()) {
-        return Ok(old(&seen) && recover(handle, path).is_ok());
+        return Ok(untouched_for(&seen, SETTLED) && recover(handle, path).is_ok());
+    }
+    if given_time && is_kept(path.name()) && !untouched_for(&seen, KEPT) {
+        return Ok(false);
     }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::openat(dir, path.name(), flags, Mode::empty())?;
@@ -75,8 +79,8 @@ fn judge(handle: &Arc<Handle>, dir: &Dir, path: &RelPath) -> Result<bool, Errno>
     Ok(dead)
 }
 
-fn old(seen: &Seen) -> bool {
+fn untouched_for(seen: &Seen, time: Duration) -> bool {
     let changed = u64::try_from(seen.ctime.sec).map(Duration::from_secs).ok();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok();
-    changed.zip(now).is_some_and(|(changed, now)| changed + SETTLED < now)
+    changed.zip(now).is_some_and(|(changed, now)| changed + time < now)
 }

@@ -10,6 +10,7 @@ mod leftovers;
 mod part;
 mod pool;
 mod probe;
+mod progress;
 mod publish;
 mod read;
 mod rename;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use rustix::fd::OwnedFd;
-use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use rustix::fd::{AsFd as _, OwnedFd};
+use rustix::fs::{FlockOperation, Gid, Mode, OFlags, SeekFrom, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 use wl_core::backend::Content;
@@ -14,8 +14,9 @@ use wl_core::error::{Error, Fault, Result};
 use wl_core::path::{PART_PREFIX, RelPath};
 
 use crate::error::error;
+use crate::progress::Progress;
 use crate::root::Dir;
-use crate::seen::Seen;
+use crate::seen::{Seen, What};
 use crate::sys;
 
 /// What marks a part name under which a user's version is held for a moment: it is never simply deleted.
@@ -48,6 +49,8 @@ pub struct Part {
     name: String,
     here: bool,
     fd: Arc<OwnedFd>,
+    /// Noted for a content that is worth going on with.
+    progress: Option<Progress>,
 }
 
 impl Part {
@@ -60,12 +63,36 @@ impl Part {
                 Err(Errno::EXIST) => continue,
                 opened => opened?,
             };
-            let part = Self { dir: dir.clone(), name, here: true, fd: Arc::new(fd) };
+            let part = Self { dir: dir.clone(), name, here: true, fd: Arc::new(fd), progress: None };
             let locked = rustix::fs::flock(&*part.fd, FlockOperation::NonBlockingLockExclusive);
             // Somebody sweeping came between creating and locking: leave it to them.
             if locked != Err(Errno::WOULDBLOCK) && sys::seen_of(&*part.fd)?.links > 0 {
                 return Ok(part);
             }
+        }
+    }
+
+    /// The one of that name, whether it is there already or not; none if somebody else has it.
+    fn kept(dir: &Arc<Dir>, name: String) -> Result<Option<Self>, Errno> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = match rustix::fs::openat(&**dir, &name, flags, Mode::from_raw_mode(0o600)) {
+            Err(Errno::LOOP | Errno::ISDIR | Errno::ACCESS | Errno::NXIO) => return Ok(None),
+            opened => opened?,
+        };
+        let (seen, me) = (sys::seen_of(&fd)?, rustix::process::geteuid().as_raw());
+        let mine = seen.what == What::File && seen.links == 1 && seen.owner.0 == me && seen.mode == 0o600;
+        if !mine || rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Ok(None);
+        }
+        let same = sys::seen_at(dir.as_fd(), &name).is_ok_and(|there| there.ino == seen.ino);
+        let progress = Some(Progress::beside(dir, &name));
+        Ok(same.then(|| Self { dir: dir.clone(), name, here: true, fd: Arc::new(fd), progress }))
+    }
+
+    /// Says that nobody is to go on with it.
+    fn give_up(&mut self) {
+        if let Some(progress) = self.progress.take() {
+            progress.forget();
         }
     }
 
@@ -114,7 +141,8 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        if self.here {
+        let worth_keeping = self.progress.as_ref().is_some_and(Progress::is_noted);
+        if self.here && !worth_keeping {
             let _ = rustix::fs::unlinkat(&*self.dir, &self.name, rustix::fs::AtFlags::empty());
         }
     }
@@ -155,12 +183,39 @@ pub struct Writer {
 const ALLOCATE: u64 = 1 << 20;
 
 impl Writer {
-    /// Begins a content that will take the name of `path`.
-    pub fn begin(part: Part, path: &RelPath, content: &Content) -> Result<Self> {
+    /// Begins a content that will take the name of `path`, or goes on with what was written of that version before.
+    pub fn begin(dir: &Arc<Dir>, path: &RelPath, content: &Content, called_off: &dyn Fn() -> bool) -> Result<Self> {
+        let kept = Progress::part_name(path, content).map(|name| Part::kept(dir, name)).transpose();
+        let part = match kept.map_err(|errno| error(errno, path))?.flatten() {
+            Some(part) => part,
+            None => Part::create(dir).map_err(|errno| error(errno, path))?,
+        };
+        Self::go_on(part, path, content, called_off)
+    }
+
+    fn go_on(mut part: Part, path: &RelPath, content: &Content, called_off: &dyn Fn() -> bool) -> Result<Self> {
+        let fd = part.fd.clone();
+        let proven = part.progress.as_mut().map(|progress| progress.proven(&fd, called_off)).transpose()?;
+        let (written, hasher) = proven.unwrap_or_else(|| (0, Sha256::new()));
+        if part.progress.is_some() {
+            rustix::fs::ftruncate(&*fd, written)
+                .and_then(|()| rustix::fs::seek(&*fd, SeekFrom::Start(written)))
+                .map_err(|errno| error(errno, path))?;
+        }
         if content.size >= ALLOCATE {
             sys::allocate(&**part.fd(), content.size).map_err(|errno| error(errno, path))?;
         }
-        Ok(Self { part, path: path.clone(), hasher: Sha256::new(), written: 0, size: content.size, hash: content.hash })
+        Ok(Self { part, path: path.clone(), hasher, written, size: content.size, hash: content.hash })
+    }
+
+    /// How much is written already.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Says that nobody is to go on with it.
+    pub fn give_up(mut self) {
+        self.part.give_up();
     }
 
     /// Appends.
@@ -177,14 +232,22 @@ impl Writer {
                     rest = &rest[count..];
                 }
                 Err(Errno::INTR) => {}
-                Err(errno) => return Err(error(errno, &self.path)),
+                Err(errno) => {
+                    // A full disk is not helped by half a file.
+                    self.part.give_up();
+                    return Err(error(errno, &self.path));
+                }
             }
+        }
+        if let Some(progress) = &mut self.part.progress {
+            progress.note(self.written, &self.hasher);
         }
         Ok(())
     }
 
     /// The part and its hash, if everything announced was written and nothing else.
-    pub fn finish(self) -> Result<(Part, Hash)> {
+    pub fn finish(mut self) -> Result<(Part, Hash)> {
+        self.part.give_up();
         if self.written < self.size {
             return Err(self.refused(&format!("the content ended after {} of {} bytes", self.written, self.size)));
         }

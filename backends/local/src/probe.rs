@@ -55,6 +55,7 @@ pub fn facts(nature: Option<&Nature>) -> Facts {
         create: swap(no_replace),
         delete: swap(no_replace),
         watcher: if nature.is_some_and(|nature| nature.remote) { WatchBy::Scan } else { WatchBy::Native },
+        scan_every_s: None,
         server_copy: true,
         server_move: true,
         trash: true,

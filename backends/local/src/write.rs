@@ -12,7 +12,7 @@ use wl_core::path::RelPath;
 use crate::Local;
 use crate::commit::Touched;
 use crate::error::error;
-use crate::part::{Part, Writer};
+use crate::part::Writer;
 use crate::publish::{Finished, check};
 use crate::root::{Handle, Root};
 use crate::seen::Seen;
@@ -26,18 +26,22 @@ struct Writing {
     handle: Arc<Handle>,
     writer: Writer,
     old: Option<Seen>,
-    meta: Meta,
     path: RelPath,
 }
 
 impl Writing {
-    fn begin(root: &Root, path: &RelPath, content: &Content, meta: Meta, guard: &Guard) -> Result<Self> {
+    fn begin(
+        root: &Root,
+        path: &RelPath,
+        content: &Content,
+        guard: &Guard,
+        called_off: &dyn Fn() -> bool,
+    ) -> Result<Self> {
         let handle = root.open()?;
         let dir = handle.parent(path)?;
         let old = check(&dir, path, guard)?;
-        let part = Part::create(&dir).map_err(|errno| error(errno, path))?;
-        let writer = Writer::begin(part, path, content)?;
-        Ok(Self { handle, writer, old, meta, path: path.clone() })
+        let writer = Writer::begin(&dir, path, content, called_off)?;
+        Ok(Self { handle, writer, old, path: path.clone() })
     }
 
     fn write(mut self, bytes: &Bytes) -> Result<Self> {
@@ -45,10 +49,17 @@ impl Writing {
         Ok(self)
     }
 
-    fn finish(self) -> Result<(Finished, Hash)> {
+    /// What was written is kept for later only if the same version may still be had.
+    fn cut_off(self, error: Error) -> Error {
+        if !error.fault.passes() && error.fault != Fault::Stopped {
+            self.writer.give_up();
+        }
+        error
+    }
+
+    fn finish(self, meta: &Meta) -> Result<(Finished, Hash)> {
         let (part, hash) = self.writer.finish()?;
-        part.dress(&self.meta, self.old.as_ref(), self.handle.nature.usual_mode)
-            .map_err(|errno| error(errno, &self.path))?;
+        part.dress(meta, self.old.as_ref(), self.handle.nature.usual_mode).map_err(|errno| error(errno, &self.path))?;
         Ok((Finished { handle: self.handle, part, path: self.path }, hash))
     }
 }
@@ -98,8 +109,8 @@ async fn write_small(local: &Local, path: &RelPath, content: Content, guard: &Gu
     }
     let (root, path, guard) = (local.root.clone(), path.clone(), guard.clone());
     let write = move || {
-        let writing = Writing::begin(&root, &path, &content, meta, &guard)?;
-        pieces.iter().try_fold(writing, Writing::write)?.finish()
+        let writing = Writing::begin(&root, &path, &content, &guard, &|| false)?;
+        pieces.iter().try_fold(writing, Writing::write)?.finish(&meta)
     };
     local.pool.run(write).await
 }
@@ -107,14 +118,21 @@ async fn write_small(local: &Local, path: &RelPath, content: Content, guard: &Gu
 /// One job a piece, while the next is awaited.
 async fn write_large(local: &Local, path: &RelPath, content: Content, guard: &Guard) -> Result<(Finished, Hash)> {
     let (root, at, expected, what) = (local.root.clone(), path.clone(), guard.clone(), content.clone());
-    let Reading { meta, mut body } = content.read(0).await?;
-    let mut writing = local.pool.run(move || Writing::begin(&root, &at, &what, meta, &expected)).await?;
+    let begin = move |called_off: &dyn Fn() -> bool| Writing::begin(&root, &at, &what, &expected, called_off);
+    let mut writing = local.pool.run_long(begin).await?;
+    let Reading { meta, mut body } = match content.read(writing.writer.written()).await {
+        Ok(reading) => reading,
+        Err(error) => return Err(writing.cut_off(error)),
+    };
     let mut piece = body.next().await;
     while let Some(bytes) = piece {
-        let bytes = bytes?;
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(error) => return Err(writing.cut_off(error)),
+        };
         let write = local.pool.run(move || writing.write(&bytes));
         let (written, next) = futures::join!(write, body.next());
         (writing, piece) = (written?, next);
     }
-    local.pool.run(move || writing.finish()).await
+    local.pool.run(move || writing.finish(&meta)).await
 }

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension as _, Row, Transaction};
 
 use super::columns::{Count, Key, end_of, integer, key, lasting};
 use super::{BaseRow, PairState};
-use crate::entry::{Kind, Meta};
+use crate::entry::{Hash, Kind, Meta};
 use crate::error::Result;
 use crate::path::RelPath;
 
@@ -39,6 +39,28 @@ impl PairState {
                 )?
                 .query_row((self.id, key(path)), |row| self.base_row(row))
                 .optional()
+        })
+    }
+
+    /// Whether the base holds a file of that size, as far as sizes are looked up: from 64 KiB on.
+    pub fn holds_size(&self, size: u64) -> Result<bool> {
+        self.db().read(|connection| {
+            connection
+                .prepare_cached("SELECT 1 FROM base WHERE pair = ?1 AND size = ?2 AND size >= 65536 LIMIT 1")?
+                .exists((self.id, integer(size)))
+        })
+    }
+
+    /// A few files of the base that have that content, as far as sizes are looked up.
+    pub fn of_content(&self, hash: &Hash, size: u64) -> Result<Vec<BaseRow>> {
+        self.db().read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT key, kind, hash, size, mtime, mtime_ns, mode, token0, token1 FROM base
+                     WHERE pair = ?1 AND size = ?2 AND size >= 65536 AND hash = ?3 LIMIT 4",
+                )?
+                .query_map((self.id, integer(size), hash), |row| self.base_row(row))?
+                .collect()
         })
     }
 

@@ -316,7 +316,7 @@ mod tests {
     fn what_a_newer_wl_wrote_is_left_alone() {
         let dir = filled();
         let db = dir.path().join("state.db");
-        let newer = format!("PRAGMA user_version = 2; PRAGMA application_id = {}; CREATE TABLE x (y);", 0x776c_0002);
+        let newer = format!("PRAGMA user_version = 9; PRAGMA application_id = {}; CREATE TABLE x (y);", 0x776c_0009);
         Connection::open(&db).unwrap().execute_batch(&newer).unwrap();
         let before = fs::read(&db).unwrap();
         let refused = State::open(dir.path()).map(drop).unwrap_err();

@@ -13,7 +13,8 @@ pub(super) struct Schema {
 /// `state.db`.
 pub(super) const STATE: Schema = Schema {
     tag: 0x776c,
-    steps: &["
+    steps: &[
+        "
         CREATE TABLE pairs (
             id INTEGER PRIMARY KEY,
             container TEXT NOT NULL, place0 TEXT NOT NULL, place1 TEXT NOT NULL,
@@ -52,7 +53,11 @@ pub(super) const STATE: Schema = Schema {
         CREATE TABLE jobs (
             job_id TEXT NOT NULL PRIMARY KEY, definition TEXT NOT NULL, paused INTEGER NOT NULL
         ) STRICT, WITHOUT ROWID;
-    "],
+    ",
+        "
+        CREATE INDEX base_size ON base (pair, size) WHERE size >= 65536;
+    ",
+    ],
 };
 
 /// `hashcache.db`.

@@ -30,7 +30,7 @@ impl Survey<'_> {
         let mut tasks = Vec::new();
         for (index, raw) in raws.iter().enumerate() {
             for which in Which::BOTH {
-                let Some(entry) = wanted(raw, which, &vanished) else { continue };
+                let Some(entry) = wanted(raw, which, &vanished).or(self.may_be_held(raw, which)?) else { continue };
                 match self.pair.store.cached_hash(&self.pair.side(which).place, &raw.path, &entry.token)? {
                     Some(hash) => seen[index][which as usize] = Seen::File(hash),
                     None => tasks.push(Task {
@@ -47,6 +47,15 @@ impl Survey<'_> {
             seen[task.index][task.which as usize] = self.outcome(&task, result)?;
         }
         Ok(raws.into_iter().zip(seen).map(|(raw, seen)| raw.into_row(seen)).collect())
+    }
+
+    /// A new file, if the other side may hold its content already, under another name, and could copy it there.
+    fn may_be_held<'r>(&self, raw: &'r Raw, which: Which) -> Result<Option<&'r Entry>> {
+        let other = which.other();
+        let Some(entry) = raw.entries[which as usize].as_ref() else { return Ok(None) };
+        let is_new = at_first_sight(raw, which) == Seen::NewFile && at_first_sight(raw, other) == Seen::Absent;
+        let copies = || self.pair.side(other).backend.facts().server_copy;
+        Ok((is_new && copies() && self.pair.state.holds_size(entry.size)?).then_some(entry))
     }
 
     fn outcome(&mut self, task: &Task, result: Result<Hash>) -> Result<Seen> {

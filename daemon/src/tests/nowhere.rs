@@ -26,6 +26,7 @@ impl Backend for Nowhere {
             create: Swap::Checked,
             delete: Swap::Checked,
             watcher: WatchBy::Scan,
+            scan_every_s: None,
             server_copy: false,
             server_move: false,
             trash: false,

@@ -1,8 +1,10 @@
 //! What the tests of every room share: a storage in memory with faults, the conformance suite that every backend passes,
-//! and a simulator that drives the engine step by step.
+//! a simulator that drives the engine step by step, real servers, and proxies that make them slow and faulty.
 
 pub mod conformance;
 pub mod memory;
+pub mod proxy;
+pub mod servers;
 pub mod sim;
 pub mod tree;
 

@@ -165,6 +165,7 @@ impl Memory {
             create: Swap::Atomic,
             delete: Swap::Atomic,
             watcher: WatchBy::Native,
+            scan_every_s: None,
             server_copy: true,
             server_move: true,
             trash: true,

@@ -1,0 +1,39 @@
+//! sabre/dav, the library under Nextcloud and ownCloud, on PHP's own web server: ETags are the content's MD5, and its
+//! conditions hold one after the other but lose races.
+
+use std::fs;
+use std::process::Command;
+
+use super::dav::{Dav, PASSWORD, USER};
+use super::process::program;
+
+/// Starts one.
+pub fn start() -> Dav {
+    Dav::start("sabre/dav", |dir, port| {
+        fs::write(dir.join("server.php"), script()).expect("writing a file");
+        let mut command = Command::new(program("php"));
+        command.args(["-d", "include_path=/usr/share/php", "-d", "post_max_size=0"]);
+        command.args(["-S", &format!("127.0.0.1:{port}")]).arg(dir.join("server.php"));
+        command.env("PHP_CLI_SERVER_WORKERS", "8");
+        command
+    })
+}
+
+fn script() -> String {
+    format!(
+        r"<?php
+error_reporting(E_ALL & ~E_DEPRECATED & ~E_STRICT);
+ini_set('display_errors', '0');
+date_default_timezone_set('UTC');
+require_once 'Sabre/autoload.php';
+$server = new Sabre\DAV\Server(new Sabre\DAV\FSExt\Directory(__DIR__ . '/root'));
+$server->setBaseUri('/');
+$server->addPlugin(new Sabre\DAV\Locks\Plugin(new Sabre\DAV\Locks\Backend\File(__DIR__ . '/temp/locks')));
+class Users extends Sabre\DAV\Auth\Backend\AbstractBasic {{
+    protected function validateUserPass($user, $password) {{ return $user === '{USER}' && $password === '{PASSWORD}'; }}
+}}
+$server->addPlugin(new Sabre\DAV\Auth\Plugin(new Users(), 'dav'));
+$server->exec();
+"
+    )
+}
