@@ -12,6 +12,8 @@ type Open = fn(&Storage) -> Result<Arc<dyn Backend>>;
 const TYPES: &[(&str, Open)] = &[
     #[cfg(feature = "local")]
     ("local", wl_backend_local::open),
+    #[cfg(feature = "webdav")]
+    ("webdav", wl_backend_webdav::open),
 ];
 
 /// The storage types compiled in.

@@ -2,6 +2,7 @@
 
 use wl_core::backend::{Facts, HashBy, Swap, Vouch, WatchBy};
 
+use crate::names::{self, Class, DOTTED};
 use crate::version::Precision;
 
 /// How a replacement is made to happen only if the expected version is still there.
@@ -11,8 +12,18 @@ pub enum Conditions {
     IfHeader,
     /// The destination is locked (RFC 4918, section 6) while it is looked at and replaced.
     Lock,
+    /// A PUT with `If-Match`, for Nextcloud and ownCloud: their MOVE deletes first what it replaces, while a PUT takes effect
+    /// at once.
+    InPlace,
     /// Neither is heeded: it is looked at, and then replaced.
     LookOnly,
+}
+
+impl Abilities {
+    /// Whether what begins with a dot is not listed.
+    pub fn hides_dotfiles(&self) -> bool {
+        self.unfit.iter().any(|class| class.sample == DOTTED)
+    }
 }
 
 /// How many of so many rounds more than one of racing writers won.
@@ -33,11 +44,13 @@ pub struct Abilities {
     pub heads_agree: bool,
     /// Whether `Overwrite: F` is heeded.
     pub keeps_existing: bool,
+    /// Whether a MOVE deletes what it replaces before it moves.
+    pub deletes_first: bool,
     /// Whether a moved file keeps its token.
     pub move_keeps_token: bool,
     pub copies: bool,
-    /// Whether what begins with a dot is taken but not listed.
-    pub hides_dotfiles: bool,
+    /// Kinds of names that are not listed as they are.
+    pub unfit: Vec<Class>,
     /// Whether a modification time given with a PUT is kept (`X-OC-Mtime`).
     pub keeps_mtime: bool,
     /// Whether the server tells a sha256.
@@ -47,6 +60,8 @@ pub struct Abilities {
     pub replace_race: Option<Race>,
 }
 
+/// How often it is listed, in seconds, unless the manifest says.
+const SCAN_EVERY_S: u64 = 30;
 /// How many small operations at once pay.
 const IN_FLIGHT: usize = 32;
 
@@ -60,6 +75,7 @@ pub fn facts(abilities: Option<&Abilities>) -> Facts {
         create: Swap::Checked,
         delete: Swap::Checked,
         watcher: WatchBy::Scan,
+        scan_every_s: Some(SCAN_EVERY_S),
         server_copy: abilities.is_none_or(|abilities| abilities.copies),
         server_move: true,
         trash: abilities.is_none_or(|abilities| abilities.copies),
@@ -83,6 +99,10 @@ fn windows(abilities: &Abilities) -> Vec<String> {
             "this server ignores conditions on entity tags: a file is locked, looked at and replaced; what other HTTP \
              clients write meanwhile is refused, but not what is written to its disk directly"
         }
+        Conditions::InPlace => {
+            "this server deletes what a MOVE replaces before it moves: a file is replaced by a PUT that names its entity tag, \
+             after a copy of it was made; the window is the server's, from the beginning of the PUT to its end"
+        }
         Conditions::LookOnly => {
             "this server heeds neither conditions nor locks: a file that changes between the last look and its \
              replacement, one round trip, is replaced"
@@ -94,6 +114,9 @@ fn windows(abilities: &Abilities) -> Vec<String> {
         "this server overwrites although it is told not to: a file that appears between the last look and the creation, \
          one round trip, is replaced"
     });
+    if abilities.deletes_first && abilities.conditions != Conditions::InPlace {
+        say("this server deletes what a MOVE replaces before it moves: for a moment there is nothing under the name");
+    }
     say("a file is deleted by moving it aside and looking at what was moved: for a moment its name is free");
     for (what, race) in [("creating", abilities.create_race), ("replacing", abilities.replace_race)] {
         if let Some(Race { doubles, rounds }) = race {
@@ -103,8 +126,8 @@ fn windows(abilities: &Abilities) -> Vec<String> {
     if abilities.precision == Precision::Coarse {
         say("versions written within a second or two look alike: files changed just now are hashed again");
     }
-    if abilities.hides_dotfiles {
-        say("names that begin with a dot are taken but not listed: they are not synced");
+    if let Some(told) = names::told(&abilities.unfit) {
+        say(&told);
     }
     if !abilities.move_keeps_token {
         say("a moved file looks changed: what was written is read once more");

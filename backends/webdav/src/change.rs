@@ -117,8 +117,12 @@ pub async fn move_within(server: &Arc<Server>, from: &RelPath, token: &Token, to
     let response = move_to(server, from, to, false, &Over::Nothing).await?;
     finish(server, response, to).await?;
     match server.see(to).await? {
-        Some(moved) if moved.is(token) || same_but_renamed(server, &moved, token) => Ok(moved.entry(server.precision())),
-        Some(moved) if !moved.is_dir => put_back(server, from, to, false).await.and_then(|()| Err(Error::changed(from))),
+        Some(moved) if moved.is(token) || same_but_renamed(server, &moved, token) => {
+            Ok(moved.entry(server.precision()))
+        }
+        Some(moved) if !moved.is_dir => {
+            put_back(server, from, to, false).await.and_then(|()| Err(Error::changed(from)))
+        }
         Some(_) => {
             // lighttpd moves a file into a directory of that name.
             let inside = to.join(from.name()).map_err(|_| Error::changed(to))?;
@@ -200,7 +204,7 @@ pub async fn make_collection(server: &Server, path: &RelPath) -> Result<()> {
 /// Removes a directory that holds nothing but wl's own leftovers. A DELETE takes everything below with it, so the directory
 /// is moved aside first: what is in it then is all there is.
 pub async fn remove_dir(server: &Arc<Server>, path: &RelPath) -> Result<()> {
-    let hides = server.abilities().await?.hides_dotfiles;
+    let hides = server.abilities().await?.hides_dotfiles();
     match server.see(path).await? {
         None => return Err(Error::missing(path)),
         Some(there) if !there.is_dir => return Err(Error::changed(path)),
@@ -245,7 +249,7 @@ async fn is_empty(server: &Server, dir: &RelPath) -> Result<()> {
 /// Removes what dead writers left where listings came across it; how many files that were.
 pub async fn sweep(server: &Arc<Server>) -> Result<usize> {
     let mut swept = 0;
-    if server.known_abilities().is_some_and(|abilities| abilities.hides_dotfiles) {
+    if server.known_abilities().is_some_and(|abilities| abilities.hides_dotfiles()) {
         let all = children(server, &parts_dir(), None).await?.unwrap_or_default();
         for child in all {
             if let Listed::Entry(part, entry) = child {

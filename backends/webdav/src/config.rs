@@ -69,7 +69,8 @@ fn client<'a>(base: &Base, text: impl Fn(&str) -> Option<&'a str>) -> Result<Cli
     }
     if let Some(file) = text("ca-certificate") {
         let pem = read("ca-certificate", file)?;
-        let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| in_file("ca-certificate", file, &error))?;
+        let certificates =
+            Certificate::from_pem_bundle(&pem).map_err(|error| in_file("ca-certificate", file, &error))?;
         if certificates.is_empty() {
             return Err(wrong(&format!("names {file} as ca-certificate, which holds none: it must be in PEM form")));
         }

@@ -11,9 +11,11 @@ mod checksum;
 mod client;
 mod config;
 mod error;
+mod inplace;
 mod list;
 mod lock;
 mod multistatus;
+mod names;
 mod parts;
 mod place;
 mod probe;
@@ -37,7 +39,7 @@ use wl_core::path::{PART_PREFIX, RelPath};
 
 use crate::client::{Ask, drain};
 use crate::config::Settings;
-use crate::server::{Server, Wanted};
+use crate::server::Server;
 
 /// A collection as a storage.
 pub struct WebDav {
@@ -56,8 +58,7 @@ impl Backend for WebDav {
     }
 
     async fn root(&self) -> Result<String> {
-        self.server.root_is_there().await?;
-        let id = self.server.see_all(&RelPath::root(), Wanted::All).await?.and_then(|(_, item)| item.props.file_id);
+        let id = self.server.root_id().await?;
         let url = self.server.client.base.url();
         Ok(id.map_or_else(|| url.to_string(), |id| format!("{url}#{id}")))
     }
@@ -67,7 +68,7 @@ impl Backend for WebDav {
         let response = self.server.client.send(Ask::new("MKCOL", url), None).await?;
         let error = error::of_answer(&response);
         let status = drain(response).await;
-        match self.server.root_is_there().await {
+        match self.server.root_id().await.map(drop) {
             Err(missing) if missing.fault == Fault::Missing => match status {
                 StatusCode::CONFLICT | StatusCode::NOT_FOUND => Err(missing),
                 _ => Err(error),

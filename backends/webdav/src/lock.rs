@@ -55,7 +55,11 @@ impl Lock {
         let error = of_answer(&response).at(path);
         let token = response.headers().get("lock-token").and_then(|token| token.to_str().ok()).map(str::to_owned);
         match (drain(response).await, token) {
-            (StatusCode::OK | StatusCode::CREATED, Some(token)) => Ok(Ok(Self { path: path.clone(), token })),
+            (StatusCode::OK, Some(token)) => Ok(Ok(Self { path: path.clone(), token })),
+            (StatusCode::CREATED, Some(token)) => {
+                Self { path: path.clone(), token }.undo(server).await;
+                Err(Error::missing(path))
+            }
             (StatusCode::LOCKED, _) => Ok(Err(error)),
             (StatusCode::NOT_FOUND, _) => Err(Error::missing(path)),
             _ => Err(error),
@@ -65,6 +69,16 @@ impl Lock {
     /// What an `If` header says to act under this lock.
     pub fn condition(&self, server: &Server) -> String {
         format!("<{}> ({})", server.client.base.file(&self.path), self.token)
+    }
+
+    /// Deletes the empty file that a lock on nothing makes (RFC 4918, section 7.3): nobody else can have written to it.
+    async fn undo(self, server: &Server) {
+        let condition = self.condition(server);
+        let ask = Ask::new("DELETE", server.client.base.file(&self.path)).with("if", condition);
+        if let Ok(response) = server.client.send(ask, None).await {
+            drain(response).await;
+        }
+        self.release(server).await;
     }
 
     /// Gives it back. One that cannot be given back times out.

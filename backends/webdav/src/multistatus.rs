@@ -202,7 +202,8 @@ impl State {
         if self.text.len() + text.len() > LONGEST_EVENT {
             return Err(malformed("holds too long a text"));
         }
-        let wanted = !matches!(self.open.last(), None | Some(Tag::Other | Tag::Multistatus | Tag::Response | Tag::Prop));
+        let wanted =
+            !matches!(self.open.last(), None | Some(Tag::Other | Tag::Multistatus | Tag::Response | Tag::Prop));
         if wanted {
             self.text.push_str(text);
         }

@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::StreamExt as _;
-use futures::stream;
+use futures::future::{BoxFuture, join_all};
 use reqwest::StatusCode;
 use wl_core::backend::Listed;
 use wl_core::error::{Error, Fault, Result};
@@ -18,6 +17,7 @@ use crate::client::{Ask, drain};
 use crate::error::of_answer;
 use crate::list::children;
 use crate::lock::Lock;
+use crate::names::{CLASSES, Class};
 use crate::read::head;
 use crate::server::Server;
 use crate::transfer::{Over, copy_to, done, move_to};
@@ -42,33 +42,18 @@ pub fn remember(key: &str, found: Abilities) -> Arc<Abilities> {
     found
 }
 
-/// Tries the server out.
-pub async fn try_out(server: &Server) -> Result<Abilities> {
-    within(server, async |trial| trial.run().await).await
-}
-
-/// Tries it out, and then races writers against each other.
-pub async fn try_hard(server: &Server) -> Result<Abilities> {
-    within(server, async |trial| {
-        let mut found = trial.run().await?;
-        found.create_race = Some(trial.race(None).await?);
-        if found.conditions != Conditions::LookOnly {
-            found.replace_race = Some(trial.race(Some(found.conditions)).await?);
+/// Tries the server out; with `races`, lets writers race against each other, too.
+pub fn try_out(server: &Server, races: bool) -> BoxFuture<'_, Result<Abilities>> {
+    Box::pin(async move {
+        server.root_is_there().await?;
+        let dir = server.parts.fresh(&RelPath::root(), false);
+        make_collection(server, &dir).await?;
+        let found = Trial { server, dir: &dir }.run(races).await;
+        if let Ok(response) = server.client.send(Ask::new("DELETE", server.client.base.dir(&dir)), None).await {
+            drain(response).await;
         }
-        Ok(found)
+        found
     })
-    .await
-}
-
-async fn within(server: &Server, run: impl AsyncFnOnce(&Trial<'_>) -> Result<Abilities>) -> Result<Abilities> {
-    server.root_is_there().await?;
-    let dir = server.parts.fresh(&RelPath::root(), false);
-    make_collection(server, &dir).await?;
-    let found = run(&Trial { server, dir: &dir }).await;
-    if let Ok(response) = server.client.send(Ask::new("DELETE", server.client.base.dir(&dir)), None).await {
-        drain(response).await;
-    }
-    found
 }
 
 struct Trial<'a> {
@@ -77,30 +62,35 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    async fn run(&self) -> Result<Abilities> {
+    async fn run(&self, races: bool) -> Result<Abilities> {
         let (precision, keeps_mtime) = self.rewrite().await?;
         let listed = self.see("a").await?;
         let headed = head(self.server, &self.at("a")?).await?.unwrap_or_default();
         let heads_agree = match (&listed.etag, listed.modified) {
-            (Some(_), _) => headed.etag.as_ref().map(crate::version::ETag::opaque) == listed.etag.as_ref().map(crate::version::ETag::opaque),
+            (Some(_), _) => {
+                headed.etag.as_ref().map(crate::version::ETag::opaque)
+                    == listed.etag.as_ref().map(crate::version::ETag::opaque)
+            }
             (None, Some(modified)) => headed.modified == Some(modified),
             (None, None) => false,
         };
         let conditions = self.conditions().await?;
         let (copies, move_keeps_token, keeps_existing) = self.shipping().await?;
+        let raceable = matches!(conditions, Conditions::IfHeader | Conditions::Lock);
         Ok(Abilities {
             conditions,
             precision,
             lists_etags: listed.etag.is_some(),
             heads_agree,
             keeps_existing,
+            deletes_first: self.deletes_first().await?,
             move_keeps_token,
             copies,
-            hides_dotfiles: self.hides_dotfiles().await?,
+            unfit: self.unfit_names().await?,
             keeps_mtime,
             tells_hash: headed.hash.is_some() || self.tells_hash().await?,
-            create_race: None,
-            replace_race: None,
+            create_race: if races { Some(self.race(None).await?) } else { None },
+            replace_race: if races && raceable { Some(self.race(Some(conditions)).await?) } else { None },
         })
     }
 
@@ -165,7 +155,7 @@ impl Trial<'_> {
                 let Some(etag) = self.see("a").await?.etag else { break };
                 let current = Over::If(format!("<{url}> ([{}])", etag.quoted()));
                 if done(drain(move_to(self.server, &from, &to, false, &current).await?).await) {
-                    return Ok(Conditions::IfHeader);
+                    return if self.is_owncloud().await? { self.in_place().await } else { Ok(Conditions::IfHeader) };
                 }
                 if !etag.is_weak() {
                     break;
@@ -174,6 +164,47 @@ impl Trial<'_> {
             }
         }
         self.locks().await
+    }
+
+    /// Whether this is one of ownCloud's descendants, whose PUT takes effect at once, but whose MOVE deletes first.
+    async fn is_owncloud(&self) -> Result<bool> {
+        Ok(self.server.root_id().await?.is_some())
+    }
+
+    /// Whether a PUT heeds its condition.
+    async fn in_place(&self) -> Result<Conditions> {
+        let url = self.server.client.base.file(&self.at("a")?);
+        let stale = Ask::new("PUT", url.clone()).with("if-match", "\"wl-stale\"");
+        let refused = self.put_with(stale, "bad").await.is_err_and(|error| error.fault == Fault::Refused);
+        let Some(etag) = self.see("a").await?.etag else { return Ok(Conditions::IfHeader) };
+        let current = Ask::new("PUT", url).with("if-match", etag.quoted());
+        let taken = self.put_with(current, "good").await.is_ok();
+        Ok(if refused && taken { Conditions::InPlace } else { Conditions::IfHeader })
+    }
+
+    /// Whether a MOVE leaves nothing under the name it replaces for a moment. sabre/dav does, and says who it is; of others
+    /// it is seen if a look falls into that moment.
+    async fn deletes_first(&self) -> Result<bool> {
+        const ROUNDS: usize = 6;
+        const LOOKS: usize = 6;
+        let (from, to) = (self.at("b")?, self.at("a")?);
+        let options = self.server.client.send(Ask::new("OPTIONS", self.server.client.base.url().clone()), None).await?;
+        let says_so = options.headers().contains_key("x-sabre-version");
+        drain(options).await;
+        if says_so || self.is_owncloud().await? {
+            return Ok(true);
+        }
+        for _ in 0..ROUNDS {
+            self.put("b", "new").await?;
+            let moving = async { Ok(drain(move_to(self.server, &from, &to, false, &Over::Seen).await?).await) };
+            let looking = join_all((0..LOOKS).map(|_| head(self.server, &to)));
+            let (moved, looks): (Result<StatusCode>, _) = tokio::join!(moving, looking);
+            moved?;
+            if looks.into_iter().any(|look| matches!(look, Ok(None))) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether a lock keeps others out and lets its holder in.
@@ -209,22 +240,40 @@ impl Trial<'_> {
         Ok((copies, keeps_token, keeps_existing))
     }
 
-    async fn hides_dotfiles(&self) -> Result<bool> {
+    /// Gives a directory, and a file in it, each kind of odd name: those that are not listed as they are.
+    async fn unfit_names(&self) -> Result<Vec<Class>> {
         self.put("seen", "x").await?;
-        match self.put(".hidden", "x").await {
-            Ok(()) => {}
-            // What is not taken is not hidden.
-            Err(error) if matches!(error.fault, Fault::Denied | Fault::Malformed | Fault::Refused) => return Ok(false),
-            Err(error) => return Err(error),
-        }
+        let inside = join_all(CLASSES.iter().map(|class| self.holds_inside(class.sample))).await;
         let listed = children(self.server, self.dir, None).await?.unwrap_or_default();
-        let lists = |wanted: &str| {
-            listed.iter().any(|item| matches!(item, Listed::Entry(path, _) if path.name() == wanted))
-        };
-        if !lists("seen") {
-            return Err(Error::new(Fault::Broken, "this server does not list a file that it took: nothing can be synced"));
+        if !lists(&listed, "seen") {
+            return Err(Error::new(
+                Fault::Broken,
+                "this server does not list a file that it took: nothing can be synced",
+            ));
         }
-        Ok(!lists(".hidden"))
+        let mut unfit = Vec::new();
+        for (class, inside) in CLASSES.iter().zip(inside) {
+            if !inside? || !lists(&listed, class.sample) {
+                unfit.push(*class);
+            }
+        }
+        Ok(unfit)
+    }
+
+    async fn holds_inside(&self, name: &str) -> Result<bool> {
+        let dir = self.at(name)?;
+        let file = dir.join(name).map_err(|_| Error::new(Fault::Broken, "a name of the trial is none"))?;
+        let put = async {
+            make_collection(self.server, &dir).await?;
+            self.put_with(Ask::new("PUT", self.server.client.base.file(&file)), "x").await?;
+            children(self.server, &dir, None).await.map(Option::unwrap_or_default)
+        };
+        match put.await {
+            Ok(listed) => Ok(lists(&listed, name)),
+            Err(error) if error.fault.passes() => Err(error),
+            // What is not taken is not hidden, but cannot be held either.
+            Err(_) => Ok(false),
+        }
     }
 
     async fn tells_hash(&self) -> Result<bool> {
@@ -246,9 +295,9 @@ impl Trial<'_> {
                     Over::If(format!("<{}> ([{etag}])", self.server.client.base.file(&goal)))
                 }
             };
-            let winners = stream::iter(0..RACERS).map(|racer| self.run_one(round, racer, &goal, &over, replacing));
-            let winners: Vec<_> = winners.buffer_unordered(RACERS).collect().await;
-            doubles += usize::from(winners.into_iter().flatten().filter(|won| *won).count() > 1);
+            let racers = (0..RACERS).map(|racer| self.run_one(round, racer, &goal, &over, replacing));
+            let winners = join_all(racers).await.into_iter().flatten().filter(|won| *won).count();
+            doubles += usize::from(winners > 1);
         }
         Ok(Race { doubles, rounds: ROUNDS })
     }
@@ -275,6 +324,10 @@ impl Trial<'_> {
         self.put(&name, "mine").await?;
         Ok(done(drain(move_to(self.server, &self.at(&name)?, goal, false, over).await?).await))
     }
+}
+
+fn lists(listed: &[Listed], wanted: &str) -> bool {
+    listed.iter().any(|item| matches!(item, Listed::Entry(path, _) if path.name() == wanted))
 }
 
 /// Whether a name is that of a trial, or of another directory of wl's own.

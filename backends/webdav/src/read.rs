@@ -27,11 +27,13 @@ enum By {
 
 /// Opens a version from an offset on.
 pub async fn read(server: &Arc<Server>, path: &RelPath, token: &Token, from: u64) -> Result<Reading> {
-    let mut ask = Ask::new("GET", server.client.base.file(path)).with("accept-encoding", "identity");
-    if from > 0 {
-        ask = ask.with("range", format!("bytes={from}-"));
+    let mut response = get(server, path, from).await?;
+    if let Some(wait) = Seen::in_headers(response.headers()).settles_in(token, server.precision()) {
+        // Whoever rewrites it in this second leaves its token as it is: a mixture could not be told.
+        drop(response);
+        tokio::time::sleep(wait).await;
+        response = get(server, path, from).await?;
     }
-    let response = server.client.send(ask, None).await?;
     let skip = match response.status() {
         StatusCode::OK => from,
         StatusCode::PARTIAL_CONTENT => from - begins_at(&response, from)?,
@@ -55,6 +57,14 @@ pub async fn read(server: &Arc<Server>, path: &RelPath, token: &Token, from: u64
     let content = skipping(pieces(response), skip);
     let checked = Checked { server: server.clone(), path: path.clone(), token: token.clone(), by, left };
     Ok(Reading { meta, body: checked.body(content.boxed()) })
+}
+
+async fn get(server: &Server, path: &RelPath, from: u64) -> Result<Response> {
+    let mut ask = Ask::new("GET", server.client.base.file(path)).with("accept-encoding", "identity");
+    if from > 0 {
+        ask = ask.with("range", format!("bytes={from}-"));
+    }
+    server.client.send(ask, None).await
 }
 
 /// Where a part begins (RFC 9110, section 14.4): where it was asked for or, if the server likes that better, before.
@@ -129,7 +139,11 @@ impl Checked {
     fn body(self, content: Body) -> Body {
         futures::stream::try_unfold((content, Some(self)), |(mut content, checked)| async move {
             let Some(mut checked) = checked else { return Ok(None) };
-            match content.try_next().await.map_err(|error| error.at(&checked.path))? {
+            let piece = match content.try_next().await {
+                Ok(piece) => piece,
+                Err(error) => return Err(checked.broke_off(error).await),
+            };
+            match piece {
                 Some(piece) => {
                     checked.left = checked.left.map(|left| left.saturating_sub(piece.len() as u64));
                     Ok(Some((piece, (content, Some(checked)))))
@@ -141,6 +155,14 @@ impl Checked {
             }
         })
         .boxed()
+    }
+
+    /// Why it broke off: a file that is made shorter while it is sent ends early, too.
+    async fn broke_off(self, error: Error) -> Error {
+        match still(&self.server, &self.path, &self.token, By::Properties).await {
+            Err(changed) if matches!(changed.fault, Fault::Refused | Fault::Missing) => changed,
+            _ => error.at(&self.path),
+        }
     }
 
     async fn at_the_end(self) -> Result<()> {

@@ -18,6 +18,7 @@ use crate::client::{Ask, Client, pieces};
 use crate::config::Settings;
 use crate::error::{of_answer, of_status};
 use crate::multistatus::{self, Item, REQUEST, REQUEST_ALL};
+use crate::names;
 use crate::parts::{Part, Parts};
 use crate::place::Href;
 use crate::probe;
@@ -71,7 +72,7 @@ impl Server {
             .get_or_try_init(|| async {
                 match probe::remembered(&self.key) {
                     Some(known) => Ok(known),
-                    None => Ok(probe::remember(&self.key, probe::try_out(self).await?)),
+                    None => Ok(probe::remember(&self.key, probe::try_out(self, false).await?)),
                 }
             })
             .await
@@ -79,7 +80,7 @@ impl Server {
 
     /// What the server can do, tried afresh and with races. What was known before is replaced.
     pub async fn try_hard(&self) -> Result<Arc<Abilities>> {
-        Ok(probe::remember(&self.key, probe::try_hard(self).await?))
+        Ok(probe::remember(&self.key, probe::try_out(self, true).await?))
     }
 
     pub fn precision(&self) -> Precision {
@@ -89,7 +90,7 @@ impl Server {
     /// A name for something that is being written to that path, or (`held`) is moved aside from there: beside it; or, where
     /// such a name would not be listed, in a directory of its own.
     pub async fn part_for(&self, path: &RelPath, held: bool) -> Result<Part> {
-        if !self.abilities().await?.hides_dotfiles {
+        if !self.abilities().await?.hides_dotfiles() {
             return Ok(self.parts.fresh(&path.parent().unwrap_or_else(RelPath::root), held));
         }
         let dir = parts_dir();
@@ -134,8 +135,8 @@ impl Server {
         Box::pin(async move {
             let url = if path.is_root() { self.client.base.url().clone() } else { self.client.base.file(path) };
             let response = match self.propfind(url, "0", wanted).await {
-                // Below a file there is nothing, but Apache answers 400.
-                Err(error) if matches!(error.fault, Fault::Malformed | Fault::Refused) => {
+                // Below a file there is nothing, but Apache answers 400 and lighttpd 403.
+                Err(error) if matches!(error.fault, Fault::Malformed | Fault::Refused | Fault::Denied) => {
                     return match path.parent() {
                         Some(parent) if self.see(&parent).await?.is_none_or(|parent| !parent.is_dir) => Ok(None),
                         _ => Err(error),
@@ -199,27 +200,33 @@ impl Server {
         if known.is_some_and(|seen| seen.elapsed() < ROOT_KNOWN) {
             return Ok(());
         }
-        match self.see(&RelPath::root()).await? {
-            Some(seen) if seen.is_dir => {
+        self.root_id().await.map(drop)
+    }
+
+    /// Looks at the root now; the server's own name for it, where it has one.
+    pub async fn root_id(&self) -> Result<Option<String>> {
+        match self.see_all(&RelPath::root(), Wanted::All).await? {
+            Some((seen, item)) if seen.is_dir => {
                 *self.root_seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-                Ok(())
+                Ok(item.props.file_id)
             }
-            Some(_) => Err(Error::new(Fault::Malformed, "the url of this storage is that of a file: name a collection")),
+            Some(_) => {
+                Err(Error::new(Fault::Malformed, "the url of this storage is that of a file: name a collection"))
+            }
             None => Err(Error::new(Fault::Missing, "the server has no collection at the url of this storage")),
         }
     }
 
-    /// Fails if the server would take that name but not list it: what it hides would look deleted.
+    /// Fails if the server would take that name but not list it as it is: what it hides would look deleted.
     pub async fn can_hold(&self, path: &RelPath) -> Result<()> {
-        if !path.segments().any(|step| step.starts_with('.')) || path.is_ours() {
+        if !path.segments().any(names::is_odd) || path.is_ours() {
             return Ok(());
         }
-        if path.segments().any(is_apache_state) || self.abilities().await?.hides_dotfiles {
-            let text = "this server takes such a name but does not list it: what it hides would look deleted. \
-                        Rename it, exclude it, or let the server list it";
-            return Err(Error::new(Fault::Malformed, text).at(path));
+        let unfit = &self.abilities().await?.unfit;
+        match path.segments().find_map(|step| names::unfit(unfit, step)) {
+            None => Ok(()),
+            Some(why) => Err(Error::new(Fault::Malformed, why).at(path)),
         }
-        Ok(())
     }
 }
 
@@ -227,11 +234,6 @@ impl Server {
 pub fn parts_dir() -> RelPath {
     // INVARIANT: a constant without a slash or a NUL.
     RelPath::root().join(&format!("{PART_PREFIX}all")).unwrap_or_else(|_| RelPath::root())
-}
-
-/// Names that mod_dav_fs keeps for itself: its properties, and files being written.
-fn is_apache_state(name: &str) -> bool {
-    name == ".DAV" || name.starts_with(".davfs.tmp")
 }
 
 fn not_about(path: &RelPath) -> Error {

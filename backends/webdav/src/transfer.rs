@@ -82,9 +82,7 @@ async fn put(server: &Arc<Server>, part: &RelPath, content: &Content) -> Result<
     };
     let seen = server.seen_in(&response);
     match drain(response).await {
-        StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT => {
-            Ok(Put::Done(sending.hash(), seen))
-        }
+        StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT => Ok(Put::Done(sending.hash(), seen)),
         status if fails_for_now(status) => Ok(Put::Failed(of_status(status))),
         StatusCode::NOT_FOUND | StatusCode::CONFLICT => Err(no_directory()),
         status => Err(of_status(status)),
@@ -148,6 +146,17 @@ impl Sending {
     fn hash(&self) -> Hash {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).hash()
     }
+}
+
+/// A short content, whole, and its hash.
+pub async fn collect(content: &Content) -> Result<(Bytes, Hash)> {
+    let sending = Sending::of(content);
+    let mut body = content.read(0).await?.body;
+    let mut whole = Vec::with_capacity(usize::try_from(content.size).unwrap_or_default());
+    while let Some(piece) = sending.next(&mut body).await? {
+        whole.extend_from_slice(&piece);
+    }
+    Ok((Bytes::from(whole), sending.hash()))
 }
 
 impl State {

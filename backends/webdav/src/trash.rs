@@ -53,6 +53,7 @@ pub fn recovered(path: &RelPath) -> RelPath {
 
 /// The error of a user's version that is neither where it was nor in the trash, but still under the name it was moved to.
 pub fn still_held(held: &RelPath, path: &RelPath, error: &Error) -> Error {
-    let text = format!("it was moved aside as {held} and could not be moved back ({}): the next pass keeps it", error.message);
+    let text =
+        format!("it was moved aside as {held} and could not be moved back ({}): the next pass keeps it", error.message);
     Error::new(error.fault, text).at(path)
 }

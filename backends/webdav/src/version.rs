@@ -1,5 +1,7 @@
 //! Which version of a file a server speaks of, and how much its word vouches for.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{self, HeaderMap};
 use wl_core::entry::{Entry, Hash, Kind, Meta, Token};
@@ -8,6 +10,8 @@ use crate::checksum;
 
 /// A file younger than this may be changed again without its date changing: HTTP dates have whole seconds.
 const YOUNG: SignedDuration = SignedDuration::from_secs(2);
+/// A little more than a tick of a clock of whole seconds.
+const TICK: Duration = Duration::from_millis(1050);
 
 /// An entity tag (RFC 9110, section 8.8.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +119,18 @@ impl Seen {
             Precision::Fine if self.etag.is_some() => Token::new(&self.name()),
             _ => self.token(precision),
         }
+    }
+
+    /// How long to wait until whatever is written gets another token than that one, where that is not so already.
+    pub fn settles_in(&self, token: &Token, precision: Precision) -> Option<Duration> {
+        let dated = token.as_bytes().first() == Some(&b'm');
+        if !dated && (precision == Precision::Fine || !token.is_racy()) {
+            return None;
+        }
+        let (modified, now) = (self.modified?, self.date.unwrap_or_else(Timestamp::now));
+        // Within the second of its date, or a little ahead of it where clocks differ.
+        let age = now.duration_since(modified);
+        (age <= SignedDuration::ZERO && age > -YOUNG).then_some(TICK + age.unsigned_abs())
     }
 
     /// Whether the entity tag may still change its strength.

@@ -15,6 +15,7 @@ use crate::abilities::Conditions;
 use crate::change::discard;
 use crate::client::drain;
 use crate::error::{of_answer, of_status};
+use crate::inplace;
 use crate::lock::Lock;
 use crate::read::{hash, head, read};
 use crate::server::Server;
@@ -45,6 +46,12 @@ pub async fn replace(
     if content.size >= LARGE {
         holds(server, path, guard).await?;
     }
+    if let Guard::Unchanged(token) = guard
+        && abilities.conditions == Conditions::InPlace
+        && content.size <= inplace::LARGEST
+    {
+        return inplace::replace(server, path, &content, token, trash).await;
+    }
     let part = server.part_for(path, false).await?;
     let result = async {
         let uploaded = upload(server, &part, &content).await.map_err(|error| error.at(path))?;
@@ -54,6 +61,8 @@ pub async fn replace(
         match guard {
             Guard::Absent => create(server, &part, path, &uploaded).await,
             Guard::Unchanged(token) if abilities.conditions == Conditions::Lock => {
+                // A lock on nothing would make an empty file.
+                holds(server, path, guard).await?;
                 let lock = Lock::take(server, path).await.map_err(|error| gone_is_refused(error, path))?;
                 let condition = Over::If(lock.condition(server));
                 let replaced = exchange(server, &part, path, token, trash, &uploaded, Some(condition)).await;
@@ -75,7 +84,7 @@ fn gone_is_refused(error: Error, path: &RelPath) -> Error {
 }
 
 /// Fails unless the guard holds now; what is there.
-async fn holds(server: &Server, path: &RelPath, guard: &Guard) -> Result<Option<Seen>> {
+pub async fn holds(server: &Server, path: &RelPath, guard: &Guard) -> Result<Option<Seen>> {
     let there = server.see(path).await?;
     let as_expected = match (guard, &there) {
         (Guard::Absent, there) => there.is_none(),
@@ -102,7 +111,7 @@ async fn create(server: &Arc<Server>, part: &RelPath, path: &RelPath, uploaded: 
         Ok(response) => Some(refusal(&of_answer(&response), drain(response).await)),
         Err(error) => Some(error),
     };
-    settle(server, part, path, uploaded, failure).await
+    settle(server, part, path, uploaded, &Guard::Absent, failure).await
 }
 
 /// Moves a part over a known version.
@@ -128,7 +137,7 @@ async fn exchange(
         let etag = there.as_ref().and_then(|seen| seen.etag.as_ref());
         let over = match (&locked, etag) {
             (Some(lock), _) => lock.clone(),
-            (None, Some(etag)) if conditions == Conditions::IfHeader => {
+            (None, Some(etag)) if matches!(conditions, Conditions::IfHeader | Conditions::InPlace) => {
                 // RACE: a server may check and then rename (Apache, sabre/dav). Who writes the file within those
                 // microseconds loses it; if wl is the loser, the look below tells.
                 Over::If(format!("<{}> ([{}])", server.client.base.file(path), etag.quoted()))
@@ -159,7 +168,7 @@ async fn exchange(
             Err(error) => break Some(error),
         }
     };
-    let result = settle(server, part, path, uploaded, failure).await;
+    let result = settle(server, part, path, uploaded, &guard, failure).await;
     if let (Err(error), Some(kept)) = (&result, kept)
         && error.fault == Fault::Refused
     {
@@ -169,7 +178,7 @@ async fn exchange(
 }
 
 /// Copies the version that is about to be replaced into the trash.
-async fn keep(server: &Server, path: &RelPath, token: &Token, trash: &RelPath) -> Result<RelPath> {
+pub async fn keep(server: &Server, path: &RelPath, token: &Token, trash: &RelPath) -> Result<RelPath> {
     let place = trash.clone();
     for tried in 0..2 {
         make_parents(server, &place).await?;
@@ -181,6 +190,8 @@ async fn keep(server: &Server, path: &RelPath, token: &Token, trash: &RelPath) -
             holds(server, path, &Guard::Unchanged(token.clone())).await?;
             return Ok(place);
         }
+        // It may be the file that is not there any more, or a directory of the trash.
+        holds(server, path, &Guard::Unchanged(token.clone())).await?;
         if tried > 0 || !matches!(status, StatusCode::NOT_FOUND | StatusCode::CONFLICT | StatusCode::FORBIDDEN) {
             return Err(error);
         }
@@ -203,6 +214,7 @@ async fn settle(
     part: &RelPath,
     path: &RelPath,
     uploaded: &Uploaded,
+    guard: &Guard,
     failure: Option<Error>,
 ) -> Result<Written> {
     let abilities = server.abilities().await?;
@@ -217,10 +229,8 @@ async fn settle(
         Some(there) => Some(there),
         None => server.see(path).await?,
     };
-    let written = |seen: &Seen, token| Written {
-        entry: Entry { token, ..seen.entry(abilities.precision) },
-        hash: uploaded.hash,
-    };
+    let written =
+        |seen: &Seen, token| Written { entry: Entry { token, ..seen.entry(abilities.precision) }, hash: uploaded.hash };
     match (there, failure) {
         (Some(there), None) if there.is(&token) => Ok(written(&there, token)),
         (Some(there), None) if !abilities.move_keeps_token && !there.is_dir => {
@@ -242,24 +252,28 @@ async fn settle(
         (None, None) => Err(Error::changed(path)),
         // The connection broke after the MOVE was done.
         (Some(there), Some(_)) if there.is(&token) && server.see(part).await?.is_none() => Ok(written(&there, token)),
-        (_, Some(error)) if error.fault != Fault::Refused && error.fault != Fault::Broken => Err(error.at(path)),
-        (Some(_), Some(error)) if error.fault == Fault::Broken => Err(error.at(path)),
-        (None, Some(error)) => Err(why_not(server, path, error).await?.at(path)),
-        (Some(_), Some(_)) => Err(Error::changed(path)),
+        (there, Some(error)) => Err(why_not(server, path, guard, there, error).await?.at(path)),
     }
 }
 
-/// Why nothing could be put where nothing is.
-async fn why_not(server: &Server, path: &RelPath, error: Error) -> Result<Error> {
+/// Why a MOVE was not done.
+async fn why_not(server: &Server, path: &RelPath, guard: &Guard, there: Option<Seen>, error: Error) -> Result<Error> {
+    if error.fault.passes() || error.fault == Fault::Stopped {
+        return Ok(error);
+    }
     let parent = path.parent().unwrap_or_else(RelPath::root);
-    Ok(match server.see(&parent).await? {
-        None => no_directory(),
-        Some(parent) if !parent.is_dir => Error::changed(path),
-        // The directory is there and nothing is in the way: it is the name that the server does not take.
-        Some(_) if error.fault == Fault::Broken => {
-            Error::new(Fault::Malformed, "the server failed to give the file this name: it may not take such names")
-        }
-        Some(_) => error,
+    Ok(match (guard, there) {
+        (Guard::Unchanged(token), Some(there)) if there.is(token) => error,
+        (Guard::Absent, None) => match server.see(&parent).await? {
+            None => no_directory(),
+            Some(parent) if !parent.is_dir => Error::changed(path),
+            // The directory is there and nothing is in the way: it is the name that the server does not take.
+            Some(_) if error.fault == Fault::Broken => {
+                Error::new(Fault::Malformed, "the server failed to give the file this name: it may not take such names")
+            }
+            Some(_) => error,
+        },
+        _ => Error::changed(path),
     })
 }
 
