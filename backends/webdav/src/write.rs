@@ -33,6 +33,11 @@ const WEAK_TRIES: u32 = 8;
 /// …and how long is waited in between: Apache's tags are weak for a second after a write.
 const WEAK_PAUSE: Duration = Duration::from_millis(200);
 
+/// How often is looked for what was moved to a name…
+const LOOKS: u32 = 3;
+/// …and how long is waited in between.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+
 /// Puts a content under a path if that is what the guard says.
 pub async fn replace(
     server: &Arc<Server>,
@@ -219,16 +224,21 @@ async fn settle(
 ) -> Result<Written> {
     let abilities = server.abilities().await?;
     let token = uploaded.seen.own_token(abilities.precision);
-    let there = if failure.is_none() && abilities.heads_agree && abilities.move_keeps_token {
-        // The cheapest look. What is not the part is looked at again.
-        head(server, path).await?.filter(|seen| seen.is(&token))
-    } else {
-        None
-    };
-    let there = match there {
-        Some(there) => Some(there),
-        None => server.see(path).await?,
-    };
+    // The cheapest look first. What is not the part is looked at again.
+    let mut there = None;
+    if failure.is_none() && abilities.heads_agree && abilities.move_keeps_token {
+        there = head(server, path).await.ok().flatten().filter(|seen| seen.is(&token));
+    }
+    for tried in 0..LOOKS {
+        if there.is_some() || failure.is_some() && tried > 0 {
+            break;
+        }
+        if tried > 0 {
+            // Somebody else's move may be under way: what it moved aside comes back if it is not what it expected.
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+        there = server.see(path).await?;
+    }
     let written =
         |seen: &Seen, token| Written { entry: Entry { token, ..seen.entry(abilities.precision) }, hash: uploaded.hash };
     match (there, failure) {
