@@ -12,8 +12,8 @@ pub enum Conditions {
     IfHeader,
     /// The destination is locked (RFC 4918, section 6) while it is looked at and replaced.
     Lock,
-    /// A PUT with `If-Match`, for Nextcloud and ownCloud: their MOVE deletes first what it replaces, while a PUT takes effect
-    /// at once.
+    /// The same, but a small file by a PUT with `If-Match`: readers see the old content until the new one is there, while
+    /// a MOVE leaves nothing under the name for a moment.
     InPlace,
     /// Neither is heeded: it is looked at, and then replaced.
     LookOnly,
@@ -44,8 +44,6 @@ pub struct Abilities {
     pub heads_agree: bool,
     /// Whether `Overwrite: F` is heeded.
     pub keeps_existing: bool,
-    /// Whether a MOVE deletes what it replaces before it moves.
-    pub deletes_first: bool,
     /// Whether a moved file keeps its token.
     pub move_keeps_token: bool,
     pub copies: bool,
@@ -93,15 +91,16 @@ fn windows(abilities: &Abilities) -> Vec<String> {
     say(match abilities.conditions {
         Conditions::IfHeader => {
             "a file is replaced by a MOVE that names its entity tag: the window is within the server, between its check \
-             and its renaming"
+             and its renaming; for a moment there may be nothing under the name"
         }
         Conditions::Lock => {
             "this server ignores conditions on entity tags: a file is locked, looked at and replaced; what other HTTP \
              clients write meanwhile is refused, but not what is written to its disk directly"
         }
         Conditions::InPlace => {
-            "this server deletes what a MOVE replaces before it moves: a file is replaced by a PUT that names its entity tag, \
-             after a copy of it was made; the window is the server's, from the beginning of the PUT to its end"
+            "a file of up to 8 MiB is replaced by a PUT that names its entity tag: the window is from the server's check to \
+             its renaming, which is as long as the content takes to arrive; a larger one by a MOVE that names its entity \
+             tag: that window is shorter, but for a moment there may be nothing under the name"
         }
         Conditions::LookOnly => {
             "this server heeds neither conditions nor locks: a file that changes between the last look and its \
@@ -114,9 +113,6 @@ fn windows(abilities: &Abilities) -> Vec<String> {
         "this server overwrites although it is told not to: a file that appears between the last look and the creation, \
          one round trip, is replaced"
     });
-    if abilities.deletes_first && abilities.conditions != Conditions::InPlace {
-        say("this server deletes what a MOVE replaces before it moves: for a moment there is nothing under the name");
-    }
     say("a file is deleted by moving it aside and looking at what was moved: for a moment its name is free");
     for (what, race) in [("creating", abilities.create_race), ("replacing", abilities.replace_race)] {
         if let Some(Race { doubles, rounds }) = race {

@@ -62,8 +62,8 @@ impl Auth {
 
     /// Takes what a 401 asks for; whether that is something new, so that it is worth another try.
     pub fn learn(&self, headers: &HeaderMap) -> bool {
-        let values = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-        let Some(mut offered) = values.filter_map(digest_in).next() else { return false };
+        let mut values = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        let Some(mut offered) = values.find_map(digest_in) else { return false };
         if let Some(qop) = &mut offered.qop
             && qop.contains(&Qop::AUTH)
         {

@@ -18,11 +18,11 @@ use crate::error::{of_network, of_status, timed_out};
 use crate::place::Base;
 
 /// How long a server may take to begin its answer…
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// …where it may have to copy or delete much first, or to store what was sent…
-const LONG_PATIENCE: Duration = Duration::from_secs(600);
+const LONG_PATIENCE: Duration = Duration::from_mins(10);
 /// …and how long the next piece of an answer may take.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 /// The most that a server's wish for patience is granted at once.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How often something is tried in all.

@@ -12,12 +12,11 @@ pub fn fault(status: StatusCode) -> Fault {
         405 | 409 | 412 => Fault::Refused,
         401 | 402 | 403 | 407 | 451 => Fault::Denied,
         423 | 425 | 429 | 503 => Fault::Busy,
-        408 | 502 | 504 | 511 => Fault::Offline,
+        // 200 is a page where WebDAV was expected: whoever stands between may be gone soon.
+        200 | 408 | 502 | 504 | 511 => Fault::Offline,
         507 | 509 => Fault::Full,
         400 | 414 | 300..=399 => Fault::Malformed,
         413 | 415 | 501 | 505 => Fault::Unsupported,
-        // A page where WebDAV was expected: whoever stands between may be gone soon.
-        200 => Fault::Offline,
         _ => Fault::Broken,
     }
 }
@@ -104,7 +103,6 @@ pub fn timed_out() -> Error {
 /// Why a part of a listing, or one path, could not be looked at.
 pub fn obstacle(error: &Error) -> Obstacle {
     let kind = match error.fault {
-        Fault::Denied => ProblemKind::Unreadable,
         Fault::Busy => ProblemKind::Busy,
         Fault::Offline => ProblemKind::Offline,
         _ => ProblemKind::Unreadable,

@@ -147,8 +147,7 @@ pub async fn read(body: impl AsyncBufRead + Unpin, mut each: impl FnMut(Item) ->
             }
             Event::DocType(_) => return Err(malformed("declares a document type, which no WebDAV server needs")),
             Event::Eof => return state.finish(),
-            Event::Decl(_) | Event::PI(_) | Event::Comment(_) => {}
-            Event::Empty(_) => {}
+            Event::Decl(_) | Event::PI(_) | Event::Comment(_) | Event::Empty(_) => {}
         }
     }
 }

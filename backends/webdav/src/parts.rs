@@ -56,7 +56,7 @@ impl Parts {
     pub fn new() -> Arc<Self> {
         let name = rustix::system::uname().nodename().to_bytes().to_vec();
         let digest = Sha256::digest(&name);
-        let host = digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+        let host = format!("{:08x}", u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]));
         Arc::new(Self { host, used: Mutex::default(), seen: Mutex::default() })
     }
 

@@ -81,8 +81,7 @@ impl Base {
         let own: Vec<_> = own.collect();
         let scheme = href.split_once("://").filter(|(scheme, _)| scheme.bytes().all(|b| b.is_ascii_alphabetic()));
         let steps = match (scheme, href.strip_prefix("//")) {
-            (Some((_, rest)), _) => steps(&after_server(rest)),
-            (None, Some(rest)) => steps(&after_server(rest)),
+            (Some((_, rest)), _) | (None, Some(rest)) => steps(&after_server(rest)),
             (None, None) if href.starts_with('/') => steps(href),
             (None, None) => own.iter().cloned().chain(steps(href)).collect(),
         };

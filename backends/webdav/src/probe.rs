@@ -5,15 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use futures::future::{BoxFuture, join_all};
-use reqwest::StatusCode;
+use reqwest::{Body, StatusCode};
 use wl_core::backend::Listed;
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::{PART_PREFIX, RelPath};
 
 use crate::abilities::{Abilities, Conditions, Race};
 use crate::change::make_collection;
-use crate::client::{Ask, drain};
+use crate::client::{Ask, Try, drain};
 use crate::error::of_answer;
 use crate::list::children;
 use crate::lock::Lock;
@@ -76,14 +77,13 @@ impl Trial<'_> {
         };
         let conditions = self.conditions().await?;
         let (copies, move_keeps_token, keeps_existing) = self.shipping().await?;
-        let raceable = matches!(conditions, Conditions::IfHeader | Conditions::Lock);
+        let raceable = conditions != Conditions::LookOnly;
         Ok(Abilities {
             conditions,
             precision,
             lists_etags: listed.etag.is_some(),
             heads_agree,
             keeps_existing,
-            deletes_first: self.deletes_first().await?,
             move_keeps_token,
             copies,
             unfit: self.unfit_names().await?,
@@ -155,7 +155,7 @@ impl Trial<'_> {
                 let Some(etag) = self.see("a").await?.etag else { break };
                 let current = Over::If(format!("<{url}> ([{}])", etag.quoted()));
                 if done(drain(move_to(self.server, &from, &to, false, &current).await?).await) {
-                    return if self.is_owncloud().await? { self.in_place().await } else { Ok(Conditions::IfHeader) };
+                    return self.in_place().await;
                 }
                 if !etag.is_weak() {
                     break;
@@ -166,45 +166,54 @@ impl Trial<'_> {
         self.locks().await
     }
 
-    /// Whether this is one of ownCloud's descendants, whose PUT takes effect at once, but whose MOVE deletes first.
-    async fn is_owncloud(&self) -> Result<bool> {
-        Ok(self.server.root_id().await?.is_some())
-    }
-
-    /// Whether a PUT heeds its condition.
+    /// Whether a small file had better be replaced by a PUT: where that heeds its condition, and readers see the old content
+    /// until the new one is there. (A MOVE deletes first what it replaces: RFC 4918, section 9.9.3.)
     async fn in_place(&self) -> Result<Conditions> {
+        if self.writes_in_place().await? || self.shows_a_part().await? {
+            return Ok(Conditions::IfHeader);
+        }
         let url = self.server.client.base.file(&self.at("a")?);
-        let stale = Ask::new("PUT", url.clone()).with("if-match", "\"wl-stale\"");
+        let stale = Ask::new("PUT", url).with("if-match", "\"wl-stale\"");
         let refused = self.put_with(stale, "bad").await.is_err_and(|error| error.fault == Fault::Refused);
-        let Some(etag) = self.see("a").await?.etag else { return Ok(Conditions::IfHeader) };
-        let current = Ask::new("PUT", url).with("if-match", etag.quoted());
-        let taken = self.put_with(current, "good").await.is_ok();
-        Ok(if refused && taken { Conditions::InPlace } else { Conditions::IfHeader })
+        Ok(if refused { Conditions::InPlace } else { Conditions::IfHeader })
     }
 
-    /// Whether a MOVE leaves nothing under the name it replaces for a moment. sabre/dav does, and says who it is; of others
-    /// it is seen if a look falls into that moment.
-    async fn deletes_first(&self) -> Result<bool> {
-        const ROUNDS: usize = 6;
-        const LOOKS: usize = 6;
-        let (from, to) = (self.at("b")?, self.at("a")?);
-        let options = self.server.client.send(Ask::new("OPTIONS", self.server.client.base.url().clone()), None).await?;
+    /// sabre/dav as it comes says who it is, and writes into the file itself; ownCloud's descendants do better.
+    async fn writes_in_place(&self) -> Result<bool> {
+        let root = self.server.client.base.url().clone();
+        let options = self.server.client.send(Ask::new("OPTIONS", root), None).await?;
         let says_so = options.headers().contains_key("x-sabre-version");
         drain(options).await;
-        if says_so || self.is_owncloud().await? {
-            return Ok(true);
+        Ok(says_so && self.server.root_id().await?.is_none())
+    }
+
+    /// Whether a reader sees anything but the old content while half of a new one has been sent.
+    async fn shows_a_part(&self) -> Result<bool> {
+        const HALF: &[u8] = &[b'x'; 16_000];
+        self.put("a", "old").await?;
+        let path = self.at("a")?;
+        let url = self.server.client.base.file(&path);
+        let (looked, wait) = tokio::sync::oneshot::channel::<()>();
+        let halves = futures::stream::once(std::future::ready(Ok(Bytes::from_static(HALF)))).chain(
+            futures::stream::once(async move {
+                // The looker may be gone: the other half is sent all the same.
+                let _ = wait.await;
+                Ok::<_, std::io::Error>(Bytes::from_static(HALF))
+            }),
+        );
+        let ask = Ask::new("PUT", url);
+        let sending = self.server.client.once(&ask, Some((2 * HALF.len() as u64, Body::wrap_stream(halves))), None);
+        let looking = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let seen = head(self.server, &path).await;
+            let _ = looked.send(());
+            seen
+        };
+        let (sent, seen) = tokio::join!(sending, looking);
+        if let Try::Answer(response) = sent? {
+            drain(response).await;
         }
-        for _ in 0..ROUNDS {
-            self.put("b", "new").await?;
-            let moving = async { Ok(drain(move_to(self.server, &from, &to, false, &Over::Seen).await?).await) };
-            let looking = join_all((0..LOOKS).map(|_| head(self.server, &to)));
-            let (moved, looks): (Result<StatusCode>, _) = tokio::join!(moving, looking);
-            moved?;
-            if looks.into_iter().any(|look| matches!(look, Ok(None))) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        Ok(seen?.is_none_or(|seen| seen.size != Some(3)))
     }
 
     /// Whether a lock keeps others out and lets its holder in.
@@ -225,8 +234,8 @@ impl Trial<'_> {
     async fn shipping(&self) -> Result<(bool, bool, bool)> {
         let [a, c, d] = ["a", "c", "d"].map(|name| self.at(name));
         let (a, c, d) = (a?, c?, d?);
-        let copied = drain(copy_to(self.server, &a, &c).await?).await;
-        let copies = done(copied) && self.see("c").await.is_ok();
+        let answer = drain(copy_to(self.server, &a, &c).await?).await;
+        let copies = done(answer) && self.see("c").await.is_ok();
         self.put("c", "moved").await?;
         let before = self.see("c").await?;
         let moved = drain(move_to(self.server, &c, &d, false, &Over::Nothing).await?).await;
@@ -286,15 +295,13 @@ impl Trial<'_> {
         let mut doubles = 0;
         for round in 0..ROUNDS {
             let goal = self.at(&format!("goal{round}"))?;
-            let over = match replacing {
-                None => Over::Nothing,
-                Some(_) => {
-                    self.put(&format!("goal{round}"), "old").await?;
-                    let etag = self.see(&format!("goal{round}")).await?.etag;
-                    let etag = etag.map(|etag| etag.quoted()).unwrap_or_default();
-                    Over::If(format!("<{}> ([{etag}])", self.server.client.base.file(&goal)))
-                }
-            };
+            let mut over = Over::Nothing;
+            if replacing.is_some() {
+                let name = format!("goal{round}");
+                self.put(&name, "old").await?;
+                let etag = self.see(&name).await?.etag.map(|etag| etag.quoted()).unwrap_or_default();
+                over = Over::If(format!("<{}> ([{etag}])", self.server.client.base.file(&goal)));
+            }
             let racers = (0..RACERS).map(|racer| self.run_one(round, racer, &goal, &over, replacing));
             let winners = join_all(racers).await.into_iter().flatten().filter(|won| *won).count();
             doubles += usize::from(winners > 1);
@@ -311,14 +318,16 @@ impl Trial<'_> {
         replacing: Option<Conditions>,
     ) -> Result<bool> {
         if replacing == Some(Conditions::Lock) {
-            let taken = Lock::try_take(self.server, goal).await?;
             // What is won is the lock; it is kept until the others have tried.
-            if let Ok(lock) = taken {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                lock.release(self.server).await;
-                return Ok(true);
-            }
-            return Ok(false);
+            let Ok(lock) = Lock::try_take(self.server, goal).await? else { return Ok(false) };
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            lock.release(self.server).await;
+            return Ok(true);
+        }
+        if replacing == Some(Conditions::InPlace) {
+            let Some(etag) = self.server.see(goal).await?.and_then(|seen| seen.etag) else { return Ok(false) };
+            let ask = Ask::new("PUT", self.server.client.base.file(goal)).with("if-match", etag.quoted());
+            return Ok(self.put_with(ask, "mine").await.is_ok());
         }
         let name = format!("racer{round}-{racer}");
         self.put(&name, "mine").await?;

@@ -143,16 +143,12 @@ impl Checked {
                 Ok(piece) => piece,
                 Err(error) => return Err(checked.broke_off(error).await),
             };
-            match piece {
-                Some(piece) => {
-                    checked.left = checked.left.map(|left| left.saturating_sub(piece.len() as u64));
-                    Ok(Some((piece, (content, Some(checked)))))
-                }
-                None => {
-                    checked.at_the_end().await?;
-                    Ok(None)
-                }
-            }
+            let Some(piece) = piece else {
+                checked.at_the_end().await?;
+                return Ok(None);
+            };
+            checked.left = checked.left.map(|left| left.saturating_sub(piece.len() as u64));
+            Ok(Some((piece, (content, Some(checked)))))
         })
         .boxed()
     }

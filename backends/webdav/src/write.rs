@@ -29,9 +29,9 @@ const LARGE: u64 = 1 << 20;
 /// another date, so that its entity tag, though still weak, is this content's alone.
 const TICK: Duration = Duration::from_millis(20);
 /// How often a condition is tried again that failed because the entity tag was still weak…
-const WEAK_TRIES: u32 = 8;
+pub const WEAK_TRIES: u32 = 8;
 /// …and how long is waited in between: Apache's tags are weak for a second after a write.
-const WEAK_PAUSE: Duration = Duration::from_millis(200);
+pub const WEAK_PAUSE: Duration = Duration::from_millis(200);
 
 /// How often is looked for what was moved to a name…
 const LOOKS: u32 = 3;
