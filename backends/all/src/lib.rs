@@ -16,6 +16,8 @@ const TYPES: &[(&str, Open)] = &[
     ("s3", wl_backend_s3::open),
     #[cfg(feature = "sftp")]
     ("sftp", wl_backend_sftp::open),
+    #[cfg(feature = "webdav")]
+    ("webdav", wl_backend_webdav::open),
 ];
 
 /// The storage types compiled in.

@@ -41,7 +41,7 @@ impl Storage {
     /// Takes parameters whose shape was checked; makes paths of this machine absolute.
     pub(super) fn of(params: Map<String, Value>) -> Self {
         let mut storage = Self { params };
-        for key in ["location", "ssh-identity", "known-hosts"] {
+        for key in ["location", "ssh-identity", "known-hosts", "client-certificate", "client-key", "ca-certificate"] {
             if let Some(Value::String(path)) = storage.params.get_mut(key) {
                 *path = expand_home(path, std::env::var("HOME").ok().as_deref());
             }

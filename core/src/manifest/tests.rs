@@ -265,6 +265,11 @@ fn an_argument_is_a_path_or_a_url() {
                     "credentials": { "login": "m@e", "password": { "command": "pass show x" } } }),
         ),
         (
+            "webdav+https://h/?bearer-token=env:T&ca-certificate=/etc/ours.pem&client-certificate=/etc/me.pem",
+            json!({ "type": "webdav", "url": "https://h/", "bearer-token": { "env": "T" },
+                "ca-certificate": "/etc/ours.pem", "client-certificate": "/etc/me.pem" }),
+        ),
+        (
             "webdav+https://h/?login=me&password=env:P",
             json!({ "type": "webdav", "url": "https://h/", "credentials": { "login": "me", "password": { "env": "P" } } }),
         ),

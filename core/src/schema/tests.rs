@@ -66,6 +66,10 @@ fn storages_may_hold_what_the_contract_says() {
         ("sftp", "known-hosts", json!("/etc/known")),
         ("webdav", "credentials", json!({ "login": "me", "password": { "file": "/p" } })),
         ("webdav", "url", json!("http://h")),
+        ("webdav", "bearer-token", json!({ "env": "TOKEN" })),
+        ("webdav", "client-certificate", json!("~/.config/me.pem")),
+        ("webdav", "client-key", json!("/etc/me.key")),
+        ("webdav", "ca-certificate", json!("/etc/ssl/ours.pem")),
     ] {
         let value = with(storage(of), &format!("/{key}"), value);
         assert_eq!(complaint(validate_storage(&value)), None, "{value}");
@@ -111,6 +115,7 @@ fn storages_may_hold_nothing_else() {
         ("webdav", "/url", json!("ftp://h/"), "/url"),
         ("webdav", "/url", json!("http://me:secret@h/"), "/url"),
         ("webdav", "/credentials", json!({ "login": "me" }), "/credentials"),
+        ("webdav", "/ca-certificate", json!("ours.pem"), "/ca-certificate"),
     ] {
         let value = with(storage(of), pointer, value);
         let complaint = complaint(validate_storage(&value));
@@ -267,5 +272,5 @@ fn knows_where_secrets_stand() {
     assert_eq!(secret("local"), [""; 0]);
     assert_eq!(secret("s3"), ["credentials.secret-key", "credentials.session-token"]);
     assert_eq!(secret("sftp"), ["ssh-identity-passphrase", "password"]);
-    assert_eq!(secret("webdav"), ["credentials.password"]);
+    assert_eq!(secret("webdav"), ["credentials.password", "bearer-token"]);
 }

@@ -86,6 +86,11 @@ pub trait Bench: Send + Sync {
         false
     }
 
+    /// Whether a name is free for a moment while its file is replaced: only where the storage has no other way, and says so.
+    fn leaves_gaps(&self) -> bool {
+        false
+    }
+
     /// How many files the case of many files makes.
     fn many(&self) -> usize {
         5_000

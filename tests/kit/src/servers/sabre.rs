@@ -12,7 +12,7 @@ pub fn start() -> Dav {
     Dav::start("sabre/dav", |dir, port| {
         fs::write(dir.join("server.php"), script()).expect("writing a file");
         let mut command = Command::new(program("php"));
-        command.args(["-d", "include_path=/usr/share/php", "-d", "post_max_size=0"]);
+        command.args(["-d", "include_path=/usr/share/php", "-d", "post_max_size=0", "-d", "realpath_cache_size=0"]);
         command.args(["-S", &format!("127.0.0.1:{port}")]).arg(dir.join("server.php"));
         command.env("PHP_CLI_SERVER_WORKERS", "8");
         command

@@ -1,0 +1,135 @@
+//! What a server was found to do, and what is told of it.
+
+use wl_core::backend::{Facts, HashBy, Swap, Vouch, WatchBy};
+
+use crate::names::{self, Class, DOTTED};
+use crate::version::Precision;
+
+/// How a replacement is made to happen only if the expected version is still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conditions {
+    /// A MOVE whose `If` header names the destination's entity tag (RFC 4918, section 10.4).
+    IfHeader,
+    /// The destination is locked (RFC 4918, section 6) while it is looked at and replaced.
+    Lock,
+    /// The same, but a small file by a PUT with `If-Match`: readers see the old content until the new one is there, while
+    /// a MOVE leaves nothing under the name for a moment.
+    InPlace,
+    /// Neither is heeded: it is looked at, and then replaced.
+    LookOnly,
+}
+
+impl Abilities {
+    /// Whether what begins with a dot is not listed.
+    pub fn hides_dotfiles(&self) -> bool {
+        self.unfit.iter().any(|class| class.sample == DOTTED)
+    }
+}
+
+/// How many of so many rounds more than one of racing writers won.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Race {
+    pub doubles: usize,
+    pub rounds: usize,
+}
+
+/// What a server does, found out under a temporary name.
+#[derive(Debug, Clone)]
+pub struct Abilities {
+    pub conditions: Conditions,
+    pub precision: Precision,
+    /// Whether a PROPFIND tells entity tags.
+    pub lists_etags: bool,
+    /// Whether GET and HEAD tell the same version as a PROPFIND.
+    pub heads_agree: bool,
+    /// Whether `Overwrite: F` is heeded.
+    pub keeps_existing: bool,
+    /// Whether a moved file keeps its token.
+    pub move_keeps_token: bool,
+    pub copies: bool,
+    /// Kinds of names that are not listed as they are.
+    pub unfit: Vec<Class>,
+    /// Whether a modification time given with a PUT is kept (`X-OC-Mtime`).
+    pub keeps_mtime: bool,
+    /// Whether the server tells a sha256.
+    pub tells_hash: bool,
+    /// How creating and replacing did when raced, where that was tried.
+    pub create_race: Option<Race>,
+    pub replace_race: Option<Race>,
+}
+
+/// How often it is listed, in seconds, unless the manifest says.
+const SCAN_EVERY_S: u64 = 30;
+/// How many small operations at once pay.
+const IN_FLIGHT: usize = 32;
+
+/// What is told of a server; before it was tried nothing is claimed that it may not hold.
+pub fn facts(abilities: Option<&Abilities>) -> Facts {
+    let fine = abilities.is_some_and(|abilities| abilities.precision == Precision::Fine);
+    Facts {
+        hash: if abilities.is_some_and(|abilities| abilities.tells_hash) { HashBy::Native } else { HashBy::Read },
+        token: if fine { Vouch::Strong } else { Vouch::Weak },
+        replace: Swap::Checked,
+        create: Swap::Checked,
+        delete: Swap::Checked,
+        watcher: WatchBy::Scan,
+        scan_every_s: Some(SCAN_EVERY_S),
+        server_copy: abilities.is_none_or(|abilities| abilities.copies),
+        server_move: true,
+        trash: abilities.is_none_or(|abilities| abilities.copies),
+        mtime: abilities.is_some_and(|abilities| abilities.keeps_mtime),
+        mode: false,
+        mtime_resolution_ns: 1_000_000_000,
+        in_flight: IN_FLIGHT,
+        windows: abilities.map_or_else(Vec::new, windows),
+    }
+}
+
+fn windows(abilities: &Abilities) -> Vec<String> {
+    let mut windows = Vec::new();
+    let mut say = |text: &str| windows.push(text.to_owned());
+    say(match abilities.conditions {
+        Conditions::IfHeader => {
+            "a file is replaced by a MOVE that names its entity tag: the window is within the server, between its check \
+             and its renaming; for a moment there may be nothing under the name"
+        }
+        Conditions::Lock => {
+            "this server ignores conditions on entity tags: a file is locked, looked at and replaced; what other HTTP \
+             clients write meanwhile is refused, but not what is written to its disk directly"
+        }
+        Conditions::InPlace => {
+            "a file of up to 8 MiB is replaced by a PUT that names its entity tag: the window is from the server's check to \
+             its renaming, which is as long as the content takes to arrive; a larger one by a MOVE that names its entity \
+             tag: that window is shorter, but for a moment there may be nothing under the name"
+        }
+        Conditions::LookOnly => {
+            "this server heeds neither conditions nor locks: a file that changes between the last look and its \
+             replacement, one round trip, is replaced"
+        }
+    });
+    say(if abilities.keeps_existing {
+        "a file is created by a MOVE that overwrites nothing: the window is within the server"
+    } else {
+        "this server overwrites although it is told not to: a file that appears between the last look and the creation, \
+         one round trip, is replaced"
+    });
+    say("a file is deleted by moving it aside and looking at what was moved: for a moment its name is free");
+    for (what, race) in [("creating", abilities.create_race), ("replacing", abilities.replace_race)] {
+        if let Some(Race { doubles, rounds }) = race {
+            say(&format!("racing writers, {what}: more than one was told it won in {doubles} of {rounds} rounds"));
+        }
+    }
+    if abilities.precision == Precision::Coarse {
+        say("versions written within a second or two look alike: files changed just now are hashed again");
+    }
+    if let Some(told) = names::told(&abilities.unfit) {
+        say(&told);
+    }
+    if !abilities.move_keeps_token {
+        say("a moved file looks changed: what was written is read once more");
+    }
+    if !abilities.copies {
+        say("nothing can be copied inside the storage: what is overwritten is not kept in the trash");
+    }
+    windows
+}

@@ -1,0 +1,292 @@
+//! Requests: with their credentials, tried again where that is safe, never sent to another server.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+use reqwest::header::{self, HeaderName, HeaderValue};
+use reqwest::{Body, Method, Response, StatusCode, Url};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+use wl_core::error::{Error, Result};
+
+use crate::auth::Auth;
+use crate::config::Settings;
+use crate::error::{of_network, of_status, timed_out};
+use crate::place::Base;
+
+/// How long a server may take to begin its answer…
+const PATIENCE: Duration = Duration::from_mins(1);
+/// …where it may have to copy or delete much first, or to store what was sent…
+const LONG_PATIENCE: Duration = Duration::from_mins(10);
+/// …and how long the next piece of an answer may take.
+const SILENCE: Duration = Duration::from_mins(1);
+/// The most that a server's wish for patience is granted at once.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How often something is tried in all.
+pub const TRIES: u32 = 4;
+/// What is read of an answer that nobody wants, so that its connection can be used again.
+const LEFTOVER: usize = 64 << 10;
+
+/// A request without its body.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    method: Method,
+    url: Url,
+    headers: Vec<(HeaderName, String)>,
+}
+
+impl Ask {
+    pub fn new(method: &'static str, url: Url) -> Self {
+        // INVARIANT: the names of methods are constants of letters.
+        Self { method: Method::from_bytes(method.as_bytes()).unwrap_or_default(), url, headers: Vec::new() }
+    }
+
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((HeaderName::from_static(name), value.into()));
+        self
+    }
+
+    /// Whether it changes nothing, however often it is done.
+    fn is_safe(&self) -> bool {
+        matches!(self.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "PROPFIND")
+    }
+
+    fn patience(&self) -> Duration {
+        if self.is_safe() { PATIENCE } else { LONG_PATIENCE }
+    }
+}
+
+/// What came of one try.
+pub enum Try {
+    /// The server's answer.
+    Answer(Response),
+    /// The server did nothing, and may do it if asked again; else this is the error.
+    Again(Error),
+}
+
+/// A server and the way to it.
+pub struct Client {
+    pub base: Base,
+    http: reqwest::Client,
+    auth: Auth,
+    asked: OnceCell<()>,
+    /// The server wishes not to be asked anything before.
+    quiet_until: Mutex<Option<Instant>>,
+}
+
+impl Client {
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            base: settings.base,
+            http: settings.http,
+            auth: Auth::new(settings.credentials),
+            asked: OnceCell::new(),
+            quiet_until: Mutex::default(),
+        }
+    }
+
+    /// Sends a request whose body, if any, is short. What changes nothing is tried again after a failure; anything else
+    /// only if the server did not do it.
+    pub async fn send(&self, ask: Ask, body: Option<Bytes>) -> Result<Response> {
+        let mut ask = ask;
+        let mut redirected = false;
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            let last = tried >= TRIES;
+            let result = self.once(&ask, body.clone().map(|bytes| (bytes.len() as u64, Body::from(bytes))), None).await;
+            match result {
+                Ok(Try::Answer(response)) => {
+                    if let Some(url) = self.slash_added(&ask, &response).filter(|_| !redirected) {
+                        (ask.url, redirected) = (url, true);
+                        drain(response).await;
+                    } else if ask.is_safe() && fails_for_now(response.status()) && !last {
+                        drain(response).await;
+                    } else {
+                        return Ok(response);
+                    }
+                }
+                Ok(Try::Again(error)) if last => return Err(error),
+                Ok(Try::Again(_)) => continue,
+                Err(error) if !ask.is_safe() || last => return Err(error),
+                Err(_) => {}
+            }
+            tokio::time::sleep(Duration::from_millis(50) * tried * tried).await;
+        }
+    }
+
+    /// Sends a request once. `progress` counts what was sent of a long body: as long as it grows, the server has time.
+    pub async fn once(&self, ask: &Ask, body: Option<(u64, Body)>, progress: Option<&Arc<AtomicU64>>) -> Result<Try> {
+        self.asked.get_or_try_init(|| self.ask_what_is_wanted()).await?;
+        self.keep_quiet().await;
+        let mut request = self.http.request(ask.method.clone(), ask.url.clone());
+        if let Some(value) = self.auth.header(&ask.method, &ask.url) {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        for (name, value) in &ask.headers {
+            // INVARIANT: URLs, entity tags and numbers, all of visible characters.
+            request = request.header(name, HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("")));
+        }
+        request = match body {
+            // With its length: some servers refuse or spool what comes in chunks.
+            Some((length, body)) => request.header(header::CONTENT_LENGTH, length).body(body),
+            None if ask.method == Method::PUT => request.header(header::CONTENT_LENGTH, 0),
+            None => request,
+        };
+        let answer = match progress {
+            None => {
+                let answer = tokio::time::timeout(ask.patience(), request.send()).await;
+                answer.map_err(|_| timed_out())?
+            }
+            Some(progress) => while_it_grows(progress, request.send()).await?,
+        };
+        self.judge(answer.map_err(|error| of_network(&error.without_url()))?).await
+    }
+
+    async fn judge(&self, response: Response) -> Result<Try> {
+        let status = response.status();
+        let again = match status {
+            StatusCode::UNAUTHORIZED => self.auth.learn(response.headers()),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                self.be_quiet_for(retry_after(&response));
+                true
+            }
+            _ => false,
+        };
+        if !again {
+            return Ok(Try::Answer(response));
+        }
+        drain(response).await;
+        Ok(Try::Again(of_status(status)))
+    }
+
+    /// Asks once without credentials, to learn which kind of them the server wants.
+    async fn ask_what_is_wanted(&self) -> Result<()> {
+        if !self.auth.should_ask() {
+            return Ok(());
+        }
+        let request = self.http.request(Method::OPTIONS, self.base.url().clone()).send();
+        let answer = tokio::time::timeout(PATIENCE, request).await.map_err(|_| timed_out())?;
+        let mut answer = answer.map_err(|error| of_network(&error.without_url()))?;
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            // Some servers let anybody ask for their options.
+            drain(answer).await;
+            let ask = Ask::new("PROPFIND", self.base.url().clone());
+            let request = self.http.request(ask.method, ask.url).header("depth", "0").send();
+            answer = tokio::time::timeout(PATIENCE, request)
+                .await
+                .map_err(|_| timed_out())?
+                .map_err(|error| of_network(&error.without_url()))?;
+        }
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            self.auth.learn(answer.headers());
+        }
+        drain(answer).await;
+        Ok(())
+    }
+
+    /// Where a redirect leads to, if that is the same place of the same server with a slash behind it.
+    fn slash_added(&self, ask: &Ask, response: &Response) -> Option<Url> {
+        if !response.status().is_redirection() || !ask.is_safe() {
+            return None;
+        }
+        let to = ask.url.join(response.headers().get(header::LOCATION)?.to_str().ok()?).ok()?;
+        let same = to.origin() == self.base.url().origin() && to.path() == format!("{}/", ask.url.path());
+        same.then_some(to)
+    }
+
+    fn be_quiet_for(&self, wait: Duration) {
+        let until = Instant::now() + wait.min(LONGEST_WAIT);
+        let mut quiet = self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *quiet = Some(quiet.map_or(until, |known| known.max(until)));
+    }
+
+    async fn keep_quiet(&self) {
+        let until = *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(until) = until {
+            tokio::time::sleep_until(until).await;
+        }
+    }
+}
+
+/// Whether a failure is one that proxies and restarting servers answer with.
+pub fn fails_for_now(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 500 | 502 | 504)
+}
+
+/// How long a server wishes not to be asked again (RFC 9110, section 10.2.3).
+fn retry_after(response: &Response) -> Duration {
+    const USUAL: Duration = Duration::from_secs(1);
+    let said = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let until = |date: &str| httpdate::parse_http_date(date).ok()?.duration_since(SystemTime::now()).ok();
+    said.and_then(|said| said.trim().parse().ok().map(Duration::from_secs).or_else(|| until(said))).unwrap_or(USUAL)
+}
+
+/// Waits for an answer as long as the body grows, and then some.
+async fn while_it_grows<T>(progress: &AtomicU64, answer: impl Future<Output = T>) -> Result<T> {
+    let mut answer = std::pin::pin!(answer);
+    let (mut before, mut since) = (0, Instant::now());
+    loop {
+        if let Ok(answer) = tokio::time::timeout(Duration::from_secs(5), &mut answer).await {
+            return Ok(answer);
+        }
+        let now = progress.load(Ordering::Relaxed);
+        if now != before {
+            (before, since) = (now, Instant::now());
+        } else if since.elapsed() > LONG_PATIENCE {
+            return Err(timed_out());
+        }
+    }
+}
+
+/// The pieces of an answer, each in good time.
+pub fn pieces(response: Response) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
+    let stream = response.bytes_stream().boxed();
+    futures::stream::unfold(Some(stream), |stream| async {
+        let mut stream = stream?;
+        match tokio::time::timeout(SILENCE, stream.next()).await {
+            Ok(Some(Ok(piece))) => Some((Ok(piece), Some(stream))),
+            Ok(Some(Err(error))) => Some((Err(of_network(&error.without_url())), None)),
+            Ok(None) => None,
+            Err(_) => Some((Err(timed_out()), None)),
+        }
+    })
+}
+
+/// Reads what is left of a short answer; its status.
+pub async fn drain(response: Response) -> StatusCode {
+    let status = response.status();
+    let mut pieces = std::pin::pin!(pieces(response));
+    let mut read = 0;
+    while let Some(Ok(piece)) = pieces.next().await {
+        read += piece.len();
+        if read > LEFTOVER {
+            break;
+        }
+    }
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_grows_has_time_and_one_that_does_not_has_an_end() {
+        let progress = Arc::new(AtomicU64::new(0));
+        let growing = tokio::spawn({
+            let progress = progress.clone();
+            async move {
+                for _ in 0..20 {
+                    tokio::time::sleep(LONG_PATIENCE / 2).await;
+                    progress.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        assert_eq!(while_it_grows(&progress, growing).await.map(|joined| joined.is_ok()), Ok(true));
+        assert_eq!(while_it_grows::<()>(&progress, std::future::pending()).await, Err(timed_out()));
+    }
+}

@@ -1,0 +1,196 @@
+//! Reading a version: what arrives is of that version, whole, or an error.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use reqwest::{Response, StatusCode, header};
+use sha2::{Digest as _, Sha256};
+use wl_core::backend::{Body, Reading};
+use wl_core::entry::{Hash, Token};
+use wl_core::error::{Error, Fault, Result};
+use wl_core::path::RelPath;
+
+use crate::client::{Ask, drain, pieces};
+use crate::error::of_answer;
+use crate::server::{Server, Wanted};
+use crate::version::Seen;
+
+/// How a version is told from another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// By the headers that come with it.
+    Headers,
+    /// By asking for its properties: the server's headers say something else.
+    Properties,
+}
+
+/// Opens a version from an offset on.
+pub async fn read(server: &Arc<Server>, path: &RelPath, token: &Token, from: u64) -> Result<Reading> {
+    let mut response = get(server, path, from).await?;
+    if let Some(wait) = Seen::in_headers(response.headers()).settles_in(token, server.precision()) {
+        // Whoever rewrites it in this second leaves its token as it is: a mixture could not be told.
+        drop(response);
+        tokio::time::sleep(wait).await;
+        response = get(server, path, from).await?;
+    }
+    let skip = match response.status() {
+        StatusCode::OK => from,
+        StatusCode::PARTIAL_CONTENT => from - begins_at(&response, from)?,
+        StatusCode::RANGE_NOT_SATISFIABLE => return beyond_the_end(server, path, token, response).await,
+        StatusCode::NOT_FOUND | StatusCode::GONE => return Err(Error::missing(path)),
+        StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT => return Err(Error::changed(path)),
+        _ => return Err(of_answer(&response).at(path)),
+    };
+    not_encoded(&response).map_err(|error| error.at(path))?;
+    let seen = Seen::in_headers(response.headers());
+    let (by, meta) = if seen.is(token) {
+        (By::Headers, seen.meta())
+    } else {
+        let listed = still(server, path, token, By::Properties).await?;
+        if seen.size.is_some() && seen.size != listed.size {
+            return Err(Error::changed(path));
+        }
+        (By::Properties, listed.meta())
+    };
+    let left = seen.size.map(|size| size.saturating_sub(from));
+    let content = skipping(pieces(response), skip);
+    let checked = Checked { server: server.clone(), path: path.clone(), token: token.clone(), by, left };
+    Ok(Reading { meta, body: checked.body(content.boxed()) })
+}
+
+async fn get(server: &Server, path: &RelPath, from: u64) -> Result<Response> {
+    let mut ask = Ask::new("GET", server.client.base.file(path)).with("accept-encoding", "identity");
+    if from > 0 {
+        ask = ask.with("range", format!("bytes={from}-"));
+    }
+    server.client.send(ask, None).await
+}
+
+/// Where a part begins (RFC 9110, section 14.4): where it was asked for or, if the server likes that better, before.
+fn begins_at(response: &Response, from: u64) -> Result<u64> {
+    let range = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    let begin = range.and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok());
+    begin.filter(|begin| *begin <= from).ok_or_else(|| {
+        Error::new(Fault::Malformed, "the server answered with another part of the file than it was asked for")
+    })
+}
+
+fn not_encoded(response: &Response) -> Result<()> {
+    match response.headers().get(header::CONTENT_ENCODING) {
+        Some(encoding) if encoding != "identity" => {
+            Err(Error::new(Fault::Malformed, "the server compresses files although it was asked not to: turn that off"))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn beyond_the_end(server: &Server, path: &RelPath, token: &Token, response: Response) -> Result<Reading> {
+    drain(response).await;
+    let seen = still(server, path, token, By::Properties).await?;
+    Ok(Reading { meta: seen.meta(), body: futures::stream::empty().boxed() })
+}
+
+/// What is there, if it still is that version.
+async fn still(server: &Server, path: &RelPath, token: &Token, by: By) -> Result<Seen> {
+    let seen = match by {
+        By::Properties => server.see(path).await?,
+        By::Headers => head(server, path).await?,
+    };
+    seen.filter(|seen| seen.is(token)).ok_or_else(|| Error::changed(path))
+}
+
+/// What a HEAD says; none if nothing is there.
+pub async fn head(server: &Server, path: &RelPath) -> Result<Option<Seen>> {
+    let ask = Ask::new("HEAD", server.client.base.file(path))
+        .with("accept-encoding", "identity")
+        .with("want-repr-digest", "sha-256=10");
+    let response = server.client.send(ask, None).await?;
+    match response.status() {
+        StatusCode::OK => Ok(Some(server.seen_in(&response))),
+        StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
+        _ => Err(of_answer(&response).at(path)),
+    }
+}
+
+fn skipping(
+    pieces: impl futures::Stream<Item = Result<Bytes>> + Send + 'static,
+    skip: u64,
+) -> impl futures::Stream<Item = Result<Bytes>> + Send + 'static {
+    let mut skip = skip;
+    pieces.map_ok(move |piece| {
+        let cut = usize::try_from(skip).unwrap_or(usize::MAX).min(piece.len());
+        skip -= cut as u64;
+        piece.slice(cut..)
+    })
+}
+
+/// A body that is held against its version once it is at its end.
+struct Checked {
+    server: Arc<Server>,
+    path: RelPath,
+    token: Token,
+    by: By,
+    /// Bytes still to come, where the server said how many.
+    left: Option<u64>,
+}
+
+impl Checked {
+    fn body(self, content: Body) -> Body {
+        futures::stream::try_unfold((content, Some(self)), |(mut content, checked)| async move {
+            let Some(mut checked) = checked else { return Ok(None) };
+            let piece = match content.try_next().await {
+                Ok(piece) => piece,
+                Err(error) => return Err(checked.broke_off(error).await),
+            };
+            let Some(piece) = piece else {
+                checked.at_the_end().await?;
+                return Ok(None);
+            };
+            checked.left = checked.left.map(|left| left.saturating_sub(piece.len() as u64));
+            Ok(Some((piece, (content, Some(checked)))))
+        })
+        .boxed()
+    }
+
+    /// Why it broke off: a file that is made shorter while it is sent ends early, too.
+    async fn broke_off(self, error: Error) -> Error {
+        match still(&self.server, &self.path, &self.token, By::Properties).await {
+            Err(changed) if matches!(changed.fault, Fault::Refused | Fault::Missing) => changed,
+            _ => error.at(&self.path),
+        }
+    }
+
+    async fn at_the_end(self) -> Result<()> {
+        if self.left.is_some_and(|left| left > 0) {
+            return Err(Error::new(Fault::Offline, "the server sent less than it announced").at(&self.path));
+        }
+        // It may have been rewritten in place while it was sent.
+        still(&self.server, &self.path, &self.token, self.by).await.map(drop)
+    }
+}
+
+/// The sha256 of a version: as the server tells it, else by reading it.
+pub async fn hash(server: &Arc<Server>, path: &RelPath, token: &Token) -> Result<Hash> {
+    if server.known_abilities().is_some_and(|abilities| abilities.tells_hash) {
+        let seen = match server.see_all(path, Wanted::All).await? {
+            Some((seen, _)) if seen.hash.is_some() => Some(seen),
+            Some(_) => head(server, path).await?,
+            None => None,
+        };
+        if let Some(hash) = seen.filter(|seen| seen.is(token)).and_then(|seen| seen.hash) {
+            return Ok(hash);
+        }
+    }
+    let body = read(server, path, token, 0).await?.body;
+    hash_of(body).await
+}
+
+/// The sha256 of a body.
+pub async fn hash_of(mut body: Body) -> Result<Hash> {
+    let mut hasher = Sha256::new();
+    while let Some(piece) = body.try_next().await? {
+        hasher.update(&piece);
+    }
+    Ok(Hash(hasher.finalize().into()))
+}

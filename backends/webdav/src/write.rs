@@ -1,0 +1,312 @@
+//! Safe replace: uploaded beside and proven, then moved to its name if that still holds what is expected, then looked at
+//! again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::StatusCode;
+use wl_core::backend::{Content, Guard, Reading, Written};
+use wl_core::entry::{Entry, Meta, Token};
+use wl_core::error::{Error, Fault, Result};
+use wl_core::path::RelPath;
+
+use crate::abilities::Conditions;
+use crate::change::discard;
+use crate::client::drain;
+use crate::error::{of_answer, of_status};
+use crate::inplace;
+use crate::lock::Lock;
+use crate::read::{hash, head, read};
+use crate::server::Server;
+use crate::transfer::{Over, Uploaded, copy_to, done, move_to, no_directory, upload};
+use crate::trash::make_parents;
+use crate::version::Seen;
+
+/// From here on it pays to look before uploading whether the guard still holds.
+const LARGE: u64 = 1 << 20;
+/// More than a tick of any server's clock. A part gets its name so long after it was written: whoever writes there later has
+/// another date, so that its entity tag, though still weak, is this content's alone.
+const TICK: Duration = Duration::from_millis(20);
+/// How often a condition is tried again that failed because the entity tag was still weak…
+pub const WEAK_TRIES: u32 = 8;
+/// …and how long is waited in between: Apache's tags are weak for a second after a write.
+pub const WEAK_PAUSE: Duration = Duration::from_millis(200);
+
+/// How often is looked for what was moved to a name…
+const LOOKS: u32 = 3;
+/// …and how long is waited in between.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+
+/// Puts a content under a path if that is what the guard says.
+pub async fn replace(
+    server: &Arc<Server>,
+    path: &RelPath,
+    content: Content,
+    guard: &Guard,
+    trash: Option<&RelPath>,
+) -> Result<Written> {
+    server.can_hold(path).await?;
+    let abilities = server.abilities().await?;
+    if content.size >= LARGE {
+        holds(server, path, guard).await?;
+    }
+    if let Guard::Unchanged(token) = guard
+        && abilities.conditions == Conditions::InPlace
+        && content.size <= inplace::LARGEST
+    {
+        return inplace::replace(server, path, &content, token, trash).await;
+    }
+    let part = server.part_for(path, false).await?;
+    let result = async {
+        let uploaded = upload(server, &part, &content).await.map_err(|error| error.at(path))?;
+        if uploaded.seen.is_weak() {
+            tokio::time::sleep_until(uploaded.at + TICK).await;
+        }
+        match guard {
+            Guard::Absent => create(server, &part, path, &uploaded).await,
+            Guard::Unchanged(token) if abilities.conditions == Conditions::Lock => {
+                // A lock on nothing would make an empty file.
+                holds(server, path, guard).await?;
+                let lock = Lock::take(server, path).await.map_err(|error| gone_is_refused(error, path))?;
+                let condition = Over::If(lock.condition(server));
+                let replaced = exchange(server, &part, path, token, trash, &uploaded, Some(condition)).await;
+                lock.release(server).await;
+                replaced
+            }
+            Guard::Unchanged(token) => exchange(server, &part, path, token, trash, &uploaded, None).await,
+        }
+    }
+    .await;
+    if result.is_err() {
+        discard(server, &part).await;
+    }
+    result
+}
+
+fn gone_is_refused(error: Error, path: &RelPath) -> Error {
+    if error.fault == Fault::Missing { Error::changed(path) } else { error }
+}
+
+/// Fails unless the guard holds now; what is there.
+pub async fn holds(server: &Server, path: &RelPath, guard: &Guard) -> Result<Option<Seen>> {
+    let there = server.see(path).await?;
+    let as_expected = match (guard, &there) {
+        (Guard::Absent, there) => there.is_none(),
+        (Guard::Unchanged(token), Some(there)) => there.is(token),
+        (Guard::Unchanged(_), None) => false,
+    };
+    if as_expected { Ok(there) } else { Err(Error::changed(path)) }
+}
+
+/// Moves a part to where nothing is.
+async fn create(server: &Arc<Server>, part: &RelPath, path: &RelPath, uploaded: &Uploaded) -> Result<Written> {
+    if !server.abilities().await?.keeps_existing {
+        // RACE: this server overwrites although told not to. Who creates the file within this round trip loses it.
+        holds(server, path, &Guard::Absent).await?;
+    }
+    // RACE: a server may look and then rename (Apache, sabre/dav). Who creates the file within those microseconds loses it;
+    // if wl is the loser, the look below tells.
+    let moved = move_to(server, part, path, false, &Over::Nothing).await;
+    let failure = match moved {
+        Ok(response) if done(response.status()) => {
+            drain(response).await;
+            None
+        }
+        Ok(response) => Some(refusal(&of_answer(&response), drain(response).await)),
+        Err(error) => Some(error),
+    };
+    settle(server, part, path, uploaded, &Guard::Absent, failure).await
+}
+
+/// Moves a part over a known version.
+async fn exchange(
+    server: &Arc<Server>,
+    part: &RelPath,
+    path: &RelPath,
+    token: &Token,
+    trash: Option<&RelPath>,
+    uploaded: &Uploaded,
+    locked: Option<Over>,
+) -> Result<Written> {
+    let guard = Guard::Unchanged(token.clone());
+    let mut there = holds(server, path, &guard).await?;
+    let kept = match trash {
+        Some(trash) if server.abilities().await?.copies => Some(keep(server, path, token, trash).await?),
+        _ => None,
+    };
+    let conditions = server.conditions().await?;
+    let mut tried = 0;
+    let failure = loop {
+        tried += 1;
+        let etag = there.as_ref().and_then(|seen| seen.etag.as_ref());
+        let over = match (&locked, etag) {
+            (Some(lock), _) => lock.clone(),
+            (None, Some(etag)) if matches!(conditions, Conditions::IfHeader | Conditions::InPlace) => {
+                // RACE: a server may check and then rename (Apache, sabre/dav). Who writes the file within those
+                // microseconds loses it; if wl is the loser, the look below tells.
+                Over::If(format!("<{}> ([{}])", server.client.base.file(path), etag.quoted()))
+            }
+            _ => {
+                // RACE: this server heeds neither conditions nor locks. Who writes the file within this round trip loses it.
+                there = holds(server, path, &guard).await?;
+                Over::Seen
+            }
+        };
+        let error = match move_to(server, part, path, false, &over).await {
+            Ok(response) if done(response.status()) => {
+                drain(response).await;
+                break None;
+            }
+            Ok(response) => refusal(&of_answer(&response), drain(response).await),
+            Err(error) => break Some(error),
+        };
+        // The condition may have failed only because the tag is weak yet, or was when it was looked at.
+        let weak = |seen: &Seen| seen.is_weak();
+        let was_weak = there.as_ref().is_some_and(weak);
+        if error.fault != Fault::Refused || !was_weak || tried >= WEAK_TRIES {
+            break Some(error);
+        }
+        tokio::time::sleep(WEAK_PAUSE).await;
+        match holds(server, path, &guard).await {
+            Ok(now) => there = now,
+            Err(error) => break Some(error),
+        }
+    };
+    let result = settle(server, part, path, uploaded, &guard, failure).await;
+    if let (Err(error), Some(kept)) = (&result, kept)
+        && error.fault == Fault::Refused
+    {
+        discard(server, &kept).await;
+    }
+    result
+}
+
+/// Copies the version that is about to be replaced into the trash.
+pub async fn keep(server: &Server, path: &RelPath, token: &Token, trash: &RelPath) -> Result<RelPath> {
+    let place = trash.clone();
+    for tried in 0..2 {
+        make_parents(server, &place).await?;
+        let response = copy_to(server, path, &place).await?;
+        let error = of_answer(&response).at(path);
+        let status = drain(response).await;
+        if done(status) {
+            // What was copied is the version that is there both before and after.
+            holds(server, path, &Guard::Unchanged(token.clone())).await?;
+            return Ok(place);
+        }
+        // It may be the file that is not there any more, or a directory of the trash.
+        holds(server, path, &Guard::Unchanged(token.clone())).await?;
+        if tried > 0 || !matches!(status, StatusCode::NOT_FOUND | StatusCode::CONFLICT | StatusCode::FORBIDDEN) {
+            return Err(error);
+        }
+        server.made.forget();
+    }
+    Err(Error::changed(path))
+}
+
+/// What a refusal of a MOVE or COPY means: Apache answers 500 where a directory is missing, nginx 409 where one is in the way.
+fn refusal(error: &Error, status: StatusCode) -> Error {
+    match status {
+        StatusCode::CONFLICT | StatusCode::NOT_FOUND => of_status(StatusCode::CONFLICT),
+        _ => error.clone(),
+    }
+}
+
+/// Looks at what is there after a MOVE, whatever was answered: the part, or something else.
+async fn settle(
+    server: &Arc<Server>,
+    part: &RelPath,
+    path: &RelPath,
+    uploaded: &Uploaded,
+    guard: &Guard,
+    failure: Option<Error>,
+) -> Result<Written> {
+    let abilities = server.abilities().await?;
+    let token = uploaded.seen.own_token(abilities.precision);
+    // The cheapest look first. What is not the part is looked at again.
+    let mut there = None;
+    if failure.is_none() && abilities.heads_agree && abilities.move_keeps_token {
+        there = head(server, path).await.ok().flatten().filter(|seen| seen.is(&token));
+    }
+    for tried in 0..LOOKS {
+        if there.is_some() || failure.is_some() && tried > 0 {
+            break;
+        }
+        if tried > 0 {
+            // Somebody else's move may be under way: what it moved aside comes back if it is not what it expected.
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+        there = server.see(path).await?;
+    }
+    let written =
+        |seen: &Seen, token| Written { entry: Entry { token, ..seen.entry(abilities.precision) }, hash: uploaded.hash };
+    match (there, failure) {
+        (Some(there), None) if there.is(&token) => Ok(written(&there, token)),
+        (Some(there), None) if !abilities.move_keeps_token && !there.is_dir => {
+            let token = there.token(abilities.precision);
+            match hash(server, path, &token).await {
+                Ok(found) if found == uploaded.hash => Ok(written(&there, token)),
+                Ok(_) => Err(Error::changed(path)),
+                Err(error) => Err(error),
+            }
+        }
+        (Some(there), None) => {
+            if there.is_dir {
+                // lighttpd moves a file into a directory of that name.
+                let inside = path.join(part.name()).map_err(|_| Error::changed(path))?;
+                discard(server, &inside).await;
+            }
+            Err(Error::changed(path))
+        }
+        (None, None) => Err(Error::changed(path)),
+        // The connection broke after the MOVE was done.
+        (Some(there), Some(_)) if there.is(&token) && server.see(part).await?.is_none() => Ok(written(&there, token)),
+        (there, Some(error)) => Err(why_not(server, path, guard, there, error).await?.at(path)),
+    }
+}
+
+/// Why a MOVE was not done.
+async fn why_not(server: &Server, path: &RelPath, guard: &Guard, there: Option<Seen>, error: Error) -> Result<Error> {
+    if error.fault.passes() || error.fault == Fault::Stopped {
+        return Ok(error);
+    }
+    let parent = path.parent().unwrap_or_else(RelPath::root);
+    Ok(match (guard, there) {
+        (Guard::Unchanged(token), Some(there)) if there.is(token) => error,
+        (Guard::Absent, None) => match server.see(&parent).await? {
+            None => no_directory(),
+            Some(parent) if !parent.is_dir => Error::changed(path),
+            // The directory is there and nothing is in the way: it is the name that the server does not take.
+            Some(_) if error.fault == Fault::Broken => {
+                Error::new(Fault::Malformed, "the server failed to give the file this name: it may not take such names")
+            }
+            Some(_) => error,
+        },
+        _ => Error::changed(path),
+    })
+}
+
+/// Sets a file's modification time by writing it again, where a write can set it.
+pub async fn set_meta(server: &Arc<Server>, path: &RelPath, token: &Token, meta: &Meta) -> Result<Entry> {
+    let seen = server.see(path).await?.ok_or_else(|| Error::missing(path))?;
+    if !seen.is(token) {
+        return Err(Error::changed(path));
+    }
+    if meta.mtime.is_none() || seen.modified.map(Timestamp::as_second) == meta.mtime.map(Timestamp::as_second) {
+        return Ok(seen.entry(server.precision()));
+    }
+    if !server.abilities().await?.keeps_mtime {
+        return Err(Error::new(Fault::Unsupported, "this server keeps no modification times").at(path));
+    }
+    let (source, from, version, meta) = (server.clone(), path.clone(), token.clone(), *meta);
+    let content = Content::new(seen.size.unwrap_or_default(), None, move |offset| {
+        let (source, from, version) = (source.clone(), from.clone(), version.clone());
+        Box::pin(async move {
+            let reading = read(&source, &from, &version, offset).await?;
+            Ok(Reading { meta, ..reading })
+        })
+    });
+    let guard = Guard::Unchanged(token.clone());
+    Ok(replace(server, path, content, &guard, None).await?.entry)
+}

@@ -1,0 +1,169 @@
+//! Four servers, which heed very different things, pass the suite that every backend passes.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::json;
+use wl_core::backend::Backend;
+use wl_core::manifest::Storage;
+use wl_core::path::{PART_PREFIX, RelPath};
+use wl_test_kit::conformance::Bench;
+use wl_test_kit::servers::{self, Dav, PASSWORD, USER};
+
+/// A storage whose user writes past the server, straight to its disk.
+struct Collection {
+    server: Dav,
+    storage: Arc<dyn Backend>,
+    nature: Nature,
+}
+
+/// What a case must know of a server.
+#[derive(Clone, Copy)]
+struct Nature {
+    cannot_hold: fn(&str) -> bool,
+    hides_dotfiles: bool,
+    leaves_gaps: bool,
+    /// It remembers for a second what it knew of a file: its users put new files in place of old ones.
+    remembers: bool,
+    many: usize,
+    rounds: usize,
+}
+
+const USUAL: Nature = Nature {
+    cannot_hold: |_| false,
+    hides_dotfiles: false,
+    leaves_gaps: false,
+    remembers: false,
+    many: 2_000,
+    rounds: 20,
+};
+
+impl Collection {
+    fn on(server: Dav, nature: Nature) -> Self {
+        let params = json!({
+            "type": "webdav", "backend-id": "dav", "url": server.url(),
+            "credentials": {"login": USER, "password": PASSWORD},
+        });
+        let storage = wl_backend_webdav::open(&Storage::from_params(params).unwrap()).unwrap();
+        Self { server, storage, nature }
+    }
+
+    fn at(&self, path: &RelPath) -> PathBuf {
+        self.server.root().join(path.as_str())
+    }
+}
+
+#[async_trait]
+impl Bench for Collection {
+    async fn backend(&self) -> Arc<dyn Backend> {
+        self.storage.clone()
+    }
+
+    async fn user_write(&self, path: &RelPath, bytes: &[u8]) {
+        if self.nature.remembers && self.at(path).is_file() {
+            let beside = self.server.root().parent().unwrap().join("new");
+            fs::write(&beside, bytes).unwrap();
+            fs::rename(beside, self.at(path)).unwrap();
+        } else {
+            self.server.user_write(path.as_str(), bytes);
+        }
+    }
+
+    async fn user_read(&self, path: &RelPath) -> Option<Vec<u8>> {
+        fs::read(self.at(path)).ok()
+    }
+
+    async fn user_delete(&self, path: &RelPath) {
+        let at = self.at(path);
+        if at.is_dir() {
+            fs::remove_dir_all(at).unwrap();
+        } else if at.exists() {
+            fs::remove_file(at).unwrap();
+        }
+    }
+
+    async fn user_mkdir(&self, path: &RelPath) {
+        self.server.user_mkdir(path.as_str());
+    }
+
+    async fn user_exists(&self, path: &RelPath) -> bool {
+        self.at(path).symlink_metadata().is_ok()
+    }
+
+    async fn user_rename(&self, from: &RelPath, to: &RelPath) {
+        fs::rename(self.at(from), self.at(to)).unwrap();
+    }
+
+    async fn remove_root(&self) -> bool {
+        fs::remove_dir_all(self.server.root()).unwrap();
+        true
+    }
+
+    async fn leave_part(&self, dir: &RelPath) -> RelPath {
+        let name = format!("left{}", dir.segments().count());
+        let part = if self.nature.hides_dotfiles {
+            format!("{PART_PREFIX}all/{name}")
+        } else {
+            format!("{PART_PREFIX}{name}")
+        };
+        let part = if self.nature.hides_dotfiles { RelPath::parse(&part).unwrap() } else { dir.join(&part).unwrap() };
+        self.user_write(&part, b"half of it").await;
+        part
+    }
+
+    fn cannot_hold(&self, name: &str) -> bool {
+        (self.nature.cannot_hold)(name) || self.nature.hides_dotfiles && name.starts_with('.')
+    }
+
+    fn leaves_gaps(&self) -> bool {
+        self.nature.leaves_gaps
+    }
+
+    fn many(&self) -> usize {
+        self.nature.many
+    }
+
+    fn rounds(&self) -> usize {
+        self.nature.rounds
+    }
+}
+
+mod apache {
+    use super::*;
+
+    wl_test_kit::conformance!(Collection::on(servers::apache::start(), USUAL));
+}
+
+mod lighttpd {
+    use super::*;
+
+    // It takes no control characters in a URL.
+    const NATURE: Nature =
+        Nature { cannot_hold: |name| name.chars().any(|char| char.is_ascii_control()), remembers: true, ..USUAL };
+
+    wl_test_kit::conformance!(Collection::on(servers::lighttpd::start(), NATURE));
+}
+
+mod nginx {
+    use super::*;
+
+    const NATURE: Nature = Nature { hides_dotfiles: true, ..USUAL };
+
+    wl_test_kit::conformance!(Collection::on(servers::nginx::start(), NATURE));
+}
+
+mod sabre {
+    use super::*;
+
+    const NATURE: Nature = Nature {
+        cannot_hold: |name| name.contains('\n') || name.starts_with('\u{feff}'),
+        leaves_gaps: true,
+        many: 500,
+        rounds: 8,
+        ..USUAL
+    };
+
+    wl_test_kit::conformance!(Collection::on(servers::sabre::start(), NATURE));
+}

@@ -1,0 +1,280 @@
+//! What a server or the network may do in the middle of something, and that it is never taken for an absence.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use serde_json::{Value, json};
+use wl_core::backend::{Backend, Content, Guard, Listed, Look};
+use wl_core::entry::{Entry, Hash, Meta};
+use wl_core::error::Fault;
+use wl_core::manifest::Storage;
+use wl_core::path::RelPath;
+use wl_test_kit::proxy::{Action, Answer, Http};
+use wl_test_kit::servers::{self, Dav, PASSWORD, USER};
+
+fn path(text: &str) -> RelPath {
+    RelPath::parse(text).unwrap()
+}
+
+fn storage(url: &str, more: &Value) -> Arc<dyn Backend> {
+    let mut params = json!({ "type": "webdav", "backend-id": "dav", "url": url });
+    params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    wl_backend_webdav::open(&Storage::from_params(params).unwrap()).unwrap()
+}
+
+fn login() -> Value {
+    json!({ "credentials": { "login": USER, "password": PASSWORD } })
+}
+
+/// A server, a proxy before it, and the storage behind both, tried out already.
+struct Bench {
+    server: Dav,
+    proxy: Http,
+    storage: Arc<dyn Backend>,
+}
+
+impl Bench {
+    async fn on(server: Dav) -> Self {
+        let proxy = Http::start(server.address());
+        let storage = storage(&format!("http://{}/dav/", proxy.address()), &login());
+        let bench = Self { server, proxy, storage };
+        bench.write("first", b"x", &Guard::Absent).await.unwrap();
+        bench
+    }
+
+    async fn write(&self, at: &str, bytes: &[u8], guard: &Guard) -> Result<Entry, Fault> {
+        let content = Content::of(Bytes::copy_from_slice(bytes), Meta::default());
+        let written = self.storage.replace(&path(at), content, guard, None).await;
+        written.map(|written| written.entry).map_err(|error| error.fault)
+    }
+
+    async fn entry(&self, at: &str) -> Entry {
+        match self.storage.stat(&path(at)).await {
+            Ok(Look::Entry(entry)) => entry,
+            other => panic!("{at}: {other:?}"),
+        }
+    }
+
+    async fn list(&self) -> Vec<String> {
+        let items = self.storage.list(&RelPath::root(), None).collect::<Vec<_>>().await.concat();
+        let shown = items.iter().map(|item| match item {
+            Listed::Entry(path, _) => path.to_string(),
+            Listed::Blocked(path, _) => format!("{path}!"),
+            Listed::Cut(path, _) => format!("{path}..."),
+            Listed::Nameless(name, _) => format!("{name}?"),
+        });
+        shown.collect()
+    }
+
+    async fn read(&self, at: &str) -> Result<Vec<u8>, Fault> {
+        let entry = self.entry(at).await;
+        let reading = self.storage.read(&path(at), &entry.token, 0).await.map_err(|error| error.fault)?;
+        reading.body.try_collect::<Vec<_>>().await.map(|pieces| pieces.concat()).map_err(|error| error.fault)
+    }
+
+    /// What lies on the server's disk, with wl's own leftovers.
+    fn on_disk(&self) -> Vec<String> {
+        let names = std::fs::read_dir(self.server.root()).unwrap();
+        let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| name != ".DAV");
+        names.sort();
+        names
+    }
+}
+
+fn answers(status: u16, name: &'static str, value: &str) -> Action {
+    Action::Answer(Answer {
+        status,
+        headers: vec![(name, value.to_owned())],
+        body: "<html>Log in first</html>".to_owned(),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_listed_is_unknown() {
+    let bench = Bench::on(servers::apache::start()).await;
+    for name in ["a/x", "b/x", "c/x"] {
+        bench.server.user_write(name, b"x");
+    }
+    let whole = ["a", "a/x", "b", "b/x", "c", "c/x", "first"];
+    assert_eq!(bench.list().await, whole);
+    let cases = [
+        (Action::status(401), &["a", "a/x", "b", "b!", "c", "c/x", "first"][..]),
+        (Action::status(403), &["a", "a/x", "b", "b!", "c", "c/x", "first"]),
+        (Action::status(404), &["a", "a/x", "b", "b!", "c", "c/x", "first"]),
+        (answers(200, "content-type", "text/html"), &["a", "a/x", "b", "b..."]),
+        (Action::Truncate(200), &["a", "a/x", "b", "b..."]),
+        (Action::Close, &["a", "a/x", "b", "b..."]),
+        (Action::status(507), &["a", "a/x", "b", "b!", "c", "c/x", "first"]),
+    ];
+    for (action, expected) in cases {
+        let wanted = action.clone();
+        bench.proxy.decide(move |request| {
+            if request.method == "PROPFIND" && request.path == "/dav/b/" { wanted.clone() } else { Action::Pass }
+        });
+        assert_eq!(bench.list().await, expected, "{action:?}");
+    }
+    bench.proxy.decide(|_| Action::Pass);
+    assert_eq!(bench.list().await, whole, "nothing is remembered of it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_write_changes_nothing_and_leaves_nothing() {
+    let bench = Bench::on(servers::lighttpd::start()).await;
+    let cases = [
+        ("PUT", Action::status(507), Fault::Full),
+        ("PUT", Action::status(413), Fault::Unsupported),
+        ("PUT", Action::status(403), Fault::Denied),
+        ("MOVE", Action::status(423), Fault::Busy),
+        ("MOVE", Action::status(507), Fault::Full),
+        ("MOVE", Action::status(403), Fault::Denied),
+        ("MOVE", answers(302, "location", "http://127.0.0.2:1/dav/x"), Fault::Malformed),
+        ("MOVE", answers(200, "content-type", "text/html"), Fault::Refused),
+    ];
+    for (method, action, fault) in cases {
+        let wanted = action.clone();
+        bench.proxy.decide(move |request| if request.method == method { wanted.clone() } else { Action::Pass });
+        assert_eq!(bench.write("new", b"new", &Guard::Absent).await, Err(fault), "{method} {action:?}");
+        assert_eq!(bench.on_disk(), ["first"], "{method} {action:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_lost_is_found_by_looking() {
+    for server in [servers::apache::start(), servers::lighttpd::start()] {
+        let bench = Bench::on(server).await;
+        for method in ["PUT", "MOVE", "GET", "HEAD"] {
+            let mut done = false;
+            bench.proxy.decide(move |request| {
+                let lose = !done && request.method == method;
+                done |= lose;
+                if lose { Action::LoseAnswer } else { Action::Pass }
+            });
+            let written = bench.write(method, method.as_bytes(), &Guard::Absent).await;
+            assert!(written.is_ok(), "{method}: {written:?}");
+            let token = bench.entry(method).await.token;
+            let replaced = bench.write(method, b"again", &Guard::Unchanged(token)).await;
+            assert!(replaced.is_ok(), "{method}: {replaced:?}");
+            assert_eq!(bench.read(method).await, Ok(b"again".to_vec()));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_asks_for_patience_gets_it() {
+    let bench = Bench::on(servers::lighttpd::start()).await;
+    for status in [429, 503] {
+        let mut asked = 0;
+        bench.proxy.decide(move |request| {
+            asked += usize::from(request.method == "PUT");
+            if request.method == "PUT" && asked == 1 { answers(status, "retry-after", "1") } else { Action::Pass }
+        });
+        let begun = Instant::now();
+        let written = bench.write(&format!("x{status}"), b"x", &Guard::Absent).await;
+        assert!(written.is_ok() && begun.elapsed() >= Duration::from_secs(1), "{written:?}");
+    }
+    bench.proxy.decide(|_| answers(503, "retry-after", "0"));
+    assert_eq!(bench.storage.stat(&path("first")).await.map_err(|error| error.fault), Err(Fault::Busy));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_breaks_off_is_no_content() {
+    let bench = Bench::on(servers::apache::start()).await;
+    let bytes = vec![7; 300_000];
+    bench.server.user_write("big", &bytes);
+    for action in [Action::Truncate(1000), answers(200, "content-type", "text/html")] {
+        let wanted = action.clone();
+        bench.proxy.decide(move |request| if request.method == "GET" { wanted.clone() } else { Action::Pass });
+        let read = bench.read("big").await;
+        assert!(matches!(read, Err(Fault::Offline | Fault::Refused)), "{action:?}: {:?}", read.map(|read| read.len()));
+    }
+    // An interrupted read goes on where it broke off.
+    bench.proxy.decide(|_| Action::Pass);
+    let entry = bench.entry("big").await;
+    let rest = bench.storage.read(&path("big"), &entry.token, 299_000).await.unwrap().body;
+    assert_eq!(rest.try_collect::<Vec<_>>().await.unwrap().concat().len(), 1000);
+    assert!(bench.proxy.count(|request| request.header("range") == Some("bytes=299000-")) == 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_follow_no_redirect() {
+    let server = servers::lighttpd::start();
+    let elsewhere = Http::start(server.address());
+    let to = format!("http://{}/dav/", elsewhere.address());
+    let proxy = Http::with(server.address(), move |_| answers(301, "location", &to));
+    for more in [login(), json!({ "bearer-token": "t0ken" })] {
+        let storage = storage(&format!("http://{}/dav/", proxy.address()), &more);
+        let error = storage.root().await.unwrap_err();
+        assert!(error.fault == Fault::Malformed && error.message.contains(&elsewhere.address()), "{error}");
+        assert!(!error.message.contains("t0ken"));
+    }
+    assert_eq!(elsewhere.requests().len(), 0, "nothing was sent there at all");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_is_not_sent_in_the_clear_where_digest_is_asked_for() {
+    const ROOT: &str = r#"<multistatus xmlns="DAV:"><response><href>/dav/</href><propstat><prop><resourcetype><collection/>
+        </resourcetype></prop><status>HTTP/1.1 200 OK</status></propstat></response></multistatus>"#;
+    let mut nonce = 0_usize;
+    let proxy = Http::with("127.0.0.1:9", move |request| {
+        let sent = request.header("authorization").unwrap_or_default();
+        // A nonce is good for two requests.
+        if sent.starts_with("Digest ") && sent.contains(&format!("nonce=\"n{}\"", nonce / 3)) {
+            nonce += 1;
+            return Action::Answer(Answer { status: 207, headers: Vec::new(), body: ROOT.to_owned() });
+        }
+        nonce = nonce.div_ceil(3) * 3;
+        answers(401, "www-authenticate", &format!("Digest realm=\"dav\", qop=\"auth\", nonce=\"n{}\"", nonce / 3))
+    });
+    let storage = storage(&format!("http://{}/dav/", proxy.address()), &login());
+    for _ in 0..5 {
+        storage.root().await.unwrap();
+    }
+    assert_eq!(proxy.count(|request| request.header("authorization").is_some_and(|sent| sent.starts_with("Basic"))), 0);
+    assert!(proxy.count(|request| request.header("authorization").is_some_and(|sent| sent.starts_with("Digest"))) >= 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_sent_as_one() {
+    let server = servers::lighttpd::start();
+    let proxy = Http::start(server.address());
+    let storage = storage(&format!("http://{}/dav/", proxy.address()), &json!({ "bearer-token": "t0ken" }));
+    assert_eq!(storage.root().await.map_err(|error| error.fault), Err(Fault::Denied), "this server wants a password");
+    assert!(proxy.count(|request| request.header("authorization") == Some("Bearer t0ken")) > 0);
+}
+
+/// Every write either took effect or was refused, and nothing else is ever there.
+#[tokio::test(flavor = "multi_thread")]
+async fn random_faults_lose_nothing() {
+    let bench = Bench::on(servers::apache::start()).await;
+    let mut state = 7_u32;
+    bench.proxy.decide(move |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        match state >> 24 {
+            0..8 => Action::status(500),
+            8..16 => Action::Close,
+            16..24 => Action::LoseAnswer,
+            24..32 => Action::Truncate(20),
+            _ => Action::Pass,
+        }
+    });
+    let (mut written, mut failed) = (0, 0);
+    for round in 0..150_u32 {
+        let (name, bytes) = (format!("f{round}"), round.to_string().repeat(50));
+        let there = || std::fs::read(bench.server.root().join(&name)).ok();
+        if let Ok(entry) = bench.write(&name, bytes.as_bytes(), &Guard::Absent).await {
+            written += 1;
+            assert_eq!(there().map(|there| Hash::of(&there)), Some(Hash::of(bytes.as_bytes())), "{name}");
+            let result = bench.storage.remove(&path(&name), &entry.token, None).await;
+            assert!(result.is_err() || there().is_none(), "{name} is said to be removed");
+        } else {
+            // Whoever is not sure says so; what is there is whole all the same.
+            failed += 1;
+            assert!(there().is_none_or(|there| there == bytes.as_bytes()), "{name}");
+        }
+    }
+    println!("{written} written, {failed} failed");
+    assert!(written > 100, "retrying helps: {written} of 150");
+}
