@@ -104,21 +104,21 @@ impl Shelf {
 }
 
 impl Toy {
-    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+    fn lock(&self) -> MutexGuard<'_, Shelf> {
         self.0.lock().unwrap()
     }
 
     pub fn version(&self, path: &RelPath, token: &Token) -> Result<Version> {
-        self.shelf().version(path, token).cloned()
+        self.lock().version(path, token).cloned()
     }
 
     /// What `replace` does with a content that is here already.
     pub fn put(&self, path: &RelPath, version: Version, guard: &Guard, trash: Option<&RelPath>) -> Result<Written> {
-        let mut shelf = self.shelf();
-        shelf.expect(path, guard)?;
-        shelf.clear(path, trash);
+        let mut held = self.lock();
+        held.expect(path, guard)?;
+        held.clear(path, trash);
         let hash = version.hash();
-        Ok(Written { entry: shelf.put(path, version.bytes, version.meta), hash })
+        Ok(Written { entry: held.put(path, version.bytes, version.meta), hash })
     }
 }
 
@@ -168,17 +168,17 @@ impl Backend for Toy {
 
     fn list(&self, under: &RelPath, prune: Option<Prune>) -> Listing {
         let trash = RelPath::parse(TRASH_DIR).unwrap();
-        let shelf = self.shelf();
+        let held = self.lock();
         let pruned = |path: &RelPath, item: &Item| prune.as_ref().is_some_and(|prune| prune(path, item.entry().kind));
         let left_out = |path: &RelPath| {
             let above = path.ancestors().filter(|dir| dir.is_below(under));
-            let mut items = above.filter_map(|dir| Some((shelf.items.get(&dir)?.clone(), dir)));
+            let mut items = above.filter_map(|dir| Some((held.items.get(&dir)?.clone(), dir)));
             is_part(path)
                 || path.is_at_or_below(&trash) && !under.is_at_or_below(&trash)
                 || items.any(|(item, dir)| pruned(&dir, &item))
         };
         let items =
-            shelf.items.iter().filter(|(path, item)| path.is_below(under) && !left_out(path) && !pruned(path, item));
+            held.items.iter().filter(|(path, item)| path.is_below(under) && !left_out(path) && !pruned(path, item));
         let mut items: Vec<_> = items.map(|(path, item)| (path.clone(), item.clone())).collect();
         items.sort_by_key(place);
         let items = items.into_iter().map(|(path, item)| Listed::Entry(path, item.entry())).collect();
@@ -189,8 +189,8 @@ impl Backend for Toy {
         if path.is_root() {
             return Ok(Look::Entry(Item::Dir.entry()));
         }
-        let shelf = self.shelf();
-        Ok(shelf.items.get(path).filter(|_| !is_part(path)).map_or(Look::Absent, |item| Look::Entry(item.entry())))
+        let held = self.lock();
+        Ok(held.items.get(path).filter(|_| !is_part(path)).map_or(Look::Absent, |item| Look::Entry(item.entry())))
     }
 
     async fn hash(&self, path: &RelPath, token: &Token) -> Result<Hash> {
@@ -210,7 +210,7 @@ impl Backend for Toy {
         guard: &Guard,
         trash: Option<&RelPath>,
     ) -> Result<Written> {
-        self.shelf().expect(path, guard)?;
+        self.lock().expect(path, guard)?;
         let Reading { meta, body } = content.read(0).await?;
         let bytes = Bytes::from(body.try_collect::<Vec<_>>().await?.concat());
         let right = bytes.len() as u64 == content.size && content.hash.is_none_or(|hash| hash == Hash::of(&bytes));
@@ -221,55 +221,55 @@ impl Backend for Toy {
     }
 
     async fn remove(&self, path: &RelPath, token: &Token, trash: Option<&RelPath>) -> Result<()> {
-        let mut shelf = self.shelf();
-        shelf.version(path, token)?;
-        shelf.clear(path, trash);
+        let mut held = self.lock();
+        held.version(path, token)?;
+        held.clear(path, trash);
         Ok(())
     }
 
     async fn make_dir(&self, path: &RelPath, _: &Meta) -> Result<()> {
-        let mut shelf = self.shelf();
-        if !shelf.is_dir(path) {
-            shelf.expect(path, &Guard::Absent)?;
-            shelf.items.insert(path.clone(), Item::Dir);
+        let mut held = self.lock();
+        if !held.is_dir(path) {
+            held.expect(path, &Guard::Absent)?;
+            held.items.insert(path.clone(), Item::Dir);
         }
         Ok(())
     }
 
     async fn remove_dir(&self, path: &RelPath) -> Result<()> {
-        let mut shelf = self.shelf();
-        match shelf.items.get(path) {
+        let mut held = self.lock();
+        match held.items.get(path) {
             None => return Err(Error::missing(path)),
             Some(Item::File(_)) => return Err(Error::changed(path)),
             Some(Item::Dir) => {}
         }
-        shelf.items.retain(|item, _| !(item.is_below(path) && is_part(item)));
-        if shelf.items.keys().any(|item| item.is_below(path)) {
+        held.items.retain(|item, _| !(item.is_below(path) && is_part(item)));
+        if held.items.keys().any(|item| item.is_below(path)) {
             return Err(Error::new(Fault::Refused, "the directory is not empty").at(path));
         }
-        shelf.items.remove(path);
+        held.items.remove(path);
         Ok(())
     }
 
     async fn move_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
-        let mut shelf = self.shelf();
-        let Version { bytes, meta, .. } = shelf.version(from, token)?.clone();
-        shelf.expect(to, &Guard::Absent)?;
-        shelf.items.remove(from);
-        Ok(shelf.put(to, bytes, meta))
+        let mut held = self.lock();
+        let Version { bytes, meta, .. } = held.version(from, token)?.clone();
+        held.expect(to, &Guard::Absent)?;
+        held.items.remove(from);
+        Ok(held.put(to, bytes, meta))
     }
 
     async fn copy_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
-        let mut shelf = self.shelf();
-        let Version { bytes, meta, .. } = shelf.version(from, token)?.clone();
-        shelf.expect(to, &Guard::Absent)?;
-        Ok(shelf.put(to, bytes, meta))
+        let mut held = self.lock();
+        let Version { bytes, meta, .. } = held.version(from, token)?.clone();
+        held.expect(to, &Guard::Absent)?;
+        Ok(held.put(to, bytes, meta))
     }
 
     async fn set_meta(&self, path: &RelPath, token: &Token, meta: &Meta) -> Result<Entry> {
-        let mut shelf = self.shelf();
-        let Version { bytes, meta: old, .. } = shelf.version(path, token)?.clone();
-        Ok(shelf.put(path, bytes, meta.or(&old)))
+        let mut held = self.lock();
+        let Version { bytes, meta: old, .. } = held.version(path, token)?.clone();
+        Ok(held.put(path, bytes, meta.or(&old)))
     }
 
     async fn watch(&self) -> Result<BoxStream<'static, Hint>> {
@@ -277,10 +277,10 @@ impl Backend for Toy {
     }
 
     async fn sweep(&self) -> Result<usize> {
-        let mut shelf = self.shelf();
-        let before = shelf.items.len();
-        shelf.items.retain(|path, _| !is_part(path));
-        Ok(before - shelf.items.len())
+        let mut held = self.lock();
+        let before = held.items.len();
+        held.items.retain(|path, _| !is_part(path));
+        Ok(before - held.items.len())
     }
 }
 
@@ -291,43 +291,43 @@ impl Bench for Toy {
     }
 
     async fn user_write(&self, path: &RelPath, bytes: &[u8]) {
-        let mut shelf = self.shelf();
-        shelf.make_parents(path);
-        shelf.put(path, Bytes::copy_from_slice(bytes), Meta { mtime: None, mode: Some(0o644) });
+        let mut held = self.lock();
+        held.make_parents(path);
+        held.put(path, Bytes::copy_from_slice(bytes), Meta { mtime: None, mode: Some(0o644) });
     }
 
     async fn user_read(&self, path: &RelPath) -> Option<Vec<u8>> {
-        match self.shelf().items.get(path)? {
+        match self.lock().items.get(path)? {
             Item::File(version) => Some(version.bytes.to_vec()),
             Item::Dir => None,
         }
     }
 
     async fn user_delete(&self, path: &RelPath) {
-        self.shelf().items.retain(|item, _| !item.is_at_or_below(path));
+        self.lock().items.retain(|item, _| !item.is_at_or_below(path));
     }
 
     async fn user_mkdir(&self, path: &RelPath) {
-        let mut shelf = self.shelf();
-        shelf.make_parents(path);
-        shelf.items.insert(path.clone(), Item::Dir);
+        let mut held = self.lock();
+        held.make_parents(path);
+        held.items.insert(path.clone(), Item::Dir);
     }
 
     async fn user_exists(&self, path: &RelPath) -> bool {
-        self.shelf().items.contains_key(path)
+        self.lock().items.contains_key(path)
     }
 
     async fn user_rename(&self, from: &RelPath, to: &RelPath) {
-        let mut shelf = self.shelf();
+        let mut held = self.lock();
         let (moved, stays) =
-            std::mem::take(&mut shelf.items).into_iter().partition(|(path, _)| path.is_at_or_below(from));
-        shelf.items = stays;
-        shelf.make_parents(to);
+            std::mem::take(&mut held.items).into_iter().partition(|(path, _)| path.is_at_or_below(from));
+        held.items = stays;
+        held.make_parents(to);
         let moved: BTreeMap<RelPath, Item> = moved;
         for (path, item) in moved {
             let below = path.as_str()[from.as_str().len()..].trim_start_matches('/');
             let path = if below.is_empty() { to.clone() } else { to.join_path(&RelPath::parse(below).unwrap()) };
-            shelf.items.insert(path, item);
+            held.items.insert(path, item);
         }
     }
 }
