@@ -271,7 +271,9 @@ fn only_the_registries_know_what_is_compiled_in() {
         for file in sources(package.manifest_path.parent().unwrap().join("src").as_std_path(), "") {
             let text = fs::read_to_string(&file).unwrap();
             let own = |line: &str| {
-                OWN_GATES.iter().any(|(of, gate)| *of == room.as_str() && line.contains(&format!("feature = \"{gate}\"")))
+                OWN_GATES
+                    .iter()
+                    .any(|(of, gate)| *of == room.as_str() && line.contains(&format!("feature = \"{gate}\"")))
             };
             let gated = without_tests(&text).find(|(_, line)| line.contains("feature = \"") && !own(line));
             assert!(gated.is_none(), "{}: {gated:?}", file.display());

@@ -107,7 +107,8 @@ fn untried() -> Vec<String> {
 
 /// What is only looked at and then done, in words.
 fn windows(known: &Traits) -> Vec<String> {
-    const BETWEEN: &str = "it is looked at with HEAD right before and after, and who writes in between may be overwritten";
+    const BETWEEN: &str =
+        "it is looked at with HEAD right before and after, and who writes in between may be overwritten";
     const INSTANT: &str = "the server looks and then acts: of two that write in the same instant, both may win";
     let lacks = [
         (known.create, format!("creating: the server ignores `If-None-Match: *`; {BETWEEN}")),

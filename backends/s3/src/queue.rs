@@ -185,7 +185,11 @@ fn of_event_bridge(event: &Value) -> Option<Event> {
     if !removed && kind != "Object Created" && kind != "Object Restore Completed" {
         return None;
     }
-    Some(Event { bucket: text("/detail/bucket/name")?.to_owned(), key: text("/detail/object/key")?.to_owned(), removed })
+    Some(Event {
+        bucket: text("/detail/bucket/name")?.to_owned(),
+        key: text("/detail/object/key")?.to_owned(),
+        removed,
+    })
 }
 
 #[cfg(test)]
@@ -210,7 +214,8 @@ mod tests {
     #[test]
     fn events_of_all_shapes_are_hints() {
         let created = record_of("ObjectCreated:Put", "p/a/b+c%2B");
-        let wrapped = json!({ "Type": "Notification", "Message": record_of("s3:ObjectCreated:Copy", "p/d").to_string() });
+        let wrapped =
+            json!({ "Type": "Notification", "Message": record_of("s3:ObjectCreated:Copy", "p/d").to_string() });
         let bridged = json!({ "source": "aws.s3", "detail-type": "Object Deleted",
             "detail": { "bucket": { "name": "b" }, "object": { "key": "p/e+f" } } });
         let removed = record_of("ObjectRemoved:Delete", "p/g/h/");

@@ -1,0 +1,59 @@
+//! A fresh place on a real server, and how a manifest names it.
+
+use wl_test_kit::servers::{Dav, PASSWORD, S3, Sshd, USER, apache, seaweed, sshd};
+
+/// An empty storage on a server.
+pub struct Remote {
+    /// The lines of its storage in a manifest, but for the backend-id.
+    pub lines: Vec<String>,
+    /// Lives as long as it is needed.
+    _server: Server,
+}
+
+#[allow(dead_code, reason = "held for their lives")]
+enum Server {
+    S3(&'static S3),
+    Sftp(Sshd),
+    Webdav(Dav),
+}
+
+impl Remote {
+    /// A bucket of SeaweedFS.
+    pub fn s3() -> Self {
+        let server = seaweed::shared();
+        let lines = vec![
+            "type: s3".to_owned(),
+            format!("s3-url: s3://{}/photos/", server.fresh_bucket()),
+            format!("endpoint-url: {}", server.endpoint()),
+            format!("region: {}", S3::REGION),
+            format!("credentials: {{access-key: {}, secret-key: {}}}", S3::ACCESS_KEY, S3::SECRET_KEY),
+        ];
+        Self { lines, _server: Server::S3(server) }
+    }
+
+    /// A directory of an OpenSSH server.
+    pub fn sftp() -> Self {
+        let server = Sshd::start(sshd::Mode::Exec);
+        let lines = vec![
+            "type: sftp".to_owned(),
+            "host: 127.0.0.1".to_owned(),
+            format!("port: {}", server.port()),
+            format!("path: {}", server.remote_root().display()),
+            format!("ssh-user: {}", server.user()),
+            format!("ssh-identity: {}", server.identity().display()),
+            format!("known-hosts: {}", server.known_hosts().display()),
+        ];
+        Self { lines, _server: Server::Sftp(server) }
+    }
+
+    /// A collection of Apache.
+    pub fn webdav() -> Self {
+        let server = apache::start();
+        let lines = vec![
+            "type: webdav".to_owned(),
+            format!("url: {}", server.url()),
+            format!("credentials: {{login: {USER}, password: {PASSWORD}}}"),
+        ];
+        Self { lines, _server: Server::Webdav(server) }
+    }
+}
