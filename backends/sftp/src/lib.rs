@@ -22,6 +22,7 @@ mod trash;
 mod upload;
 mod walk;
 mod watch;
+mod width;
 mod wire;
 mod write;
 

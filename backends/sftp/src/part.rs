@@ -12,7 +12,7 @@ use wl_core::path::{PART_PREFIX, RelPath};
 use crate::error::{error, is_missing, is_plain_refusal};
 use crate::root::{At, Root, no_parent, refused_if_gone};
 use crate::seen::{Seen, What};
-use crate::ssh::Handle;
+use crate::ssh::{Failure, Handle};
 use crate::wire::{Attrs, OpenFlags, Request};
 
 /// What marks a part name under which a user's version is held for a moment: it is never simply deleted.
@@ -195,6 +195,10 @@ impl Part {
             }
             Err(failure) => {
                 root.names.dies(&path, false);
+                if matches!(failure, Failure::Link(_)) {
+                    // It may have been made. The next sweep finds it.
+                    root.leftovers.came_across(path);
+                }
                 Err(match failure {
                     failure if is_missing(&failure) => no_parent(beside),
                     failure if is_plain_refusal(&failure) => at.why(&failure, beside).await,
@@ -261,6 +265,10 @@ impl Drop for Part {
         self.root.names.dies(&self.path, self.here && self.lasting);
         if self.here && !self.lasting {
             drop(self.file.take());
+            if self.at.link.is_lost() {
+                // The next sweep finds it.
+                self.root.leftovers.came_across(self.path.clone());
+            }
             self.at.link.forget(Request::Remove { path: Bytes::from(self.at.full(&self.path)) });
         }
     }

@@ -20,6 +20,7 @@ use crate::part::Names;
 use crate::seen::{Seen, What};
 use crate::shell::{Shell, after_beginning, script, shell};
 use crate::ssh::{Command, Failure, Link, Pool, Settings};
+use crate::width::Width;
 use crate::wire::extension::{HARDLINK, POSIX_RENAME, STATVFS};
 
 /// How often an operation is begun again whose connection was lost while it went on. Making a new connection has its own
@@ -43,6 +44,8 @@ pub struct Root {
     pub names: Names,
     /// Large uploads at once: each keeps some megabytes until they are answered.
     pub uploads: Semaphore,
+    /// Small files written at once.
+    pub width: Width,
     /// Directories of the trash that are there.
     pub trash_dirs: Mutex<HashSet<RelPath>>,
     /// Paths whose content is being exchanged or taken away, each by one of this process alone.
@@ -116,6 +119,7 @@ impl Root {
             leftovers: Leftovers::default(),
             names: Names::default(),
             uploads: Semaphore::new(8),
+            width: Width::default(),
             trash_dirs: Mutex::default(),
             turns: Mutex::default(),
         }
@@ -151,17 +155,41 @@ impl Root {
 
     /// Does something on a connection; again on another one when the connection is lost meanwhile. `attempt` is told
     /// how many came before.
-    pub async fn attempt<T, F: Future<Output = Result<T>>>(&self, mut attempt: impl FnMut(At, u32) -> F) -> Result<T> {
+    pub async fn attempt<T, F: Future<Output = Result<T>>>(&self, attempt: impl FnMut(At, u32) -> F) -> Result<T> {
+        self.attempts(false, attempt).await
+    }
+
+    /// The same, but not more at once than get done before a connection is lost.
+    pub async fn attempt_in_turn<T, F: Future<Output = Result<T>>>(
+        &self,
+        attempt: impl FnMut(At, u32) -> F,
+    ) -> Result<T> {
+        self.attempts(true, attempt).await
+    }
+
+    async fn attempts<T, F: Future<Output = Result<T>>>(
+        &self,
+        in_turn: bool,
+        mut attempt: impl FnMut(At, u32) -> F,
+    ) -> Result<T> {
         let mut tries = 0;
         loop {
+            // First the turn, then a connection: one waited for long could be lost by then.
+            let turn = if in_turn { Some(self.width.turn().await) } else { None };
             let at = self.open().await?;
             let link = at.link.clone();
             match attempt(at, tries).await {
                 Err(error) if error.fault == Fault::Offline && link.is_lost() && tries + 1 < ATTEMPTS => {
                     tracing::debug!(%error, "the connection was lost: once more");
+                    self.width.lost(&link);
                     tries += 1;
                 }
-                done => return done,
+                done => {
+                    if let Some(turn) = turn.filter(|_| done.is_ok()) {
+                        turn.done();
+                    }
+                    return done;
+                }
             }
         }
     }

@@ -48,7 +48,7 @@ pub async fn replace(
             }
             write_small(root, &at, path, bytes, meta, guard, trash).await
         };
-        (root.attempt(write).await?, hash)
+        (root.attempt_in_turn(write).await?, hash)
     } else {
         let upload::Uploaded { mut part, hash, sealed } = upload::upload(root, path, &content, guard).await?;
         let done = publish(root, &mut part, path, sealed, hash, guard, trash).await;
