@@ -73,7 +73,7 @@ pub(crate) fn memory(bucket: &str) -> Arc<Memory> {
 
 /// What the server does; tried if that was not done before.
 pub(crate) async fn traits(place: &Arc<Place>) -> Result<Arc<Traits>> {
-    place.traits.get_or_try_init(|| async { Ok(Arc::new(trial::traits(place).await?)) }).await.cloned()
+    place.traits.get_or_try_init(|| async { Ok(Arc::new(Box::pin(trial::traits(place)).await?)) }).await.cloned()
 }
 
 /// What is known of the bucket now: until it was tried, that every swap is looked at first.
@@ -107,7 +107,8 @@ fn untried() -> Vec<String> {
 
 /// What is only looked at and then done, in words.
 fn windows(known: &Traits) -> Vec<String> {
-    const BETWEEN: &str = "it is looked at with HEAD right before and after, and who writes in between may be overwritten";
+    const BETWEEN: &str =
+        "it is looked at with HEAD right before and after, and who writes in between may be overwritten";
     const INSTANT: &str = "the server looks and then acts: of two that write in the same instant, both may win";
     let lacks = [
         (known.create, format!("creating: the server ignores `If-None-Match: *`; {BETWEEN}")),
