@@ -14,6 +14,7 @@ use wl_core::path::PART_PREFIX;
 
 use crate::page::{From, page};
 use crate::probe::Traits;
+use crate::resume::TRIAL;
 use crate::token::Version;
 use crate::{Place, client, error, meta};
 
@@ -59,7 +60,7 @@ pub(crate) struct Trial<'a> {
 
 /// Tries everything.
 pub(crate) async fn traits(place: &Place) -> Result<Traits> {
-    let base = format!("{}{PART_PREFIX}probe-{}", place.config.keys.prefix(), uuid::Uuid::new_v4().simple());
+    let base = format!("{}{PART_PREFIX}{TRIAL}{}", place.config.keys.prefix(), uuid::Uuid::new_v4().simple());
     let trial = Trial { place, client: place.client().await?, base, used: Mutex::default() };
     let traits = trial.all().await;
     trial.put_away().await;
@@ -295,7 +296,7 @@ impl Trial<'_> {
         let begin = self.client.create_multipart_upload().bucket(self.place.bucket()).key(key);
         let upload = Box::pin(begin.send()).await;
         let id = match upload {
-            Ok(begun) => begun.upload_id,
+            Ok(made) => made.upload_id,
             Err(error) if error::status(&error) == 501 => None,
             Err(error) => return Err(self.place.error(&error)),
         };
