@@ -62,7 +62,7 @@ impl Lazy {
     }
 
     async fn get(&self, config: &Config) -> Result<&(Client, SdkConfig)> {
-        self.made.get_or_try_init(|| make(config, &self.walks)).await
+        self.made.get_or_try_init(|| Box::pin(make(config, &self.walks))).await
     }
 }
 
@@ -73,12 +73,11 @@ pub(crate) fn patient() -> Builder {
 
 async fn make(config: &Config, walks: &Arc<AtomicBool>) -> Result<(Client, SdkConfig)> {
     let http = http_client()?;
-    let named = match &config.region {
-        Some(region) => Some(Region::new(region.clone())),
-        None => {
-            let environment = EnvironmentVariableRegionProvider::new();
-            RegionProviderChain::first_try(environment).or_else(ProfileFileRegionProvider::new()).region().await
-        }
+    let named = if let Some(region) = &config.region {
+        Some(Region::new(region.clone()))
+    } else {
+        let environment = EnvironmentVariableRegionProvider::new();
+        RegionProviderChain::first_try(environment).or_else(ProfileFileRegionProvider::new()).region().await
     };
     // Asking the instance metadata for a region, as the SDK would, says where this machine is, not where the bucket is.
     let region = named.clone().unwrap_or_else(|| Region::new(ANY_REGION));
@@ -93,10 +92,11 @@ async fn make(config: &Config, walks: &Arc<AtomicBool>) -> Result<(Client, SdkCo
             loader.credentials_provider(Credentials::new(key, secret, inline.session_token.clone(), None, "manifest"));
     }
     let mut sdk = loader.load().await;
-    if named.is_none() && config.endpoint.is_none() {
-        if let Some(found) = discover(config, &client(config, &sdk, walks)).await? {
-            sdk = sdk.into_builder().region(found).build();
-        }
+    if named.is_none()
+        && config.endpoint.is_none()
+        && let Some(found) = discover(config, &client(config, &sdk, walks)).await?
+    {
+        sdk = sdk.into_builder().region(found).build();
     }
     Ok((client(config, &sdk, walks), sdk))
 }

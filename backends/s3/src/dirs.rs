@@ -28,14 +28,14 @@ pub(crate) async fn make_dir(place: &Arc<Place>, path: &RelPath) -> Result<()> {
 /// Removes an empty directory, with what wl left in it.
 pub(crate) async fn remove_dir(place: &Arc<Place>, path: &RelPath) -> Result<()> {
     let marker = place.dir(path)?;
-    let mut marked = None;
+    let mut own = None;
     let mut leftovers = Vec::new();
     let mut from = Some(From::Start);
     while let Some(begin) = from.take() {
         let page = page(place, &marker, true, &begin, None).await.map_err(|error| error.at(path))?;
         for object in page.objects {
             match &object.key {
-                key if *key == marker => marked = Some(object),
+                key if *key == marker => own = Some(object),
                 key if around::is_part(key) => leftovers.push(object),
                 _ => return Err(Error::new(Fault::Refused, "the directory is not empty").at(path)),
             }
@@ -45,7 +45,7 @@ pub(crate) async fn remove_dir(place: &Arc<Place>, path: &RelPath) -> Result<()>
     for leftover in &leftovers {
         resume::clear(place, leftover).await.map_err(|error| error.at(path))?;
     }
-    match marked {
+    match own {
         Some(marker) => remove_marker(place, path, &marker).await.map_err(|error| error.at(path)),
         None if !leftovers.is_empty() => Ok(()),
         None => {
@@ -63,14 +63,13 @@ async fn remove_marker(place: &Arc<Place>, path: &RelPath, marker: &Object) -> R
     }
     place.around.gone(&marker.key);
     keep_parent(place, path, &marker.key).await?;
-    let deleted = match &marker.version {
-        Some(version) => remove::delete(place, &traits, &marker.key, version).await,
+    let deleted = if let Some(version) = &marker.version {
+        remove::delete(place, &traits, &marker.key, version).await
+    } else {
         // Where directories are real ones, JuiceFS names no ETag for them.
         // RACE: a marker that somebody gives a content in this moment is deleted with it.
-        None => {
-            let delete = place.client().await?.delete_object().bucket(place.bucket()).key(&marker.key);
-            delete.send().await.map(drop).map_err(|error| place.error(&error))
-        }
+        let delete = place.client().await?.delete_object().bucket(place.bucket()).key(&marker.key);
+        delete.send().await.map(drop).map_err(|error| place.error(&error))
     };
     match deleted {
         Err(error) if error.fault == Fault::Missing => Ok(()),

@@ -48,20 +48,12 @@ impl Keys {
 
     /// A file's key; `Malformed` where it would be too long.
     pub fn file(&self, path: &RelPath) -> Result<String> {
-        self.checked(path, format!("{}{path}", self.prefix))
+        checked(path, format!("{}{path}", self.prefix))
     }
 
     /// The marker of a directory, which is also the prefix of everything below it.
     pub fn dir(&self, path: &RelPath) -> Result<String> {
-        if path.is_root() { Ok(self.prefix.clone()) } else { self.checked(path, format!("{}{path}/", self.prefix)) }
-    }
-
-    fn checked(&self, path: &RelPath, key: String) -> Result<String> {
-        if key.len() <= LONGEST {
-            return Ok(key);
-        }
-        let message = format!("its key would have {} bytes, and S3 allows {LONGEST}: shorten the name", key.len());
-        Err(Error::new(Fault::Malformed, message).at(path))
+        if path.is_root() { Ok(self.prefix.clone()) } else { checked(path, format!("{}{path}/", self.prefix)) }
     }
 
     /// What a key below the prefix names.
@@ -81,6 +73,14 @@ impl Keys {
             Err(bad) => nothing(below, nameable_dir(text), &bad.to_string()),
         }
     }
+}
+
+fn checked(path: &RelPath, key: String) -> Result<String> {
+    if key.len() <= LONGEST {
+        return Ok(key);
+    }
+    let message = format!("its key would have {} bytes, and S3 allows {LONGEST}: shorten the name", key.len());
+    Err(Error::new(Fault::Malformed, message).at(path))
 }
 
 fn nothing(shown: &str, dir: RelPath, why: &str) -> Named {

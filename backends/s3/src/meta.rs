@@ -83,7 +83,7 @@ fn read_time(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     text.parse().ok().or_else(|| {
         let (seconds, decimals) = text.split_once('.').unwrap_or((text, ""));
-        let nanos: i32 = format!("{:0<9.9}", decimals).parse().ok()?;
+        let nanos: i32 = format!("{decimals:0<9.9}").parse().ok()?;
         let whole: i64 = seconds.parse().ok()?;
         Timestamp::new(whole, if seconds.starts_with('-') { -nanos } else { nanos }).ok()
     })

@@ -54,7 +54,7 @@ pub(crate) async fn page(place: &Place, prefix: &str, flat: bool, from: &From, m
         From::After(key) => request.start_after(key),
     };
     match request.send().await {
-        Ok(answer) => read(answer),
+        Ok(answer) => read(&answer),
         Err(error) => {
             if error::code(&error) == "NoSuchBucket" {
                 place.around.forget();
@@ -64,7 +64,7 @@ pub(crate) async fn page(place: &Place, prefix: &str, flat: bool, from: &From, m
     }
 }
 
-fn read(answer: ListObjectsV2Output) -> Result<Page> {
+fn read(answer: &ListObjectsV2Output) -> Result<Page> {
     let encoded = answer.encoding_type() == Some(&EncodingType::Url);
     let nameless = || Error::new(Fault::Broken, "the server listed an object without a key");
     let mut objects = Vec::with_capacity(answer.contents().len());
@@ -73,7 +73,7 @@ fn read(answer: ListObjectsV2Output) -> Result<Page> {
     }
     let prefixes = answer.common_prefixes().iter().filter_map(|told| told.prefix());
     let prefixes = prefixes.map(|prefix| decode(prefix, encoded)).collect::<Result<Vec<_>>>()?;
-    let next = next(&answer, &objects, &prefixes)?;
+    let next = next(answer, &objects, &prefixes)?;
     Ok(Page { objects, prefixes, next })
 }
 

@@ -73,7 +73,7 @@ pub(crate) fn memory(bucket: &str) -> Arc<Memory> {
 
 /// What the server does; tried if that was not done before.
 pub(crate) async fn traits(place: &Arc<Place>) -> Result<Arc<Traits>> {
-    place.traits.get_or_try_init(|| async { Ok(Arc::new(trial::traits(place).await?)) }).await.cloned()
+    place.traits.get_or_try_init(|| async { Ok(Arc::new(Box::pin(trial::traits(place)).await?)) }).await.cloned()
 }
 
 /// What is known of the bucket now: until it was tried, that every swap is looked at first.

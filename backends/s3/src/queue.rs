@@ -114,7 +114,7 @@ fn said<E: ProvideErrorMetadata>(error: &aws_sdk_sqs::error::SdkError<E>) -> Str
 fn hints(bucket: &str, keys: &Keys, messages: &[Message]) -> Vec<Hint> {
     let (mut look, mut gone) = (Vec::new(), Vec::new());
     let bodies = messages.iter().filter_map(|message| serde_json::from_str::<Value>(message.body()?).ok());
-    for event in bodies.flat_map(events) {
+    for event in bodies.flat_map(|body| events(&body)) {
         if event.bucket != bucket || !event.key.starts_with(keys.prefix()) {
             continue;
         }
@@ -154,14 +154,14 @@ struct Event {
 
 /// The events in a message: S3's own records (user guide, Event message structure), the same wrapped by SNS, or one of
 /// EventBridge's (user guide, EventBridge event message structure).
-fn events(message: Value) -> Vec<Event> {
+fn events(message: &Value) -> Vec<Event> {
     if let Some(wrapped) = message.get("Message").and_then(Value::as_str) {
-        return serde_json::from_str(wrapped).map_or_else(|_| Vec::new(), events);
+        return serde_json::from_str(wrapped).map_or_else(|_| Vec::new(), |inner| events(&inner));
     }
     if let Some(records) = message.get("Records").and_then(Value::as_array) {
         return records.iter().filter_map(record).collect();
     }
-    of_event_bridge(&message).into_iter().collect()
+    of_event_bridge(message).into_iter().collect()
 }
 
 fn record(record: &Value) -> Option<Event> {

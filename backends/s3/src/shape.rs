@@ -52,7 +52,7 @@ impl Shape {
         match self.keys.named(&object.key) {
             Named::Root => {}
             Named::File(path) => self.file(path, object),
-            Named::Dir(path) => self.marker(path, &object),
+            Named::Dir(path) => self.marker(&path, &object),
             Named::Nothing { shown, dir, obstacle } => {
                 if self.enter(&dir) {
                     self.out.push(Listed::Nameless(shown, obstacle));
@@ -98,8 +98,8 @@ impl Shape {
         });
     }
 
-    fn marker(&mut self, path: RelPath, object: &Object) {
-        if self.enter(&path) && object.size > 0 {
+    fn marker(&mut self, path: &RelPath, object: &Object) {
+        if self.enter(path) && object.size > 0 {
             let message =
                 "the key ends in `/` and the object holds content, which no directory does: rename or empty it";
             let obstacle = Obstacle { kind: ProblemKind::Skipped, message: message.to_owned() };

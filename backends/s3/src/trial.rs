@@ -14,6 +14,7 @@ use wl_core::path::PART_PREFIX;
 
 use crate::page::{From, page};
 use crate::probe::Traits;
+use crate::resume::TRIAL;
 use crate::token::Version;
 use crate::{Place, client, error, meta};
 
@@ -59,7 +60,7 @@ pub(crate) struct Trial<'a> {
 
 /// Tries everything.
 pub(crate) async fn traits(place: &Place) -> Result<Traits> {
-    let base = format!("{}{PART_PREFIX}probe-{}", place.config.keys.prefix(), uuid::Uuid::new_v4().simple());
+    let base = format!("{}{PART_PREFIX}{TRIAL}{}", place.config.keys.prefix(), uuid::Uuid::new_v4().simple());
     let trial = Trial { place, client: place.client().await?, base, used: Mutex::default() };
     let traits = trial.all().await;
     trial.put_away().await;
@@ -180,7 +181,7 @@ impl Trial<'_> {
     async fn put_with_checksum(&self, key: &str) -> Result<Option<String>> {
         let checksum = meta::checksum(&Hash::of(b"one"));
         let put = self.client.put_object().bucket(self.place.bucket()).key(key).checksum_sha256(&checksum);
-        let put = put.body(ByteStream::from_static(b"one")).send().await;
+        let put = Box::pin(put.body(ByteStream::from_static(b"one")).send()).await;
         Ok((self.took(put)? == Took::Done).then_some(checksum))
     }
 
@@ -273,11 +274,12 @@ impl Trial<'_> {
             If::Absent => put.if_none_match("*"),
             If::Match(etag) => put.if_match(etag),
         };
-        self.took(put.send().await)
+        self.took(Box::pin(put.send()).await)
     }
 
     async fn delete(&self, key: &str, etag: &str) -> Result<Took> {
-        self.took(self.client.delete_object().bucket(self.place.bucket()).key(key).if_match(etag).send().await)
+        let delete = self.client.delete_object().bucket(self.place.bucket()).key(key).if_match(etag);
+        self.took(Box::pin(delete.send()).await)
     }
 
     async fn copy(&self, from: &str, to: &str, source: Option<&str>, create: bool) -> Result<Took> {
@@ -286,20 +288,21 @@ impl Trial<'_> {
         let copy = copy.copy_source(format!("{}/{source_key}", self.place.bucket()));
         let copy = copy.set_copy_source_if_match(source.map(str::to_owned));
         let copy = copy.set_if_none_match(create.then(|| "*".to_owned()));
-        self.took(copy.customize().config_override(client::patient()).send().await)
+        self.took(Box::pin(copy.customize().config_override(client::patient()).send()).await)
     }
 
     /// An upload of one part that only has to be completed; none where the server knows no uploads.
     async fn upload(&self, key: &str) -> Result<Option<(String, String)>> {
-        let begun = self.client.create_multipart_upload().bucket(self.place.bucket()).key(key).send().await;
-        let id = match begun {
-            Ok(begun) => begun.upload_id,
+        let begin = self.client.create_multipart_upload().bucket(self.place.bucket()).key(key);
+        let upload = Box::pin(begin.send()).await;
+        let id = match upload {
+            Ok(made) => made.upload_id,
             Err(error) if error::status(&error) == 501 => None,
             Err(error) => return Err(self.place.error(&error)),
         };
         let Some(id) = id else { return Ok(None) };
         let part = self.client.upload_part().bucket(self.place.bucket()).key(key).upload_id(&id).part_number(1);
-        let part = part.body(ByteStream::from_static(b"part")).send().await;
+        let part = Box::pin(part.body(ByteStream::from_static(b"part")).send()).await;
         match part {
             Ok(part) => Ok(Some((id, part.e_tag.unwrap_or_default()))),
             Err(error) => {
@@ -319,7 +322,7 @@ impl Trial<'_> {
             If::Absent => complete.if_none_match("*"),
             If::Match(etag) => complete.if_match(etag),
         };
-        match complete.send().await {
+        match Box::pin(complete.send()).await {
             // A refused upload may be gone: then it cannot be tried again, and that is all there is to say.
             Err(error) if error::code(&error) == "NoSuchUpload" => Ok(Took::Unknown),
             answer => self.took(answer),
@@ -329,12 +332,12 @@ impl Trial<'_> {
     async fn abort(&self, key: &str, upload: &(String, String)) {
         let abort = self.client.abort_multipart_upload().bucket(self.place.bucket()).key(key).upload_id(&upload.0);
         // A completed upload is gone already.
-        drop(abort.send().await);
+        drop(Box::pin(abort.send()).await);
     }
 
     async fn now(&self, key: &str) -> Result<Option<Now>> {
         let head = self.client.head_object().bucket(self.place.bucket()).key(key).checksum_mode(ChecksumMode::Enabled);
-        match head.send().await {
+        match Box::pin(head.send()).await {
             Ok(head) => {
                 let version = Version::new(head.e_tag(), 0);
                 let etag = version.map_or_else(String::new, |version| version.etag);

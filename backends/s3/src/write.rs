@@ -24,7 +24,7 @@ use wl_core::path::RelPath;
 use crate::object::{Seen, Target};
 use crate::probe::{self, Traits};
 use crate::token::{Version, hex};
-use crate::{Place, budget, client, copy, dirs, error, meta, multipart, parts, read, remove};
+use crate::{Place, budget, client, copy, dirs, error, meta, multipart, parts, read};
 
 /// How often an unconditional PUT is tried, and the first pause between.
 const ATTEMPTS: u32 = 4;
@@ -211,15 +211,15 @@ pub(crate) fn dress(hash: Hash, mtime: Option<Timestamp>) -> HashMap<String, Str
     dress
 }
 
-/// Reads what was written, from a server that proves nothing. What is not what was sent is deleted again.
+/// Reads what was written, from a server that proves nothing. What is not what was sent may be another writer's, whom a
+/// server without conditions mixed up with this one: it stays, and is looked at again as what it is.
 pub(crate) async fn read_back(target: &Target<'_>, version: &Version, hash: Hash) -> Result<()> {
-    let reading = read::read(target.place, target.path, &version.token(), 0).await?;
+    let reading = read::read(target.place, target.path, &version.token(), 0).await;
+    let reading = reading.map_err(|error| if error.fault == Fault::Missing { target.changed() } else { error })?;
     let hasher = reading.body.try_fold(Sha256::new(), async |hasher, piece| Ok(hasher.chain_update(&piece)));
     if hash == Hash(hasher.await?.finalize().into()) {
         return Ok(());
     }
-    remove::discard(target.place, &target.key, version).await;
-    let text = "the server holds other bytes than it was sent; they were deleted again. What was there before is in the \
-                trash, if it is kept";
-    Err(Error::new(Fault::Broken, text).at(target.path))
+    let text = "the server holds other bytes than it was sent: somebody wrote at the same time, or it is broken";
+    Err(Error::new(Fault::Refused, text).at(target.path))
 }
