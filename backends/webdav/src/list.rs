@@ -95,13 +95,21 @@ impl Walker {
     async fn descend(&mut self, dir: RelPath) -> Result<(), Over> {
         self.ask_ahead();
         let asked = self.levels.last_mut().and_then(|level| level.asked.pop_front());
-        let answer = match asked {
+        let mut answer = match asked {
             Some(asked) => {
                 self.ahead -= 1;
                 asked.await.unwrap_or_else(|_| Err(Error::stopped()))
             }
             None => self.children_of(&dir).await,
         };
+        if let Err(error) = &mut answer
+            && error.fault == Fault::Offline
+            && self.server.see(&dir).await.is_ok()
+        {
+            // Apache closes the connection over a directory that it may not read: only this one cannot be listed.
+            error.fault = Fault::Broken;
+            error.message = format!("the server answers, but not with what is in this directory: {}", error.message);
+        }
         match answer {
             Ok(Some(children)) => self.enter(children),
             Ok(None) => {

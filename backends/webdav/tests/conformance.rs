@@ -1,6 +1,7 @@
 //! Four servers, which heed very different things, pass the suite that every backend passes.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ struct Nature {
     cannot_hold: fn(&str) -> bool,
     hides_dotfiles: bool,
     leaves_gaps: bool,
+    /// It lists a directory that it may not read as an empty one, and nothing else it says tells the two apart.
+    hides_unreadable: bool,
     /// It remembers for a second what it knew of a file: its users put new files in place of old ones.
     remembers: bool,
     many: usize,
@@ -35,6 +38,7 @@ const USUAL: Nature = Nature {
     cannot_hold: |_| false,
     hides_dotfiles: false,
     leaves_gaps: false,
+    hides_unreadable: false,
     remembers: false,
     many: 2_000,
     rounds: 20,
@@ -94,6 +98,14 @@ impl Bench for Collection {
 
     async fn user_rename(&self, from: &RelPath, to: &RelPath) {
         fs::rename(self.at(from), self.at(to)).unwrap();
+    }
+
+    async fn make_unreadable(&self, dir: &RelPath) -> bool {
+        if self.nature.hides_unreadable {
+            return false;
+        }
+        fs::set_permissions(self.at(dir), fs::Permissions::from_mode(0o000)).unwrap();
+        true
     }
 
     async fn remove_root(&self) -> bool {
@@ -160,6 +172,7 @@ mod sabre {
     const NATURE: Nature = Nature {
         cannot_hold: |name| name.contains('\n') || name.starts_with('\u{feff}'),
         leaves_gaps: true,
+        hides_unreadable: true,
         many: 500,
         rounds: 8,
         ..USUAL

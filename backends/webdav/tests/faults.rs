@@ -104,9 +104,9 @@ async fn what_could_not_be_listed_is_unknown() {
         (Action::status(401), &["a", "a/x", "b", "b!", "c", "c/x", "first"][..]),
         (Action::status(403), &["a", "a/x", "b", "b!", "c", "c/x", "first"]),
         (Action::status(404), &["a", "a/x", "b", "b!", "c", "c/x", "first"]),
-        (answers(200, "content-type", "text/html"), &["a", "a/x", "b", "b..."]),
-        (Action::Truncate(200), &["a", "a/x", "b", "b..."]),
-        (Action::Close, &["a", "a/x", "b", "b..."]),
+        (answers(200, "content-type", "text/html"), &["a", "a/x", "b", "b!", "c", "c/x", "first"]),
+        (Action::Truncate(200), &["a", "a/x", "b", "b!", "c", "c/x", "first"]),
+        (Action::Close, &["a", "a/x", "b", "b!", "c", "c/x", "first"]),
         (Action::status(507), &["a", "a/x", "b", "b!", "c", "c/x", "first"]),
     ];
     for (action, expected) in cases {
@@ -116,6 +116,13 @@ async fn what_could_not_be_listed_is_unknown() {
         });
         assert_eq!(bench.list().await, expected, "{action:?}");
     }
+    // Once the server is gone nothing more is known.
+    let mut gone = false;
+    bench.proxy.decide(move |request| {
+        gone |= request.path == "/dav/b/";
+        if gone { Action::Close } else { Action::Pass }
+    });
+    assert_eq!(bench.list().await.last().map(String::as_str), Some("b..."));
     bench.proxy.decide(|_| Action::Pass);
     assert_eq!(bench.list().await, whole, "nothing is remembered of it");
 }
