@@ -49,7 +49,7 @@ async fn take_aside(server: &Arc<Server>, path: &RelPath, token: &Token, aside: 
     }
     drain(response).await;
     let moved = server.see(aside).await?;
-    if moved.as_ref().is_some_and(|moved| moved.is(token) || same_but_renamed(server, moved, token)) {
+    if moved.as_ref().is_some_and(|moved| moved.is(token) || same_but_renamed(server, moved)) {
         return Ok(());
     }
     match moved {
@@ -59,7 +59,7 @@ async fn take_aside(server: &Arc<Server>, path: &RelPath, token: &Token, aside: 
 }
 
 /// A server whose tokens do not survive a move cannot tell: what was there a moment ago is taken for what was moved.
-fn same_but_renamed(server: &Server, moved: &Seen, _token: &Token) -> bool {
+fn same_but_renamed(server: &Server, moved: &Seen) -> bool {
     !moved.is_dir && server.known_abilities().is_some_and(|abilities| !abilities.move_keeps_token)
 }
 
@@ -117,9 +117,7 @@ pub async fn move_within(server: &Arc<Server>, from: &RelPath, token: &Token, to
     let response = move_to(server, from, to, false, &Over::Nothing).await?;
     finish(server, response, to).await?;
     match server.see(to).await? {
-        Some(moved) if moved.is(token) || same_but_renamed(server, &moved, token) => {
-            Ok(moved.entry(server.precision()))
-        }
+        Some(moved) if moved.is(token) || same_but_renamed(server, &moved) => Ok(moved.entry(server.precision())),
         Some(moved) if !moved.is_dir => {
             put_back(server, from, to, false).await.and_then(|()| Err(Error::changed(from)))
         }

@@ -29,8 +29,6 @@ const MOST: usize = 1_000_000;
 
 const DAV: &str = "DAV:";
 const OWNCLOUD: &str = "http://owncloud.org/ns";
-/// The namespace of the properties that wl itself leaves.
-pub const OURS: &str = "https://wildland.io/ns/wl";
 
 /// What is asked for.
 pub const REQUEST: &str = concat!(
@@ -41,9 +39,8 @@ pub const REQUEST: &str = concat!(
 
 /// The same, and what tells the content's hash and the collection's identity.
 pub const REQUEST_ALL: &str = concat!(
-    r#"<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:" xmlns:o="http://owncloud.org/ns" "#,
-    r#"xmlns:w="https://wildland.io/ns/wl"><prop>"#,
-    "<resourcetype/><getcontentlength/><getlastmodified/><getetag/><o:checksums/><o:fileid/><w:sha256/>",
+    r#"<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:" xmlns:o="http://owncloud.org/ns"><prop>"#,
+    "<resourcetype/><getcontentlength/><getlastmodified/><getetag/><o:checksums/><o:fileid/>",
     "</prop></propfind>"
 );
 
@@ -67,8 +64,6 @@ pub struct Props {
     /// The server's own sha256.
     pub hash: Option<Hash>,
     pub file_id: Option<String>,
-    /// What wl noted of the content.
-    pub noted: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +82,6 @@ enum Tag {
     Checksums,
     Checksum,
     FileId,
-    Noted,
     Other,
 }
 
@@ -110,7 +104,6 @@ impl Tag {
             (Some(Self::Prop), OWNCLOUD, "checksums") => Self::Checksums,
             (Some(Self::Checksums), OWNCLOUD, "checksum") => Self::Checksum,
             (Some(Self::Prop), OWNCLOUD, "fileid") => Self::FileId,
-            (Some(Self::Prop), OURS, "sha256") => Self::Noted,
             _ => Self::Other,
         }
     }
@@ -225,7 +218,6 @@ impl State {
             Tag::Etag => self.pending.etag = some(text),
             Tag::Checksum => self.pending.hash = self.pending.hash.or_else(|| checksum::in_oc(text)),
             Tag::FileId => self.pending.file_id = some(text),
-            Tag::Noted => self.pending.noted = some(text),
             Tag::Multistatus => self.ended = true,
             Tag::Response => {
                 self.items += 1;
@@ -257,7 +249,6 @@ impl Props {
         self.etag = other.etag.or(self.etag.take());
         self.hash = other.hash.or(self.hash);
         self.file_id = other.file_id.or(self.file_id.take());
-        self.noted = other.noted.or(self.noted.take());
     }
 }
 
