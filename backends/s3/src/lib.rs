@@ -65,6 +65,8 @@ struct Place {
     around: around::Around,
     /// The keys that large contents were to be put under since the last sweep.
     tried: Mutex<BTreeSet<String>>,
+    /// Keys, with ETags, under which a server without checksums was seen to hold other bytes than the ETag is of.
+    mixed: Mutex<BTreeSet<(String, String)>>,
 }
 
 /// The storage that a manifest describes. Needs no network.
@@ -84,6 +86,7 @@ impl S3 {
             leftovers: Mutex::default(),
             around: around::Around::default(),
             tried: Mutex::default(),
+            mixed: Mutex::default(),
         };
         Ok(Arc::new(Self { place: Arc::new(place) }))
     }
@@ -119,6 +122,11 @@ impl Place {
     fn tried(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
         // The same.
         self.tried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mixed(&self) -> std::sync::MutexGuard<'_, BTreeSet<(String, String)>> {
+        // The same.
+        self.mixed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn leftovers(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Leftover>> {

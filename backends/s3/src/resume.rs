@@ -22,6 +22,9 @@ use crate::{Place, error};
 
 /// What the name of a record begins with.
 const UPLOAD: &str = "up-";
+/// What the names of objects begin with that somebody tries the server with, and how long that may take.
+pub(crate) const TRIAL: &str = "probe-";
+const TRIAL_OVER: SignedDuration = SignedDuration::from_hours(1);
 /// A record is never larger.
 const LONGEST: usize = 16 << 10;
 /// What nobody can be asked about is dead after that long.
@@ -182,12 +185,12 @@ fn is_over(object: &Object, record: &Record) -> bool {
         Fate::This => !under_way().contains(&object.key),
         Fate::Dead => true,
         Fate::Alive => false,
-        Fate::Unknown => is_old(object),
+        Fate::Unknown => is_older(object, DEAD),
     }
 }
 
-fn is_old(object: &Object) -> bool {
-    object.stored.is_some_and(|stored| Timestamp::now().duration_since(stored) > DEAD)
+fn is_older(object: &Object, than: SignedDuration) -> bool {
+    object.stored.is_some_and(|stored| Timestamp::now().duration_since(stored) > than)
 }
 
 /// What a record says; none if it is gone, or says nothing.
@@ -226,13 +229,17 @@ pub(crate) async fn forget(place: &Place, at: &str) -> Result<()> {
 /// Removes a part object, and calls off the upload that it stands for unless that is alive; whether it did.
 pub(crate) async fn clear(place: &Arc<Place>, object: &Object) -> Result<bool> {
     let name = object.key.rsplit('/').next().unwrap_or_default();
-    if !name.strip_prefix(PART_PREFIX).is_some_and(|rest| rest.starts_with(UPLOAD)) {
+    let kind = name.strip_prefix(PART_PREFIX).unwrap_or_default();
+    if kind.starts_with(TRIAL) && !is_older(object, TRIAL_OVER) {
+        return Ok(false);
+    }
+    if !kind.starts_with(UPLOAD) {
         forget(place, &object.key).await?;
         return Ok(true);
     }
     match read(place, object).await? {
         Some(record) if is_over(object, &record) => call_off(place, &object.key, &record).await?,
-        None if is_old(object) => forget(place, &object.key).await?,
+        None if is_older(object, DEAD) => forget(place, &object.key).await?,
         _ => return Ok(false),
     }
     Ok(true)

@@ -294,8 +294,8 @@ impl Trial<'_> {
     /// An upload of one part that only has to be completed; none where the server knows no uploads.
     async fn upload(&self, key: &str) -> Result<Option<(String, String)>> {
         let begin = self.client.create_multipart_upload().bucket(self.place.bucket()).key(key);
-        let upload = Box::pin(begin.send()).await;
-        let id = match upload {
+        let created = Box::pin(begin.send()).await;
+        let id = match created {
             Ok(made) => made.upload_id,
             Err(error) if error::status(&error) == 501 => None,
             Err(error) => return Err(self.place.error(&error)),

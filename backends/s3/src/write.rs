@@ -212,7 +212,8 @@ pub(crate) fn dress(hash: Hash, mtime: Option<Timestamp>) -> HashMap<String, Str
 }
 
 /// Reads what was written, from a server that proves nothing. What is not what was sent may be another writer's, whom a
-/// server without conditions mixed up with this one: it stays, and is looked at again as what it is.
+/// server without conditions mixed up with this one: it stays, its ETag is believed no more, and it is looked at again as
+/// what it is.
 pub(crate) async fn read_back(target: &Target<'_>, version: &Version, hash: Hash) -> Result<()> {
     let reading = read::read(target.place, target.path, &version.token(), 0).await;
     let reading = reading.map_err(|error| if error.fault == Fault::Missing { target.changed() } else { error })?;
@@ -220,6 +221,7 @@ pub(crate) async fn read_back(target: &Target<'_>, version: &Version, hash: Hash
     if hash == Hash(hasher.await?.finalize().into()) {
         return Ok(());
     }
+    target.place.mixed().insert((target.key.clone(), version.etag.clone()));
     let text = "the server holds other bytes than it was sent: somebody wrote at the same time, or it is broken";
     Err(Error::new(Fault::Refused, text).at(target.path))
 }

@@ -175,12 +175,12 @@ async fn an_upload_that_was_cut_off_is_gone_on_with_at_juicefs() {
 async fn an_upload_that_nobody_wants_any_more_is_called_off() {
     let bucket = Bucket::on_seaweed();
     let (bytes, other) = (noise(LARGE, 5), noise(LARGE, 6));
-    let list = async || drop(bucket.storage.list(&RelPath::root(), None).collect::<Vec<_>>().await);
+    let look_around = async || drop(bucket.storage.list(&RelPath::root(), None).collect::<Vec<_>>().await);
     let cut_off = failing(&bytes, LARGE / 2 + 100, Fault::Offline);
     assert!(bucket.storage.replace(&path("x"), cut_off.clone(), &Guard::Absent, None).await.is_err());
-    list().await;
+    look_around().await;
     assert_eq!(bucket.storage.sweep().await, Ok(0));
-    list().await;
+    look_around().await;
     assert_eq!(bucket.storage.sweep().await, Ok(1), "nobody tried since the last sweep");
     assert_eq!(left(&bucket).await, (vec![], 0));
 
@@ -195,10 +195,10 @@ async fn lost_answers_are_no_failures() {
     for operation in ["PutObject", "CompleteMultipartUpload", "UploadPart"] {
         let (proxy, bucket) = counted(servers::seaweed::shared());
         bucket.storage.probe().await.unwrap();
-        let lost = AtomicUsize::new(0);
+        let count = AtomicUsize::new(0);
         proxy.decide(move |request: &Request| {
             let record = request.path.contains(".wl-part-");
-            let lose = s3_operation(request) == operation && !record && lost.fetch_add(1, Ordering::Relaxed) == 0;
+            let lose = s3_operation(request) == operation && !record && count.fetch_add(1, Ordering::Relaxed) == 0;
             if lose { Action::LoseAnswer } else { Action::Pass }
         });
         let bytes = noise(if operation == "PutObject" { 1000 } else { LARGE }, 7);
@@ -234,7 +234,7 @@ async fn a_body_that_breaks_off_is_gone_on_with() {
     let there = entry(&*bucket.storage, "x").await;
     let asked = AtomicUsize::new(0);
     proxy.decide(move |request: &Request| {
-        let breaks = s3_operation(request) == "GetObject" && asked.fetch_add(1, Ordering::Relaxed) % 2 == 0;
+        let breaks = s3_operation(request) == "GetObject" && asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
         if breaks { Action::Truncate(3 << 20) } else { Action::Pass }
     });
     assert!(read(&*bucket.storage, "x", &there).await.is_ok_and(|read| read == bytes));
