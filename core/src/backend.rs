@@ -53,8 +53,9 @@ pub struct Obstacle {
 pub enum Listed {
     /// A file or a directory.
     Entry(RelPath, Entry),
-    /// What is at the path (unless an entry was listed for it) and everything below it is unknown. Stands in the order
-    /// where the path stands, after the path's own entry if there is one.
+    /// What is at the path (unless it was listed as a directory) and everything below it is unknown. Stands in the order
+    /// where the path stands, after the directory's own entry if there is one; after a file's entry, which it takes back,
+    /// also where a directory of that name would stand.
     Blocked(RelPath, Obstacle),
     /// A name that is no [`RelPath`]; the text shows it as well as it can be shown. Stands anywhere.
     Nameless(String, Obstacle),

@@ -101,6 +101,10 @@ impl Cursor {
             }
             Listed::Blocked(path, obstacle) => {
                 let after_its_entry = self.last_dir.as_ref() == Some(&path) || path.is_root();
+                if !after_its_entry {
+                    // A file of that name was listed, and is not all there is: as in a bucket with `a` and `a/b`.
+                    self.held.retain(|(waiting, _)| *waiting != path);
+                }
                 self.arrange(path, Said::Blocked(obstacle), after_its_entry);
             }
             Listed::Nameless(shown, obstacle) => self.note(&shown, obstacle),
@@ -174,6 +178,21 @@ mod tests {
             assert_eq!(order(items, chunk).await, ["a-b.c", "a-b", "a-b/x", "a.txt", "a", "a/b!", "a/b", "a0", "b"]);
             let items = ["a", "a-b", "a-b-c", "a.txt", "a0", "b"].map(listed).to_vec();
             assert_eq!(order(items, chunk).await, ["a-b-c", "a-b", "a.txt", "a", "a0", "b"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_turns_out_to_be_a_directory_too_is_unknown() {
+        let items = vec![listed("a"), listed("a-b"), Listed::Blocked(path("a"), obstacle()), listed("b")];
+        for chunk in 1..=items.len() {
+            let chunks: Vec<_> = items.chunks(chunk).map(<[Listed]>::to_vec).collect();
+            let mut cursor = Cursor::new(Box::pin(futures::stream::iter(chunks)), "id");
+            for (name, is_listed) in [("a-b", true), ("a", false), ("b", true)] {
+                cursor.fill().await;
+                assert_eq!(cursor.take(&path(name)).is_some(), is_listed, "{name}");
+                assert_eq!(cursor.is_unknown(&path(name)), !is_listed, "{name}");
+            }
+            assert_eq!(cursor.problems.len(), 1);
         }
     }
 
