@@ -144,10 +144,32 @@ impl Upload<'_> {
 
     /// Sends what the server does not have yet.
     async fn send_all(&self, body: Body) -> Result<Parts> {
-        let Record { size, part, .. } = self.claim.record;
-        let (layout, there) = (Layout { size, part }, self.parts_there().await?);
-        let mut cutter = Cutter { body, rest: Bytes::new(), whole: Sha256::new(), path: self.target.path };
+        let there = self.parts_there().await?;
         let (mut parts, mut sending) = (Parts::new(), JoinSet::new());
+        let read = self.read_all(body, &there, &mut parts, &mut sending).await;
+        // Where reading failed, the next try finds what was under way.
+        let goes_on = read.as_ref().map_or_else(|error| error.fault.passes(), |()| true);
+        while let Some(sent) = if goes_on { sending.join_next().await } else { None } {
+            match sent.map_err(|error| Error::new(Fault::Broken, error.to_string())) {
+                Ok(Ok(part)) => parts.extend([part]),
+                Ok(Err(error)) | Err(error) if read.is_ok() => return Err(error),
+                _ => {}
+            }
+        }
+        read.map(|()| parts)
+    }
+
+    /// Reads the content to its end, and gives each part that is missing to a sender.
+    async fn read_all(
+        &self,
+        body: Body,
+        there: &BTreeMap<u64, Part>,
+        parts: &mut Parts,
+        sending: &mut JoinSet<Result<(u64, Done)>>,
+    ) -> Result<()> {
+        let Record { size, part, .. } = self.claim.record;
+        let layout = Layout { size, part };
+        let mut cutter = Cutter { body, rest: Bytes::new(), whole: Sha256::new(), path: self.target.path };
         for number in 1..=layout.count() {
             let range = layout.range(number);
             let share = budget::for_writing(range.end - range.start).await?;
@@ -163,11 +185,7 @@ impl Upload<'_> {
                 parts.extend([sent.map_err(|error| Error::new(Fault::Broken, error.to_string()))??]);
             }
         }
-        cutter.end(self.hash).await?;
-        while let Some(sent) = sending.join_next().await {
-            parts.extend([sent.map_err(|error| Error::new(Fault::Broken, error.to_string()))??]);
-        }
-        Ok(parts)
+        cutter.end(self.hash).await
     }
 
     /// The parts that an earlier try has left.
