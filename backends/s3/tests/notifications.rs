@@ -77,15 +77,15 @@ async fn a_queue_that_cannot_be_used_is_said() {
 
 /// The whole way, with a server that really delivers.
 #[tokio::test]
-#[ignore = "needs `moto_server`, whose URL WL_TEST_MOTO names"]
 async fn a_server_tells_of_changes() {
-    let endpoint = std::env::var("WL_TEST_MOTO").unwrap();
-    let bucket = user(&endpoint);
+    let server = servers::moto::start();
+    let endpoint = server.endpoint();
+    let bucket = user(endpoint);
     let sdk = aws_sdk_sqs::Config::builder()
         .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
         .region(aws_sdk_sqs::config::Region::new(servers::S3::REGION))
         .credentials_provider(aws_sdk_sqs::config::Credentials::new("testkey", "testsecret", None, None, "test"))
-        .endpoint_url(&endpoint);
+        .endpoint_url(endpoint);
     let queues = aws_sdk_sqs::Client::from_conf(sdk.build());
     let queue = queues.create_queue().queue_name("changes").send().await.unwrap().queue_url.unwrap();
     let _ = bucket.create_bucket().bucket("bucket").send().await;
@@ -101,7 +101,7 @@ async fn a_server_tells_of_changes() {
         .send()
         .await
         .unwrap();
-    let mut hints = storage(&endpoint, &queue).watch().await.unwrap();
+    let mut hints = storage(endpoint, &queue).watch().await.unwrap();
     let key = format!("{PREFIX}d/a b");
     bucket.put_object().bucket("bucket").key(&key).send().await.unwrap();
     assert_eq!(hints.next().await, Some(Hint::Look(paths(&["d", "d/a b"]))));

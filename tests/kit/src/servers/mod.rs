@@ -8,6 +8,7 @@ pub mod apache;
 mod dav;
 pub mod juicefs;
 pub mod lighttpd;
+pub mod moto;
 pub mod nginx;
 mod process;
 mod s3;
