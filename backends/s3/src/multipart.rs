@@ -127,7 +127,7 @@ impl Upload<'_> {
         match (proven, kept) {
             (Err(error), kept) => {
                 if let Some(kept) = kept {
-                    kept.change_failed(self.target).await;
+                    kept.change_failed(self.target, &error).await;
                 }
                 Err(error)
             }
