@@ -23,6 +23,7 @@ use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::{
     BeforeDeserializationInterceptorContextRef, InterceptorContext,
 };
+use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use tokio::sync::OnceCell;
@@ -69,6 +70,12 @@ impl Lazy {
 /// What an operation is given that uploads, or makes the server copy: time.
 pub(crate) fn patient() -> Builder {
     Builder::new().timeout_config(timeouts(LONG_ANSWER))
+}
+
+/// The same client for trying what the server does: it takes an answer for an answer, and repeats only what got none, or was
+/// asked to be patient.
+pub(crate) fn trying(client: &Client) -> Client {
+    Client::from_conf(client.config().to_builder().retry_classifier(Answered).build())
 }
 
 async fn make(config: &Config, walks: &Arc<AtomicBool>) -> Result<(Client, SdkConfig)> {
@@ -186,6 +193,27 @@ impl ClassifyRetry for TooMany {
 
     fn name(&self) -> &'static str {
         "too many requests"
+    }
+}
+
+/// Takes an answer for final.
+#[derive(Debug)]
+struct Answered;
+
+impl ClassifyRetry for Answered {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        match context.response().map(|response| response.status().as_u16()) {
+            None | Some(429 | 503) => RetryAction::NoActionIndicated,
+            Some(_) => RetryAction::RetryForbidden,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "answered"
+    }
+
+    fn priority(&self) -> RetryClassifierPriority {
+        RetryClassifierPriority::run_after(RetryClassifierPriority::default())
     }
 }
 
