@@ -139,8 +139,9 @@ impl Whole {
         let place = target.place;
         let md5 = Md5::digest(&self.bytes);
         let mut dress = dress(self.hash, self.mtime);
-        if !traits.checksums {
-            // The ETag of what is put at once is its MD5, unless the server encrypts: then it is believed no more.
+        if !traits.checksums && traits.create && traits.replace {
+            // The ETag of what is put at once is its MD5, unless the server encrypts: then it is not believed. Nor is it
+            // where writers are not kept apart: such a server may hold one's ETag with another's bytes.
             dress.insert(meta::BOUND.to_owned(), hex(&md5));
         }
         let mut request = place

@@ -9,7 +9,9 @@ use wl_core::error::{Error, Fault, Result};
 
 use super::{Onto, Source, Wanted, look_at, source, there};
 use crate::object::Seen;
+use crate::parts::Layout;
 use crate::probe::Traits;
+use crate::resume::{self, Record};
 use crate::token::Version;
 use crate::{Place, client};
 
@@ -47,12 +49,24 @@ pub(super) async fn copy(
         .await
         .map_err(|error| place.error(&error))?;
     let upload = begun.upload_id().unwrap_or_default().to_owned();
-    let copied = copy_parts(place, traits, from, to, &upload, wanted.onto).await;
-    if copied.is_err() {
-        let abort = client.abort_multipart_upload().bucket(place.bucket()).key(to).upload_id(&upload);
-        if let Err(error) = abort.send().await {
-            tracing::warn!(key = to, "a copy in parts could not be called off: {}", place.error(&error));
+    let record = Record::new(to, &upload, Layout { size: from.version.size, part: PART }, None);
+    let claim = match resume::note(place, from.key, record.clone()).await {
+        Ok(claim) => claim,
+        Err(error) => {
+            let abort = client.abort_multipart_upload().bucket(place.bucket()).key(to).upload_id(&upload);
+            if let Err(stays) = abort.send().await {
+                tracing::warn!(key = to, "a copy in parts could not be called off: {}", place.error(&stays));
+            }
+            return Err(error);
         }
+    };
+    let copied = copy_parts(place, traits, from, to, &upload, wanted.onto).await;
+    let over = match &copied {
+        Ok(_) => resume::forget(place, &claim.at).await,
+        Err(_) => resume::call_off(place, &claim.at, &record).await,
+    };
+    if let Err(error) = over {
+        tracing::debug!(key = to, "the record of a copy in parts stays until it is swept: {error}");
     }
     copied
 }
