@@ -21,7 +21,7 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::{
-    BeforeDeserializationInterceptorContextRef, InterceptorContext,
+    AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextRef, InterceptorContext,
 };
 use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
@@ -228,6 +228,19 @@ impl Intercept for Server {
         "the server's name"
     }
 
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        // XML that stops early is read by the SDK as if the rest were empty.
+        match context.response().body().bytes() {
+            Some(body) if is_cut_listing(body) => Err("the server's listing ends in the middle".into()),
+            _ => Ok(()),
+        }
+    }
+
     fn read_before_deserialization(
         &self,
         context: &BeforeDeserializationInterceptorContextRef<'_>,
@@ -239,4 +252,13 @@ impl Intercept for Server {
         }
         Ok(())
     }
+}
+
+/// Whether a body begins as a listing and does not end as one.
+fn is_cut_listing(body: &[u8]) -> bool {
+    /// More than a declaration in XML has.
+    const HEAD: usize = 256;
+    const NAME: &[u8] = b"<ListBucketResult";
+    let head = &body[..body.len().min(HEAD)];
+    head.windows(NAME.len()).any(|bytes| bytes == NAME) && !body.trim_ascii_end().ends_with(b"</ListBucketResult>")
 }

@@ -114,6 +114,23 @@ async fn a_listing_that_is_cut_off_says_where() {
 }
 
 #[tokio::test]
+async fn a_page_that_ends_in_the_middle_is_no_last_page() {
+    let objects = "<Contents><Key>pre fix/a</Key><Size>1</Size><ETag>&quot;e&quot;</ETag></Contents>";
+    let end = "<IsTruncated>false</IsTruncated>";
+    for (text, what) in [
+        (format!("<ListBucketResult>{end}{objects}<Contents><Key>pre fix/ab"), "cut"),
+        (format!("<ListBucketResult>{end}{objects}"), "cut between two"),
+        (format!("<ListBucketResult>{objects}</ListBucketResult>"), "without an end"),
+        (format!("<ListBucketResult>{end}<KeyCount>2</KeyCount>{objects}</ListBucketResult>"), "too few"),
+    ] {
+        let headers = vec![("content-type", "application/xml".to_owned())];
+        let (_proxy, storage) = answering(vec![Action::Answer(Answer { status: 200, headers, body: text })]);
+        assert_eq!(shown(&listed(&*storage).await), ["!"], "{what}");
+        assert!(storage.root().await.is_err_and(|error| error.message.contains("in the middle")), "{what}");
+    }
+}
+
+#[tokio::test]
 async fn keys_in_no_order_are_listed_by_directory() {
     let disorder = page(&[("a/x", 1), ("a-b", 1)], None);
     let (proxy, storage) = answering(vec![disorder, page(&[("a", 1), ("b", 1)], None)]);
