@@ -178,7 +178,7 @@ pub(crate) async fn anything_below(place: &Arc<Place>, dir: &str, near: &str, bu
     if let Some(told) = around.told(dir, but) {
         return Ok(told);
     }
-    let _turn = around.asking.lock().await;
+    let turn = around.asking.lock().await;
     let top = place.config.keys.prefix();
     let sorted = !place.client.walks.load(Ordering::Relaxed);
     let behind = dir.strip_suffix('/').unwrap_or(dir);
@@ -192,6 +192,8 @@ pub(crate) async fn anything_below(place: &Arc<Place>, dir: &str, near: &str, bu
             ask(place, prefix, after).await?;
         }
     }
+    // What is asked for one directory serves no other: nobody need wait for it.
+    drop(turn);
     match around.told(dir, but) {
         Some(told) => Ok(told),
         None => search(place, dir, but).await,

@@ -21,8 +21,9 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::{
-    BeforeDeserializationInterceptorContextRef, InterceptorContext,
+    AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextRef, InterceptorContext,
 };
+use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use tokio::sync::OnceCell;
@@ -69,6 +70,12 @@ impl Lazy {
 /// What an operation is given that uploads, or makes the server copy: time.
 pub(crate) fn patient() -> Builder {
     Builder::new().timeout_config(timeouts(LONG_ANSWER))
+}
+
+/// The same client for trying what the server does: it takes an answer for an answer, and repeats only what got none, or was
+/// asked to be patient.
+pub(crate) fn trying(client: &Client) -> Client {
+    Client::from_conf(client.config().to_builder().retry_classifier(Answered).build())
 }
 
 async fn make(config: &Config, walks: &Arc<AtomicBool>) -> Result<(Client, SdkConfig)> {
@@ -189,6 +196,27 @@ impl ClassifyRetry for TooMany {
     }
 }
 
+/// Takes an answer for final.
+#[derive(Debug)]
+struct Answered;
+
+impl ClassifyRetry for Answered {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        match context.response().map(|response| response.status().as_u16()) {
+            None | Some(429 | 503) => RetryAction::NoActionIndicated,
+            Some(_) => RetryAction::RetryForbidden,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "answered"
+    }
+
+    fn priority(&self) -> RetryClassifierPriority {
+        RetryClassifierPriority::run_after(RetryClassifierPriority::default())
+    }
+}
+
 /// Reads the server's name off its answers.
 #[derive(Debug)]
 struct Server {
@@ -198,6 +226,19 @@ struct Server {
 impl Intercept for Server {
     fn name(&self) -> &'static str {
         "the server's name"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        // XML that stops early is read by the SDK as if the rest were empty.
+        match context.response().body().bytes() {
+            Some(body) if is_cut_listing(body) => Err("the server's listing ends in the middle".into()),
+            _ => Ok(()),
+        }
     }
 
     fn read_before_deserialization(
@@ -211,4 +252,13 @@ impl Intercept for Server {
         }
         Ok(())
     }
+}
+
+/// Whether a body begins as a listing and does not end as one.
+fn is_cut_listing(body: &[u8]) -> bool {
+    /// More than a declaration in XML has.
+    const HEAD: usize = 256;
+    const NAME: &[u8] = b"<ListBucketResult";
+    let head = &body[..body.len().min(HEAD)];
+    head.windows(NAME.len()).any(|bytes| bytes == NAME) && !body.trim_ascii_end().ends_with(b"</ListBucketResult>")
 }

@@ -1,10 +1,13 @@
 //! Copying on the server: moves, copies, the trash, and metadata, which only a copy can change.
 
+mod parts;
+
 use std::sync::Arc;
 
+use aws_sdk_s3::config::Builder;
+use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
-use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, MetadataDirective, StorageClass};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use aws_sdk_s3::types::{ChecksumAlgorithm, MetadataDirective, StorageClass};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use wl_core::backend::Guard;
 use wl_core::entry::{Entry, Meta, Token};
@@ -15,14 +18,11 @@ use crate::meta::MTIME;
 use crate::object::{Seen, Target};
 use crate::probe::{self, Traits};
 use crate::token::Version;
-use crate::{Place, client, dirs, remove};
+use crate::write::Tries;
+use crate::{Place, client, dirs, look, remove};
 
 /// What CopyObject copies at most (Amazon S3 API reference, CopyObject: 5 GB).
 const AT_ONCE: u64 = 5_000_000_000;
-/// What one part of a larger copy is.
-const PART: u64 = 1 << 30;
-/// Parts copied at once.
-const PARTS_AT_ONCE: usize = 4;
 
 /// What of `x-amz-copy-source` needs no encoding (RFC 3986 section 2.3, and the slash).
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
@@ -35,27 +35,41 @@ pub(crate) struct Source<'a> {
 }
 
 /// What a copy is to be.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct Wanted<'a> {
     /// What it is dressed with, in place of what its source is dressed with.
     pub dress: Option<&'a HeadObjectOutput>,
-    /// It is refused where something is.
-    pub absent: bool,
+    /// What it finds where it goes.
+    pub onto: Onto,
+}
+
+/// What a copy finds under its key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Onto {
+    /// Nothing, or it is refused.
+    Nothing,
+    /// The version that is copied, or it is refused.
+    Itself,
+    /// What does not count: the place is wl's own.
+    Anything,
 }
 
 /// Moves that version to a path where nothing is.
 pub(crate) async fn move_within(place: &Arc<Place>, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
     let entry = copy_within(place, from, token, to).await?;
-    match remove::remove(place, from, token, None).await {
-        Ok(()) => Ok(entry),
-        Err(error) => {
-            // It was copied and not moved: the copy goes again. If it stays, it is one more file, and listed.
+    let Err(error) = remove::remove(place, from, token, None).await else { return Ok(entry) };
+    // An earlier try of the deletion may have taken effect, and its answer have been lost; or it may still be on its way.
+    // Then the copy is the only one there is. If it stays beside what it was copied from, it is one more file, and listed.
+    match Seen::at(place, &place.key(from)?).await {
+        Ok(None) => return Ok(entry),
+        Ok(Some(seen)) if seen.entry().token.same(token) && !error.fault.passes() => {
             if let Err(stays) = remove::remove(place, to, &entry.token, None).await {
                 tracing::warn!(path = %to, "a copy that was to be a move stays: {stays}");
             }
-            Err(error)
         }
+        _ => tracing::warn!(path = %to, "a copy that was to be a move stays: what became of {from} is unknown"),
     }
+    Err(error)
 }
 
 /// Copies that version to a path where nothing is.
@@ -67,15 +81,30 @@ pub(crate) async fn copy_within(place: &Arc<Place>, from: &RelPath, token: &Toke
     let target = Target::new(place, to, &Guard::Absent)?;
     let (key, version) = (place.key(from)?, Version::of(token)?);
     target.check_nothing_below().await?;
-    if !traits.copy_create {
-        target.check().await?;
-    }
     let source = Source { key: &key, version: &version };
-    let wanted = Wanted { dress: None, absent: true };
+    let wanted = Wanted { dress: None, onto: Onto::Nothing };
     let copied = copy(place, &traits, source, &target.key, wanted).await.map_err(|error| refused(error, from))?;
     dirs::holds_something(place, &target.key).await;
     let seen = Seen::at(place, &target.key).await?.filter(|seen| seen.version == copied);
-    Ok(seen.ok_or_else(|| target.changed())?.entry())
+    let entry = seen.ok_or_else(|| target.changed())?.entry();
+    if let Err(error) = prove(place, source, from, &copied, to).await {
+        remove::discard(place, &target.key, &copied).await;
+        return Err(error);
+    }
+    Ok(entry)
+}
+
+/// Whether a copy holds what was copied: it has the same ETag, or else what both hold has the same sha256.
+async fn prove(place: &Arc<Place>, source: Source<'_>, from: &RelPath, copied: &Version, to: &RelPath) -> Result<()> {
+    let believed = !place.mixed().contains(&(source.key.to_owned(), source.version.etag.clone()));
+    if believed && copied == source.version {
+        return Ok(());
+    }
+    let (was, is) = (source.version.token(), copied.token());
+    if copied.size == source.version.size && look::hash(place, from, &was).await? == look::hash(place, to, &is).await? {
+        return Ok(());
+    }
+    Err(Error::new(Fault::Refused, "the server copied something else").at(from))
 }
 
 /// Sets the modification time of that version, which gives it another token.
@@ -94,10 +123,24 @@ pub(crate) async fn set_meta(place: &Arc<Place>, path: &RelPath, token: &Token, 
     // RACE: CopyObject asks what its source is, and has no condition for what it replaces, which is the same object here:
     // a version put between the two inside the server is lost. Servers take the source when they take the destination.
     let source = Source { key: &target.key, version: &seen.version };
-    let wanted = Wanted { dress: Some(&dress), absent: false };
+    let wanted = Wanted { dress: Some(&dress), onto: Onto::Itself };
     let copied = copy(place, &traits, source, &target.key, wanted).await.map_err(|error| refused(error, path))?;
+    if !traits.copy_source {
+        same_content(&target, &traits, &seen, &copied).await?;
+    }
     let now = Seen::at(place, &target.key).await?.filter(|now| now.version == copied);
     Ok(now.ok_or_else(|| target.changed())?.entry())
+}
+
+/// Refuses what a server that asks no condition of its source has copied onto itself, unless it is the content that was
+/// looked at: somebody else may have written another before. Then that one has got the time, and is looked at again.
+async fn same_content(target: &Target<'_>, traits: &Traits, seen: &Seen, copied: &Version) -> Result<()> {
+    if *copied == seen.version {
+        return Ok(());
+    }
+    let was = seen.hash(traits.checksums).ok_or_else(|| target.changed())?;
+    let is = look::hash(target.place, target.path, &copied.token()).await?;
+    if was == is { Ok(()) } else { Err(target.changed()) }
 }
 
 /// What is not the version to be copied any more has changed.
@@ -117,7 +160,7 @@ pub(crate) async fn copy(
     let copied = if from.version.size <= AT_ONCE {
         copy_at_once(place, traits, from, to, wanted).await?
     } else {
-        copy_in_parts(place, traits, from, to, wanted).await?
+        parts::copy(place, traits, from, to, wanted).await?
     };
     if !traits.copy_source && to != from.key {
         // The server copies whatever is there: it is that version if it still is.
@@ -137,9 +180,48 @@ async fn copy_at_once(
     to: &str,
     wanted: Wanted<'_>,
 ) -> Result<Version> {
+    let conditional = match wanted.onto {
+        Onto::Nothing => traits.copy_create,
+        Onto::Itself => traits.copy_source,
+        Onto::Anything => true,
+    };
+    if conditional {
+        return send(place, traits, from, to, wanted, client::patient()).await;
+    }
+    let mut tries = Tries::default();
+    loop {
+        // RACE: what somebody puts between the look and the copy is replaced; `Facts::windows` says so.
+        look_at(place, from, to, wanted.onto).await?;
+        let once = client::patient().retry_config(RetryConfig::disabled());
+        match send(place, traits, from, to, wanted, once).await {
+            Err(error) if tries.again(&error).await => {}
+            sent => return sent,
+        }
+    }
+}
+
+/// Looks whether a copy finds what it is to find.
+async fn look_at(place: &Place, from: Source<'_>, to: &str, onto: Onto) -> Result<()> {
+    let expected = match onto {
+        Onto::Nothing => None,
+        Onto::Itself => Some(from.version),
+        Onto::Anything => return Ok(()),
+    };
+    let seen = Seen::at(place, to).await?.map(|seen| seen.version);
+    if seen.as_ref() == expected { Ok(()) } else { Err(Error::new(Fault::Refused, "it changed meanwhile")) }
+}
+
+async fn send(
+    place: &Place,
+    traits: &Traits,
+    from: Source<'_>,
+    to: &str,
+    wanted: Wanted<'_>,
+    config: Builder,
+) -> Result<Version> {
     let mut request = place.client().await?.copy_object().bucket(place.bucket()).key(to);
     request = request.copy_source(source(place, from.key)).copy_source_if_match(from.version.quoted());
-    if wanted.absent && traits.copy_create {
+    if wanted.onto == Onto::Nothing && traits.copy_create {
         request = request.if_none_match("*");
     }
     if let Some(dress) = wanted.dress {
@@ -155,8 +237,8 @@ async fn copy_at_once(
             .set_cache_control(dress.cache_control.clone())
             .set_storage_class(dress.storage_class.as_ref().map(|class| StorageClass::from(class.as_str())));
     }
-    let answer =
-        request.customize().config_override(client::patient()).send().await.map_err(|error| place.error(&error))?;
+    let sent = request.customize().config_override(config).send().await;
+    let answer = sent.map_err(|error| place.error(&error))?;
     let etag = answer.copy_object_result().and_then(|result| result.e_tag());
     match Version::new(etag, from.version.size) {
         Some(version) => Ok(version),
@@ -172,91 +254,6 @@ pub(crate) async fn there(place: &Place, key: &str) -> Result<Version> {
 
 fn source(place: &Place, key: &str) -> String {
     utf8_percent_encode(&format!("{}/{key}", place.bucket()), PLAIN).to_string()
-}
-
-async fn copy_in_parts(
-    place: &Arc<Place>,
-    traits: &Traits,
-    from: Source<'_>,
-    to: &str,
-    wanted: Wanted<'_>,
-) -> Result<Version> {
-    let client = place.client().await?;
-    let dressed = match wanted.dress {
-        Some(dress) => dress.clone(),
-        None => {
-            Seen::at(place, from.key).await?.ok_or_else(|| Error::new(Fault::Refused, "it changed meanwhile"))?.head
-        }
-    };
-    let begun = client
-        .create_multipart_upload()
-        .bucket(place.bucket())
-        .key(to)
-        .set_metadata(dressed.metadata)
-        .set_content_type(dressed.content_type)
-        .set_content_encoding(dressed.content_encoding)
-        .set_content_disposition(dressed.content_disposition)
-        .set_content_language(dressed.content_language)
-        .set_cache_control(dressed.cache_control)
-        .send()
-        .await
-        .map_err(|error| place.error(&error))?;
-    let upload = begun.upload_id().unwrap_or_default().to_owned();
-    let copied = copy_parts(place, traits, from, to, &upload, wanted.absent).await;
-    if copied.is_err() {
-        let abort = client.abort_multipart_upload().bucket(place.bucket()).key(to).upload_id(&upload);
-        if let Err(error) = abort.send().await {
-            tracing::warn!(key = to, "a copy in parts could not be called off: {}", place.error(&error));
-        }
-    }
-    copied
-}
-
-async fn copy_parts(
-    place: &Arc<Place>,
-    traits: &Traits,
-    from: Source<'_>,
-    to: &str,
-    upload: &str,
-    absent: bool,
-) -> Result<Version> {
-    let client = place.client().await?;
-    let size = from.version.size;
-    let numbers = 1..=i32::try_from(size.div_ceil(PART)).unwrap_or(i32::MAX);
-    let copies = stream::iter(numbers).map(|number| async move {
-        let begin = u64::from(number.unsigned_abs() - 1) * PART;
-        let end = (begin + PART).min(size) - 1;
-        let request = client
-            .upload_part_copy()
-            .bucket(place.bucket())
-            .key(to)
-            .upload_id(upload)
-            .part_number(number)
-            .copy_source(source(place, from.key))
-            .copy_source_if_match(from.version.quoted())
-            .copy_source_range(format!("bytes={begin}-{end}"));
-        let answer =
-            request.customize().config_override(client::patient()).send().await.map_err(|error| place.error(&error))?;
-        let result = answer.copy_part_result();
-        Ok(CompletedPart::builder()
-            .part_number(number)
-            .set_e_tag(result.and_then(|result| result.e_tag.clone()))
-            .set_checksum_sha256(result.and_then(|result| result.checksum_sha256.clone()))
-            .build())
-    });
-    let parts: Vec<CompletedPart> = copies.buffered(PARTS_AT_ONCE).try_collect().await?;
-    let whole = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
-    let mut request =
-        client.complete_multipart_upload().bucket(place.bucket()).key(to).upload_id(upload).multipart_upload(whole);
-    if absent && traits.complete_create {
-        request = request.if_none_match("*");
-    }
-    let answer =
-        request.customize().config_override(client::patient()).send().await.map_err(|error| place.error(&error))?;
-    match Version::new(answer.e_tag(), size) {
-        Some(version) => Ok(version),
-        None => there(place, to).await,
-    }
 }
 
 /// A version that was kept before it was replaced or deleted.
@@ -279,15 +276,20 @@ pub(crate) async fn keep<'a>(
     let place = target.place;
     let key = place.key(trash)?;
     let source = Source { key: &target.key, version };
-    let kept =
-        copy(place, traits, source, &key, Wanted::default()).await.map_err(|error| refused(error, target.path))?;
+    let kept = copy(place, traits, source, &key, Wanted { dress: None, onto: Onto::Anything })
+        .await
+        .map_err(|error| refused(error, target.path))?;
     Ok(Some(Kept { place, key, version: kept }))
 }
 
 impl Kept<'_> {
-    /// The change that it was kept for failed. It goes again if what was kept is still in its place; if that cannot be
-    /// told, or something else is there, it may be the only one.
-    pub async fn change_failed(self, target: &Target<'_>) {
+    /// The change that it was kept for failed. It goes again if what was kept is still in its place, and stays there; if
+    /// that cannot be told, or something else is there, it may be the only one.
+    pub async fn change_failed(self, target: &Target<'_>, error: &Error) {
+        if error.fault.passes() {
+            // What was not answered may take effect yet.
+            return;
+        }
         let there = Seen::at(self.place, &target.key).await;
         if there.is_ok_and(|there| there.is_some_and(|seen| Some(seen.version) == target.expected)) {
             remove::discard(self.place, &self.key, &self.version).await;

@@ -101,20 +101,33 @@ pub(crate) async fn holds_something(place: &Arc<Place>, key: &str) {
 
 async fn put_marker(place: &Arc<Place>, marker: &str) -> Result<()> {
     let traits = probe::traits(place).await?;
+    // RACE: where conditions are ignored, a content that somebody gives the marker after this look is lost.
+    if !traits.create && holds_content(place, marker).await? {
+        return Ok(());
+    }
     let (client, bucket) = (place.client().await?, place.bucket());
     let put = || client.put_object().bucket(bucket).key(marker).content_length(0);
     let mut sent = put().set_if_none_match(traits.create.then(|| "*".to_owned())).send().await;
     if sent.as_ref().is_err_and(|error| matches!(error::status(error), 409 | 412)) {
-        match Seen::at(place, marker).await? {
-            // Somebody gave it a content.
-            Some(seen) if seen.version.size > 0 => return Ok(()),
-            // Somebody made it meanwhile; or, at SeaweedFS, it is only implied, and counts for this condition all the same.
-            _ => sent = put().send().await,
+        if holds_content(place, marker).await? {
+            return Ok(());
         }
+        // Somebody made it meanwhile; or, at SeaweedFS, it is only implied, and counts for this condition all the same.
+        sent = put().send().await;
     }
     let answer = sent.map_err(|error| place.error(&error))?;
     if let Some(version) = Version::new(answer.e_tag(), 0) {
         place.around.made(marker, version);
     }
     Ok(())
+}
+
+/// Whether somebody gave a marker a content.
+async fn holds_content(place: &Place, marker: &str) -> Result<bool> {
+    match Seen::at(place, marker).await {
+        Ok(seen) => Ok(seen.is_some_and(|seen| seen.version.size > 0)),
+        // Where directories are real ones, JuiceFS names no ETag for them.
+        Err(error) if error.fault == Fault::Unsupported => Ok(false),
+        Err(error) => Err(error),
+    }
 }

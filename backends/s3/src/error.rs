@@ -135,6 +135,8 @@ fn of_status(config: &Config, status: u16, region: Option<&str>, detail: &str) -
             (Fault::Denied, elsewhere(config, region, detail))
         }
         408 | 502 | 504 => (Fault::Offline, format!("{server} cannot serve the request now{detail}")),
+        // What servers say while they start or stop, or when something behind them does.
+        500 | 520..=524 => (Fault::Offline, format!("{server} answered {status}{detail}: it is tried again")),
         429 | 503 => (Fault::Busy, format!("{server} asks for patience{detail}")),
         405 | 501 => (Fault::Unsupported, format!("{server} cannot do this{detail}")),
         414 => (Fault::Malformed, format!("{server} cannot hold a name this long{detail}")),
@@ -254,7 +256,7 @@ mod tests {
             (429, "", Fault::Busy, "patience"),
             (400, "RequestTimeout", Fault::Offline, "too long"),
             (504, "", Fault::Offline, "now"),
-            (500, "InternalError", Fault::Broken, "answered 500"),
+            (500, "InternalError", Fault::Offline, "answered 500"),
             (507, "", Fault::Full, "no room"),
             (501, "NotImplemented", Fault::Unsupported, "cannot do this"),
             (400, "KeyTooLongError", Fault::Malformed, "cannot hold this name"),

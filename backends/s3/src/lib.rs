@@ -21,6 +21,7 @@ mod parts;
 mod probe;
 #[cfg(feature = "notifications")]
 mod queue;
+mod race;
 mod read;
 mod remove;
 mod resume;
@@ -63,8 +64,8 @@ struct Place {
     leftovers: Mutex<BTreeMap<String, Leftover>>,
     /// What lies around the keys that are changed.
     around: around::Around,
-    /// The keys that large contents were to be put under since the last sweep.
-    tried: Mutex<BTreeSet<String>>,
+    /// What has become of large contents since the last sweep.
+    rounds: Mutex<resume::Rounds>,
     /// Keys, with ETags, under which a server without checksums was seen to hold other bytes than the ETag is of.
     mixed: Mutex<BTreeSet<(String, String)>>,
 }
@@ -85,7 +86,7 @@ impl S3 {
             traits,
             leftovers: Mutex::default(),
             around: around::Around::default(),
-            tried: Mutex::default(),
+            rounds: Mutex::default(),
             mixed: Mutex::default(),
         };
         Ok(Arc::new(Self { place: Arc::new(place) }))
@@ -119,9 +120,9 @@ impl Place {
         error::error(&self.config, error)
     }
 
-    fn tried(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+    fn rounds(&self) -> std::sync::MutexGuard<'_, resume::Rounds> {
         // The same.
-        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn mixed(&self) -> std::sync::MutexGuard<'_, BTreeSet<(String, String)>> {
@@ -150,7 +151,7 @@ impl Backend for S3 {
     }
 
     async fn probe(&self) -> Result<Facts> {
-        probe::traits(&self.place).await?;
+        probe::afresh(&self.place).await?;
         Ok(probe::facts(&self.place))
     }
 

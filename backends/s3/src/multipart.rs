@@ -38,6 +38,8 @@ pub(crate) async fn replace(
     content: &Content,
     trash: Option<&RelPath>,
 ) -> Result<Written> {
+    // Whatever fails from here on, somebody wants it.
+    resume::wanted(target);
     // Nothing is sent for nothing.
     target.check().await?;
     target.check_nothing_below().await?;
@@ -57,7 +59,8 @@ pub(crate) async fn replace(
             Ok(written)
         }
         Err(error) => {
-            if !error.fault.passes() {
+            // Whoever began it elsewhere may be at it yet.
+            if !error.fault.passes() && !upload.claim.foreign {
                 upload.call_off().await;
             }
             Err(error)
@@ -75,8 +78,8 @@ async fn begin(target: &Target<'_>, traits: &Traits, size: u64, hash: Hash, mtim
     let begun = request.send().await.map_err(|error| place.error(&error).at(target.path))?;
     let upload = begun.upload_id().filter(|id| !id.is_empty());
     let upload = upload.ok_or_else(|| Error::new(Fault::Broken, "the server began an upload and did not name it"))?;
-    let record = Record::new(&target.key, upload, size, Layout::of(size).part, hash);
-    match resume::note(target, record).await {
+    let record = Record::new(&target.key, upload, Layout::of(size), Some(hash));
+    match resume::note(place, &target.key, record).await {
         Ok(claim) => Ok(claim),
         Err(error) => {
             // An upload that nothing tells of would cost money for ever.
@@ -96,6 +99,13 @@ struct Upload<'a> {
     claim: Claim,
     hash: Hash,
     mtime: Option<Timestamp>,
+}
+
+/// What the parts became.
+struct Whole {
+    version: Version,
+    /// Whether the server has shown a checksum for it, and not only metadata.
+    proven: bool,
 }
 
 /// A part that the server has.
@@ -120,14 +130,14 @@ impl Upload<'_> {
             completed => completed,
         };
         let proven = match version {
-            Ok(version) if self.traits.checksums => Ok(version),
-            Ok(version) => read_back(self.target, &version, self.hash).await.map(|()| version),
+            Ok(Whole { version, proven: true }) => Ok(version),
+            Ok(Whole { version, .. }) => read_back(self.target, &version, self.hash).await.map(|()| version),
             Err(error) => Err(error),
         };
         match (proven, kept) {
             (Err(error), kept) => {
                 if let Some(kept) = kept {
-                    kept.change_failed(self.target).await;
+                    kept.change_failed(self.target, &error).await;
                 }
                 Err(error)
             }
@@ -241,7 +251,7 @@ impl Upload<'_> {
         })
     }
 
-    async fn complete(&self, parts: &Parts) -> Result<Version> {
+    async fn complete(&self, parts: &Parts) -> Result<Whole> {
         let (target, place, traits) = (self.target, self.target.place, self.traits);
         let conditional = if target.expected.is_none() { traits.complete_create } else { traits.complete_replace };
         let list = parts.iter().map(|(number, part)| {
@@ -272,29 +282,30 @@ impl Upload<'_> {
             .map_err(|error| error.at(target.path))?
             .ok_or_else(|| target.changed())?;
         let answered = Version::new(answer.e_tag(), self.claim.record.size);
-        if answered.is_some_and(|answered| answered != seen.version) || !self.is_ours(&seen, parts) {
+        if answered.is_some_and(|answered| answered != seen.version) {
             return Err(target.changed());
         }
-        Ok(seen.version)
+        self.ours(seen, parts).ok_or_else(|| target.changed())
     }
 
-    /// Whether what is there is what these parts make: its composite checksum tells, or the ETag, which is the MD5 of the
-    /// parts' MD5s (Amazon S3 user guide, Checking object integrity), and what it was dressed with.
-    fn is_ours(&self, seen: &Seen, parts: &Parts) -> bool {
+    /// What is there, if it is what these parts make: its composite checksum proves that, and what it was dressed with says
+    /// so.
+    fn ours(&self, seen: Seen, parts: &Parts) -> Option<Whole> {
         let sha256s: Vec<Hash> = parts.values().map(|part| part.sha256).collect();
-        let composite = seen.head.checksum_sha256().filter(|_| self.traits.checksums);
-        let ours = match composite {
+        let checksum = seen.head.checksum_sha256().filter(|_| self.traits.checksums);
+        let ours = match checksum {
             Some(checksum) if checksum.contains('-') => checksum == parts::composite(&sha256s),
             Some(checksum) => checksum == meta::checksum(&self.hash),
             None => seen.says(&self.hash),
         };
-        ours && seen.version.size == self.claim.record.size
+        let proven = checksum.is_some();
+        let same = ours && seen.version.size == self.claim.record.size;
+        same.then_some(Whole { version: seen.version, proven })
     }
 
-    async fn completed_after_all(&self, parts: &Parts) -> Option<Version> {
+    async fn completed_after_all(&self, parts: &Parts) -> Option<Whole> {
         let seen = Seen::at(self.target.place, &self.target.key).await.ok()??;
-        let ours = Some(&seen.version) != self.target.expected.as_ref() && self.is_ours(&seen, parts);
-        ours.then_some(seen.version)
+        if Some(&seen.version) == self.target.expected.as_ref() { None } else { self.ours(seen, parts) }
     }
 
     fn failed(&self, error: Error, code: &str) -> Error {

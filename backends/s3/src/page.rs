@@ -78,8 +78,16 @@ fn read(answer: &ListObjectsV2Output) -> Result<Page> {
 }
 
 fn next(answer: &ListObjectsV2Output, objects: &[Object], prefixes: &[String]) -> Result<Option<From>> {
-    if answer.is_truncated() != Some(true) {
-        return Ok(None);
+    let arrived = objects.len() + prefixes.len();
+    let announced = answer.key_count().and_then(|count| usize::try_from(count).ok());
+    if announced.is_some_and(|announced| announced > arrived) {
+        return Err(cut_off());
+    }
+    // The SDK reads XML that stops early as if the rest were empty: an end is believed only where it is told.
+    match answer.is_truncated() {
+        Some(true) => {}
+        Some(false) => return Ok(None),
+        None => return Err(cut_off()),
     }
     if let Some(token) = answer.next_continuation_token().filter(|token| !token.is_empty()) {
         return Ok(Some(From::Token(token.to_owned())));
@@ -88,6 +96,10 @@ fn next(answer: &ListObjectsV2Output, objects: &[Object], prefixes: &[String]) -
     let last =
         last.ok_or_else(|| Error::new(Fault::Broken, "the server listed nothing, and said that there is more"))?;
     Ok(Some(From::After(last.clone())))
+}
+
+fn cut_off() -> Error {
+    Error::new(Fault::Broken, "the server's listing ends in the middle")
 }
 
 fn object(told: &Told, encoded: bool) -> Option<Result<Object>> {

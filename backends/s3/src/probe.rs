@@ -2,20 +2,23 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
-use tokio::sync::OnceCell;
 use wl_core::backend::{Facts, HashBy, Swap, Vouch, WatchBy};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
 use crate::token::Version;
-use crate::{Place, trial};
+use crate::{Place, race, trial};
 
 /// How often a bucket is listed, beneath notifications too: they may get lost.
 const SCAN_EVERY_S: u64 = 60;
 /// Small requests at once.
 const IN_FLIGHT: usize = 32;
+
+/// How long after the first trial writers are raced against each other.
+const RACE_AFTER: Duration = Duration::from_secs(3);
 
 /// What a server does with what wl would like it to do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -36,6 +39,8 @@ pub(crate) struct Traits {
     pub one_completes: bool,
     /// Of several that replace one version at once, one wins.
     pub one_replaces: bool,
+    /// The same where one of them completes an upload.
+    pub one_completes_over: bool,
     /// Of one that deletes a version and one that replaces it, one wins.
     pub one_deletes: bool,
     /// `CopyObject` with `If-None-Match: *` for its destination.
@@ -62,7 +67,29 @@ impl Traits {
 }
 
 /// What was found of one bucket, kept as long as the process lives.
-pub(crate) type Memory = OnceCell<Arc<Traits>>;
+#[derive(Default)]
+pub(crate) struct Memory {
+    known: Mutex<Option<Known>>,
+    /// One tries at a time. Who waited while a trial failed shares its error, with the time of that.
+    trying: tokio::sync::Mutex<Option<(Instant, Error)>>,
+}
+
+#[derive(Clone)]
+struct Known {
+    traits: Arc<Traits>,
+    /// Whether writers were raced against each other; until then no race counts as won by one alone.
+    raced: bool,
+}
+
+impl Memory {
+    fn get(&self) -> Option<Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, known: Option<Known>) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+}
 
 static KNOWN: LazyLock<Mutex<HashMap<String, Arc<Memory>>>> = LazyLock::new(Mutex::default);
 
@@ -71,24 +98,75 @@ pub(crate) fn memory(bucket: &str) -> Arc<Memory> {
     KNOWN.lock().unwrap_or_else(PoisonError::into_inner).entry(bucket.to_owned()).or_default().clone()
 }
 
-/// What the server does; tried if that was not done before.
+/// What the server does; tried if that was not done before. Who wins of several at once is found out a little later, and
+/// until then nobody is said to.
 pub(crate) async fn traits(place: &Arc<Place>) -> Result<Arc<Traits>> {
-    place.traits.get_or_try_init(|| async { Ok(Arc::new(Box::pin(trial::traits(place)).await?)) }).await.cloned()
+    if let Some(known) = place.traits.get() {
+        return Ok(known.traits);
+    }
+    let asked = Instant::now();
+    let mut failed = place.traits.trying.lock().await;
+    if let Some(known) = place.traits.get() {
+        return Ok(known.traits);
+    }
+    if let Some((at, error)) = &*failed
+        && *at >= asked
+    {
+        return Err(error.clone());
+    }
+    let traits = Box::pin(trial::traits(place)).await.map(Arc::new);
+    let traits = traits.inspect_err(|error| *failed = Some((Instant::now(), error.clone())))?;
+    place.traits.set(Some(Known { traits: traits.clone(), raced: false }));
+    tokio::spawn(race_later(Arc::downgrade(place)));
+    Ok(traits)
+}
+
+/// Races writers against each other when this process has lived on for a while: one that ends soon has no use for it, and
+/// would leave something behind.
+async fn race_later(place: Weak<Place>) {
+    tokio::time::sleep(RACE_AFTER).await;
+    let Some(place) = place.upgrade() else { return };
+    let _turn = place.traits.trying.lock().await;
+    let Some(known) = place.traits.get().filter(|known| !known.raced) else { return };
+    match Box::pin(race::traits(&place, &known.traits)).await {
+        Ok(traits) => place.traits.set(Some(Known { traits: Arc::new(traits), raced: true })),
+        Err(error) => tracing::debug!(%error, "who wins of several at once was not found out"),
+    }
+}
+
+/// Tries everything again, whatever is known: the server may be another one.
+pub(crate) async fn afresh(place: &Arc<Place>) -> Result<()> {
+    if place.config.read_only {
+        return Ok(());
+    }
+    let _turn = place.traits.trying.lock().await;
+    place.traits.set(None);
+    let traits = Box::pin(trial::traits(place)).await?;
+    let traits = Arc::new(Box::pin(race::traits(place, &traits)).await?);
+    place.traits.set(Some(Known { traits, raced: true }));
+    Ok(())
 }
 
 /// What is known of the bucket now: until it was tried, that every swap is looked at first.
 pub(crate) fn facts(place: &Place) -> Facts {
     let known = place.traits.get();
+    let traits = known.as_ref().map(|known| &*known.traits);
     let swap =
-        |of: fn(&Traits) -> bool| if known.is_some_and(|known| of(known)) { Swap::Atomic } else { Swap::Checked };
-    let copies = known.is_none_or(|known| known.copy);
+        |of: fn(&Traits) -> bool| if traits.is_some_and(|known| of(known)) { Swap::Atomic } else { Swap::Checked };
+    let copies = traits.is_none_or(|known| known.copy);
     Facts {
         hash: HashBy::Native,
         token: Vouch::Strong,
-        replace: swap(|known| known.replace && known.complete_replace && known.one_replaces),
+        replace: swap(|known| {
+            known.replace && known.complete_replace && known.one_replaces && known.one_completes_over
+        }),
         create: swap(|known| known.create && known.complete_create && known.one_creates && known.one_completes),
         delete: swap(|known| known.delete && known.one_deletes),
-        watcher: if place.config.queue.is_some() { WatchBy::Native } else { WatchBy::Scan },
+        watcher: if cfg!(feature = "notifications") && place.config.queue.is_some() {
+            WatchBy::Native
+        } else {
+            WatchBy::Scan
+        },
         scan_every_s: Some(SCAN_EVERY_S),
         server_copy: copies,
         server_move: copies,
@@ -97,7 +175,7 @@ pub(crate) fn facts(place: &Place) -> Facts {
         mode: false,
         mtime_resolution_ns: 1,
         in_flight: IN_FLIGHT,
-        windows: known.map_or_else(untried, |known| windows(known)),
+        windows: known.map_or_else(untried, |known| windows(&known)),
     }
 }
 
@@ -106,7 +184,27 @@ fn untried() -> Vec<String> {
 }
 
 /// What is only looked at and then done, in words.
-fn windows(known: &Traits) -> Vec<String> {
+fn windows(known: &Known) -> Vec<String> {
+    if known.raced {
+        return lacking(&known.traits);
+    }
+    // Nobody knows: that is said once.
+    let fair = Traits {
+        one_creates: true,
+        one_completes: true,
+        one_replaces: true,
+        one_completes_over: true,
+        one_deletes: true,
+        ..Traits::clone(&known.traits)
+    };
+    let untold =
+        "whether of two that write in the same instant one wins is not found out yet: `wl doctor` does it at once";
+    let mut windows = lacking(&fair);
+    windows.push(untold.to_owned());
+    windows
+}
+
+fn lacking(known: &Traits) -> Vec<String> {
     const BETWEEN: &str =
         "it is looked at with HEAD right before and after, and who writes in between may be overwritten";
     const INSTANT: &str = "the server looks and then acts: of two that write in the same instant, both may win";
@@ -124,6 +222,10 @@ fn windows(known: &Traits) -> Vec<String> {
         (
             known.one_completes || !known.complete_create || !known.one_creates,
             format!("creating large files: {INSTANT}"),
+        ),
+        (
+            known.one_completes_over || !known.complete_replace || !known.one_replaces,
+            format!("replacing large files: {INSTANT}"),
         ),
         (
             known.complete_replace || !known.replace,
@@ -155,18 +257,14 @@ pub(crate) async fn can_hold(place: &Arc<Place>, path: &RelPath) -> Result<()> {
 /// Whether the server takes a path for another one, as far as that is known without trying.
 pub(crate) fn mistakes(place: &Place, path: &RelPath) -> bool {
     let backslash =
-        place.traits.get().map_or_else(|| !place.client.walks.load(Ordering::Relaxed), |known| known.backslash);
+        place.traits.get().map_or_else(|| !place.client.walks.load(Ordering::Relaxed), |known| known.traits.backslash);
     path.as_str().contains('\\') && !backslash
 }
 
-/// Whether a checksum that the server shows was verified by it. Tried if that was not done before, unless nothing may be
-/// written here: then nothing is believed.
-pub(crate) async fn checksums_are_verified(place: &Arc<Place>) -> Result<bool> {
-    match place.traits.get() {
-        Some(known) => Ok(known.checksums),
-        None if place.config.read_only => Ok(false),
-        None => Ok(traits(place).await?.checksums),
-    }
+/// Whether a checksum that the server shows is known to have been verified by it. Nothing is tried for it: who only reads
+/// must not write.
+pub(crate) fn checksums_are_verified(place: &Place) -> bool {
+    place.traits.get().is_some_and(|known| known.traits.checksums)
 }
 
 #[cfg(test)]
@@ -184,6 +282,7 @@ mod tests {
             one_creates: true,
             one_completes: true,
             one_replaces: true,
+            one_completes_over: true,
             one_deletes: true,
             copy_create: true,
             copy_source: true,
@@ -193,13 +292,14 @@ mod tests {
             copy_keeps_checksum: true,
             backslash: true,
         };
-        assert_eq!(windows(&all), [""; 0]);
+        assert_eq!(lacking(&all), [""; 0]);
         for (lacking, says) in [
             (Traits { create: false, complete_create: false, ..all.clone() }, "creating: the server ignores"),
             (Traits { one_creates: false, one_completes: false, ..all.clone() }, "creating: the server looks"),
             (Traits { one_completes: false, ..all.clone() }, "creating large files: the server looks"),
             (Traits { replace: false, complete_replace: false, ..all.clone() }, "replacing: the server ignores"),
             (Traits { one_replaces: false, ..all.clone() }, "replacing: the server looks"),
+            (Traits { one_completes_over: false, ..all.clone() }, "replacing large files: the server looks"),
             (Traits { one_deletes: false, ..all.clone() }, "deleting: the server looks"),
             (Traits { delete: false, ..all.clone() }, "deleting: "),
             (Traits { complete_create: false, ..all.clone() }, "creating large files: "),
@@ -208,7 +308,7 @@ mod tests {
             (Traits { copy: false, copy_create: false, ..all.clone() }, "no trash"),
             (Traits { checksums: false, ..all.clone() }, "read back"),
         ] {
-            let windows = windows(&lacking);
+            let windows = super::lacking(&lacking);
             assert!(matches!(&windows[..], [one] if one.contains(says)), "{windows:?}");
         }
     }

@@ -1,24 +1,29 @@
 //! Uploads under way, written down in the bucket, so that a later process goes on with what a killed one began, or calls
 //! it off: parts of an upload cost money until one of the two is done.
 //!
-//! A record is a small object `.wl-part-up-…` beside the key that is uploaded to. Who uploads the same content to the same
-//! key takes over a record whose writer is not known to be alive; two who do so at once send the same bytes. A record whose
-//! writer is dead is cleared, and its upload called off, when another content goes to that key, or at the end of a full
-//! pass in which nobody tried to upload it. Of a writer on another machine that is assumed when nothing has moved for a day.
+//! A record is a small object `.wl-part-up-…` beside the key that is uploaded to, or beside what is copied in parts. Who
+//! uploads the same content to the same key takes over a record whose writer is not known to be alive; two who do so at once
+//! send the same bytes. A record whose writer is dead is cleared, and its upload called off, when another content goes to
+//! that key, or at the end of the second full pass in a row in which nobody tried to upload it. A writer on another machine
+//! is taken for dead when its upload has got no part for a day.
+//!
+//! Who is killed before the record is written leaves an upload that nothing tells of: a sweep of a storage with large
+//! contents also looks for those.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use jiff::{SignedDuration, Timestamp};
 use wl_core::entry::Hash;
 use wl_core::error::{Error, Fault, Result};
-use wl_core::path::{PART_PREFIX, RelPath};
+use wl_core::path::PART_PREFIX;
 
 use crate::object::Target;
 use crate::page::{From, Object, page};
-use crate::{Place, error};
+use crate::parts::Layout;
+use crate::{Place, error, probe, remove};
 
 /// What the name of a record begins with.
 const UPLOAD: &str = "up-";
@@ -29,6 +34,8 @@ const TRIAL_OVER: SignedDuration = SignedDuration::from_hours(1);
 const LONGEST: usize = 16 << 10;
 /// What nobody can be asked about is dead after that long.
 const DEAD: SignedDuration = SignedDuration::from_hours(24);
+/// How often in a row an upload is called off at most.
+const ABORTS: usize = 3;
 
 /// An upload under way.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -38,17 +45,34 @@ pub(crate) struct Record {
     pub size: u64,
     /// The size of its parts.
     pub part: u64,
-    pub sha256: Hash,
+    /// None for a copy, which nobody goes on with.
+    pub sha256: Option<Hash>,
     writer: Writer,
     begun: Timestamp,
 }
 
 impl Record {
     /// A new upload of this process's.
-    pub fn new(key: &str, upload: &str, size: u64, part: u64, sha256: Hash) -> Self {
-        let (key, upload) = (key.to_owned(), upload.to_owned());
+    pub fn new(key: &str, upload: &str, layout: Layout, sha256: Option<Hash>) -> Self {
+        let (key, upload, Layout { size, part }) = (key.to_owned(), upload.to_owned(), layout);
         Self { key, upload, size, part, sha256, writer: Writer::this(), begun: Timestamp::now() }
     }
+
+    /// Whether it is an upload of that content, divided as that content is.
+    fn is_of(&self, size: u64, sha256: Hash) -> bool {
+        self.sha256 == Some(sha256) && Layout { size: self.size, part: self.part } == Layout::of(size)
+    }
+}
+
+/// What has become of a storage's uploads since it was swept.
+#[derive(Debug, Default)]
+pub(crate) struct Rounds {
+    /// The keys that large contents were to be put under.
+    wanted: BTreeSet<String>,
+    /// The records that nobody wanted before the last sweep: they are over if nobody wants them before the next.
+    doubted: BTreeSet<String>,
+    /// Whether anything was begun that leaves an upload behind if it is killed.
+    begun: bool,
 }
 
 /// A process.
@@ -118,12 +142,15 @@ pub(crate) struct Claim {
     pub record: Record,
     /// Whether an earlier try has begun it.
     pub resumed: bool,
+    /// Whether somebody began it who may be at it yet.
+    pub foreign: bool,
 }
 
 impl Claim {
     /// None if somebody else here has it.
     fn new(at: String, record: Record, resumed: bool) -> Option<Self> {
-        under_way().insert(at.clone()).then(|| Self { at, record, resumed })
+        let foreign = record.writer.fate() == Fate::Unknown;
+        under_way().insert(at.clone()).then(|| Self { at, record, resumed, foreign })
     }
 }
 
@@ -134,17 +161,23 @@ impl Drop for Claim {
 }
 
 /// What the names of all records for a key begin with.
-fn records_of(target: &Target<'_>) -> Result<String> {
-    let dir = target.place.dir(&target.path.parent().unwrap_or_else(RelPath::root))?;
-    let name: String = Hash::of(target.path.name().as_bytes()).to_string().chars().take(16).collect();
-    Ok(format!("{dir}{PART_PREFIX}{UPLOAD}{name}-"))
+fn records_of(key: &str) -> String {
+    let (dir, name) = key.split_at(key.rfind('/').map_or(0, |slash| slash + 1));
+    let name: String = Hash::of(name.as_bytes()).to_string().chars().take(16).collect();
+    format!("{dir}{PART_PREFIX}{UPLOAD}{name}-")
 }
 
-/// Writes down an upload that has just begun.
-pub(crate) async fn note(target: &Target<'_>, record: Record) -> Result<Claim> {
-    let at = format!("{}{}", records_of(target)?, uuid::Uuid::new_v4().simple());
+/// That a large content is to be put there: what an earlier try has left stays.
+pub(crate) fn wanted(target: &Target<'_>) {
+    target.place.rounds().wanted.insert(target.key.clone());
+}
+
+/// Writes down, beside a key, an upload that has just begun.
+pub(crate) async fn note(place: &Place, beside: &str, record: Record) -> Result<Claim> {
+    place.rounds().begun = true;
+    let at = format!("{}{}", records_of(beside), uuid::Uuid::new_v4().simple());
     let claim = Claim::new(at, record, false).ok_or_else(|| Error::new(Fault::Broken, "a fresh name was taken"))?;
-    write(target.place, &claim).await?;
+    write(place, &claim).await?;
     Ok(claim)
 }
 
@@ -156,41 +189,83 @@ async fn write(place: &Place, claim: &Claim) -> Result<()> {
     written.map(drop).map_err(|error| place.error(&error))
 }
 
-/// An upload of the same content to the same key that nobody goes on with. Uploads of other contents that nobody goes on
-/// with are called off.
+/// An upload of the same content to the same key that nobody is known to go on with. Uploads of other contents that nobody
+/// goes on with are called off.
 pub(crate) async fn find(target: &Target<'_>, size: u64, sha256: Hash) -> Result<Option<Claim>> {
     let place = target.place;
-    place.tried().insert(target.key.clone());
-    let page = page(place, &records_of(target)?, true, &From::Start, None).await?;
+    let page = page(place, &records_of(&target.key), true, &From::Start, None).await?;
     let mut found = None;
     for object in page.objects {
         let Some(record) = read(place, &object).await?.filter(|record| record.key == target.key) else { continue };
-        let fate = record.writer.fate();
-        if fate != Fate::Alive && found.is_none() && record.sha256 == sha256 && record.size == size {
-            let mine = Record { writer: Writer::this(), ..record };
-            if let Some(claim) = Claim::new(object.key.clone(), mine, true) {
-                write(place, &claim).await?;
-                found = Some(claim);
-            }
-        } else if is_over(&object, &record) {
+        let fits = record.is_of(size, sha256) && record.writer.fate() != Fate::Alive;
+        if found.is_none() && fits && has_parts(place, &record).await? {
+            found = adopt(place, &object.key, record).await?;
+        } else if is_over(place, &object, &record).await? {
             call_off(place, &object.key, &record).await?;
         }
     }
     Ok(found)
 }
 
+/// Takes over an upload. The record goes on naming a writer of whom nothing is known: it may be at it yet.
+async fn adopt(place: &Place, at: &str, record: Record) -> Result<Option<Claim>> {
+    let foreign = record.writer.fate() == Fate::Unknown;
+    let record = if foreign { record } else { Record { writer: Writer::this(), ..record } };
+    let Some(claim) = Claim::new(at.to_owned(), record, true) else { return Ok(None) };
+    if !foreign {
+        write(place, &claim).await?;
+    }
+    Ok(Some(claim))
+}
+
 /// Whether nobody will go on with an upload, unless somebody comes who wants just that.
-fn is_over(object: &Object, record: &Record) -> bool {
+async fn is_over(place: &Place, object: &Object, record: &Record) -> Result<bool> {
     match record.writer.fate() {
-        Fate::This => !under_way().contains(&object.key),
-        Fate::Dead => true,
-        Fate::Alive => false,
-        Fate::Unknown => is_older(object, DEAD),
+        Fate::This => Ok(!under_way().contains(&object.key)),
+        Fate::Dead => Ok(true),
+        Fate::Alive => Ok(false),
+        Fate::Unknown => Ok(is_older(object, DEAD) && is_idle(place, &record.key, &record.upload).await?),
     }
 }
 
 fn is_older(object: &Object, than: SignedDuration) -> bool {
-    object.stored.is_some_and(|stored| Timestamp::now().duration_since(stored) > than)
+    object.stored.is_some_and(|stored| is_past(stored, than))
+}
+
+fn is_past(time: Timestamp, than: SignedDuration) -> bool {
+    Timestamp::now().duration_since(time) > than
+}
+
+fn time(time: &DateTime) -> Option<Timestamp> {
+    Timestamp::from_second(time.secs()).ok()
+}
+
+/// Whether an upload has got no part for a day, or is none any more.
+async fn is_idle(place: &Place, key: &str, upload: &str) -> Result<bool> {
+    let request = place.client().await?.list_parts().bucket(place.bucket()).key(key).upload_id(upload);
+    let mut pages = request.into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = match page {
+            Ok(page) => page,
+            Err(error) if error::status(&error) == 404 => return Ok(true),
+            Err(error) => return Err(place.error(&error)),
+        };
+        let mut times = page.parts().iter().filter_map(|part| part.last_modified().and_then(time));
+        if times.any(|time| !is_past(time, DEAD)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether an upload has any part.
+async fn has_parts(place: &Place, record: &Record) -> Result<bool> {
+    let request = place.client().await?.list_parts().bucket(place.bucket()).key(&record.key);
+    match request.upload_id(&record.upload).max_parts(1).send().await {
+        Ok(page) => Ok(!page.parts().is_empty()),
+        Err(error) if error::status(&error) == 404 => Ok(false),
+        Err(error) => Err(place.error(&error)),
+    }
 }
 
 /// What a record says; none if it is gone, or says nothing.
@@ -205,19 +280,30 @@ async fn read(place: &Place, object: &Object) -> Result<Option<Record>> {
         Err(error) => return Err(place.error(&error)),
     };
     let bytes = answer.body.collect().await.map_err(|error| Error::new(Fault::Offline, error.to_string()))?;
-    Ok(serde_json::from_slice(&bytes.into_bytes()).ok())
+    let record: Option<Record> = serde_json::from_slice(&bytes.into_bytes()).ok();
+    Ok(record.filter(|record| record.key.starts_with(place.config.keys.prefix())))
 }
 
-/// Calls off an upload and forgets it.
+/// Calls off an upload, and forgets it once nothing is left of it: parts that arrive meanwhile may survive, and it "might be
+/// necessary to abort a given multipart upload multiple times" (Amazon S3 API reference, AbortMultipartUpload).
 pub(crate) async fn call_off(place: &Place, at: &str, record: &Record) -> Result<()> {
-    let request = place.client().await?.abort_multipart_upload().bucket(place.bucket());
-    match request.key(&record.key).upload_id(&record.upload).send().await {
-        Ok(_) => {}
-        // It was completed, or called off before.
-        Err(error) if error::status(&error) == 404 => {}
-        Err(error) => return Err(place.error(&error)),
+    for _ in 0..ABORTS {
+        abort(place, &record.key, &record.upload).await?;
+        if !has_parts(place, record).await? {
+            return forget(place, at).await;
+        }
     }
-    forget(place, at).await
+    Err(Error::new(Fault::Busy, "parts of an upload that was called off still arrive"))
+}
+
+/// Calls off an upload, which is all right if it was completed, or called off before.
+async fn abort(place: &Place, key: &str, upload: &str) -> Result<()> {
+    let request = place.client().await?.abort_multipart_upload().bucket(place.bucket());
+    match request.key(key).upload_id(upload).send().await {
+        Ok(_) => Ok(()),
+        Err(error) if error::status(&error) == 404 => Ok(()),
+        Err(error) => Err(place.error(&error)),
+    }
 }
 
 /// Deletes the record of an upload that is over.
@@ -230,43 +316,97 @@ pub(crate) async fn forget(place: &Place, at: &str) -> Result<()> {
 pub(crate) async fn clear(place: &Arc<Place>, object: &Object) -> Result<bool> {
     let name = object.key.rsplit('/').next().unwrap_or_default();
     let kind = name.strip_prefix(PART_PREFIX).unwrap_or_default();
-    if kind.starts_with(TRIAL) && !is_older(object, TRIAL_OVER) {
-        return Ok(false);
+    if kind.starts_with(TRIAL) {
+        let over = is_older(object, TRIAL_OVER);
+        if over {
+            forget(place, &object.key).await?;
+        }
+        return Ok(over);
     }
-    if !kind.starts_with(UPLOAD) {
-        forget(place, &object.key).await?;
-        return Ok(true);
-    }
-    match read(place, object).await? {
-        Some(record) if is_over(object, &record) => call_off(place, &object.key, &record).await?,
-        None if is_older(object, DEAD) => forget(place, &object.key).await?,
+    let record = if kind.starts_with(UPLOAD) { read(place, object).await? } else { None };
+    match record {
+        Some(record) if is_over(place, object, &record).await? => call_off(place, &object.key, &record).await?,
+        // It says nothing, or is of a kind that others make who see the same files in another way.
+        None if is_older(object, DEAD) => return discard(place, object).await,
         _ => return Ok(false),
     }
     Ok(true)
 }
 
+/// Deletes what is not known to be this storage's own if nobody has touched it meanwhile; whether it did.
+async fn discard(place: &Arc<Place>, object: &Object) -> Result<bool> {
+    let Some(version) = &object.version else { return Ok(false) };
+    let traits = probe::traits(place).await?;
+    match remove::delete(place, &traits, &object.key, version).await {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.fault, Fault::Missing | Fault::Refused) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Clears what listings came across and nobody goes on with; how many there were.
 pub(crate) async fn sweep(place: &Arc<Place>) -> Result<usize> {
     let leftovers = std::mem::take(&mut *place.leftovers());
-    let tried = std::mem::take(&mut *place.tried());
-    let mut removed = 0;
+    let rounds = std::mem::take(&mut *place.rounds());
+    let (mut removed, mut any) = (0, rounds.begun);
     for (key, leftover) in leftovers {
         let (size, stored) = (leftover.version.size, leftover.stored);
         let object = Object { key, size, version: Some(leftover.version), stored };
-        // Who tried to upload it in this pass and failed will try again.
-        let wanted = match read(place, &object).await {
-            Ok(record) => record.is_some_and(|record| tried.contains(&record.key)),
-            Err(_) => true,
-        };
-        if wanted {
-            continue;
-        }
-        match clear(place, &object).await {
+        any |= object.key.contains(&format!("{PART_PREFIX}{UPLOAD}"));
+        let cleared =
+            async { if is_wanted(place, &object, &rounds).await? { Ok(false) } else { clear(place, &object).await } };
+        match cleared.await {
             Ok(done) => removed += usize::from(done),
             Err(error) => tracing::debug!(key = object.key, "a leftover could not be cleared: {error}"),
         }
     }
+    if any {
+        match clear_unrecorded(place).await {
+            Ok(cleared) => removed += cleared,
+            Err(error) => tracing::debug!("uploads that nothing tells of could not be looked for: {error}"),
+        }
+    }
     Ok(removed)
+}
+
+/// Whether somebody may go on with an upload: who tried and failed will try again, and who did not come to try in this pass
+/// may in the next.
+async fn is_wanted(place: &Place, object: &Object, rounds: &Rounds) -> Result<bool> {
+    let Some(record) = read(place, object).await? else { return Ok(false) };
+    if rounds.wanted.contains(&record.key) {
+        return Ok(true);
+    }
+    if rounds.doubted.contains(&object.key) || record.sha256.is_none() || !has_parts(place, &record).await? {
+        return Ok(false);
+    }
+    place.rounds().doubted.insert(object.key.clone());
+    Ok(true)
+}
+
+/// Calls off the uploads below the prefix that no record tells of, and that have got no part for a day; how many.
+async fn clear_unrecorded(place: &Place) -> Result<usize> {
+    let request = place.client().await?.list_multipart_uploads().bucket(place.bucket());
+    let listed = request.prefix(place.config.keys.prefix()).send().await.map_err(|error| place.error(&error))?;
+    let mut cleared = 0;
+    for listed in listed.uploads() {
+        let (Some(key), Some(upload)) = (listed.key(), listed.upload_id()) else { continue };
+        let old = listed.initiated().and_then(time).is_some_and(|begun| is_past(begun, DEAD));
+        if old && !is_recorded(place, key, upload).await? && is_idle(place, key, upload).await? {
+            abort(place, key, upload).await?;
+            tracing::info!(key, upload, "an upload that nothing told of was called off");
+            cleared += 1;
+        }
+    }
+    Ok(cleared)
+}
+
+async fn is_recorded(place: &Place, key: &str, upload: &str) -> Result<bool> {
+    for object in page(place, &records_of(key), true, &From::Start, None).await?.objects {
+        if read(place, &object).await?.is_some_and(|record| record.upload == upload) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 #[cfg(test)]
@@ -291,9 +431,26 @@ mod tests {
 
     #[test]
     fn a_record_is_read_as_it_was_written() {
-        let record = Record::new("p/x", "id", 5 << 30, 8 << 20, Hash::of(b"x"));
+        let record = Record::new("p/x", "id", Layout::of(5 << 30), Some(Hash::of(b"x")));
         let text = serde_json::to_vec(&record).unwrap();
         assert!(text.len() < LONGEST);
         assert_eq!(serde_json::from_slice::<Record>(&text).unwrap(), record);
+    }
+
+    #[test]
+    fn only_an_upload_that_is_divided_alike_is_gone_on_with() {
+        let (size, hash) = (5 << 30, Hash::of(b"x"));
+        let record = Record::new("p/x", "id", Layout::of(size), Some(hash));
+        assert!(record.is_of(size, hash) && !record.is_of(size + 1, hash) && !record.is_of(size, Hash::of(b"y")));
+        for part in [0, 1, 5 << 20, 5 << 30, u64::MAX] {
+            assert!(!Record { part, ..record.clone() }.is_of(size, hash), "{part}");
+        }
+        assert!(!Record { sha256: None, ..record }.is_of(size, hash));
+    }
+
+    #[test]
+    fn records_lie_beside_the_key() {
+        assert!(records_of("p/d/x").starts_with("p/d/.wl-part-up-") && records_of("x").starts_with(".wl-part-up-"));
+        assert_ne!(records_of("p/x"), records_of("p/y"));
     }
 }

@@ -1,13 +1,13 @@
 //! Trying what a server honours, under temporary names, with everything put away afterwards.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumMode, CompletedMultipartUpload, CompletedPart};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use futures::future::{join, join_all};
+use futures::future::join_all;
 use wl_core::entry::Hash;
 use wl_core::error::{Error, Result};
 use wl_core::path::PART_PREFIX;
@@ -18,16 +18,12 @@ use crate::resume::TRIAL;
 use crate::token::Version;
 use crate::{Place, client, error, meta};
 
-/// How often writers are raced against each other, and how many at once. A server that lets two of them win does so nearly
-/// every time: 30 of 30 times, those that are known (four of eight writers at once, measured).
-const ROUNDS: usize = 6;
-const WRITERS: usize = 6;
 /// The ETag of nothing.
 const STALE: &str = "00000000000000000000000000000000";
 
 /// What a write expects, in the server's spelling.
 #[derive(Debug, Clone, Copy)]
-enum If<'a> {
+pub(crate) enum If<'a> {
     Nothing,
     Absent,
     Match(&'a str),
@@ -35,7 +31,7 @@ enum If<'a> {
 
 /// How the server took a write.
 #[derive(Debug, PartialEq, Eq)]
-enum Took {
+pub(crate) enum Took {
     Done,
     /// For its condition.
     Refused,
@@ -53,15 +49,21 @@ struct Now {
 /// One trial, with the keys it used.
 pub(crate) struct Trial<'a> {
     place: &'a Place,
-    client: &'a Client,
+    client: Client,
     base: String,
-    used: Mutex<Vec<String>>,
+    used: Mutex<Used>,
 }
 
-/// Tries everything.
+/// What has to be put away.
+#[derive(Default)]
+struct Used {
+    keys: Vec<String>,
+    uploads: Vec<(String, String)>,
+}
+
+/// Tries everything that one request after another shows.
 pub(crate) async fn traits(place: &Place) -> Result<Traits> {
-    let base = format!("{}{PART_PREFIX}{TRIAL}{}", place.config.keys.prefix(), uuid::Uuid::new_v4().simple());
-    let trial = Trial { place, client: place.client().await?, base, used: Mutex::default() };
+    let trial = Trial::new(place, client::trying).await?;
     let traits = trial.all().await;
     trial.put_away().await;
     if let Ok(traits) = &traits {
@@ -70,30 +72,45 @@ pub(crate) async fn traits(place: &Place) -> Result<Traits> {
     traits
 }
 
-impl Trial<'_> {
+impl<'a> Trial<'a> {
+    /// A trial whose requests go through a client made of the place's own.
+    pub async fn new(place: &'a Place, client: fn(&Client) -> Client) -> Result<Self> {
+        let base = format!("{}{PART_PREFIX}{TRIAL}{}", place.config.keys.prefix(), uuid::Uuid::new_v4().simple());
+        Ok(Self { place, client: client(place.client().await?), base, used: Mutex::default() })
+    }
+
+    /// Nothing here is dropped half-way when something else fails: what is put must be known when it is put away.
     async fn all(&self) -> Result<Traits> {
-        let checksums = self.verifies_checksums().await?;
-        let create = self.creates_only().await?;
-        let (replace, unquoted) = self.replaces_only().await?;
-        let delete = self.deletes_only(unquoted).await?;
-        let copies = self.copies(checksums).await?;
-        let backslash = self.keeps_backslash().await?;
-        let (complete_create, complete_replace) = self.completes_only(unquoted).await?;
+        let (create, copies, backslash, changes) = tokio::join!(
+            Box::pin(self.creates_only()),
+            Box::pin(self.checksums_and_copies()),
+            Box::pin(self.keeps_backslash()),
+            Box::pin(self.changes_only()),
+        );
+        let (copies, changes) = (copies?, changes?);
         Ok(Traits {
-            create,
-            replace,
-            delete,
-            complete_create,
-            complete_replace,
-            one_creates: create && self.one_creator_wins().await?,
-            one_completes: complete_create && self.one_upload_wins().await?,
-            one_replaces: replace && self.one_writer_wins(unquoted).await?,
-            one_deletes: delete && self.remover_or_writer_wins().await?,
-            unquoted,
-            checksums,
-            backslash,
+            create: create?,
+            replace: changes.replace,
+            delete: changes.delete,
+            complete_create: changes.complete_create,
+            complete_replace: changes.complete_replace,
+            unquoted: changes.unquoted,
+            backslash: backslash?,
             ..copies
         })
+    }
+
+    async fn checksums_and_copies(&self) -> Result<Traits> {
+        let checksums = self.verifies_checksums().await?;
+        Ok(Traits { checksums, ..self.copies(checksums).await? })
+    }
+
+    /// Everything about conditions that name a version; the other traits of the answer say nothing.
+    async fn changes_only(&self) -> Result<Traits> {
+        let (replace, unquoted) = self.replaces_only().await?;
+        let (delete, complete) = tokio::join!(self.deletes_only(unquoted), self.completes_only(unquoted));
+        let (complete_create, complete_replace) = complete?;
+        Ok(Traits { replace, unquoted, delete: delete?, complete_create, complete_replace, ..Traits::default() })
     }
 
     /// A right checksum is told back, a wrong one refused; some store the wrong body although they refuse it.
@@ -200,65 +217,7 @@ impl Trial<'_> {
         }
         let current = spelled(&self.etag(&key).await?, unquoted);
         let replaced = self.complete(&key, &upload, If::Match(&current)).await?;
-        self.abort(&key, &upload).await;
         Ok((create, replaced == Took::Done))
-    }
-
-    async fn one_creator_wins(&self) -> Result<bool> {
-        for round in 0..ROUNDS {
-            let key = self.key(&format!("creators-{round}"));
-            if self.winners(&key, If::Absent).await? > 1 {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    async fn one_writer_wins(&self, unquoted: bool) -> Result<bool> {
-        let key = self.key("writers");
-        for _ in 0..ROUNDS {
-            self.put(&key, b"one", If::Nothing).await?;
-            let current = spelled(&self.etag(&key).await?, unquoted);
-            if self.winners(&key, If::Match(&current)).await? > 1 {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    async fn remover_or_writer_wins(&self) -> Result<bool> {
-        let key = self.key("remover");
-        for _ in 0..ROUNDS {
-            self.put(&key, b"one", If::Nothing).await?;
-            let current = spelled(&self.etag(&key).await?, false);
-            let both = join(self.delete(&key, &current), self.put(&key, b"two", If::Match(&current))).await;
-            if (both.0?, both.1?) == (Took::Done, Took::Done) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// An upload that is completed, and a plain write, for one key.
-    async fn one_upload_wins(&self) -> Result<bool> {
-        for round in 0..ROUNDS / 2 {
-            let key = self.key(&format!("uploads-{round}"));
-            let Some(upload) = self.upload(&key).await? else { return Ok(false) };
-            let both = join(self.complete(&key, &upload, If::Absent), self.put(&key, b"two", If::Absent)).await;
-            self.abort(&key, &upload).await;
-            if (both.0?, both.1?) == (Took::Done, Took::Done) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// How many of several writers are told that they won.
-    async fn winners(&self, key: &str, condition: If<'_>) -> Result<usize> {
-        const BODIES: [&[u8]; WRITERS] = [b"a", b"b", b"c", b"d", b"e", b"f"];
-        let all = join_all(BODIES.map(|body| self.put(key, body, condition))).await;
-        let took = all.into_iter().collect::<Result<Vec<_>>>()?;
-        Ok(took.iter().filter(|took| **took == Took::Done).count())
     }
 
     /// Whether a write is refused and really changed nothing.
@@ -267,7 +226,7 @@ impl Trial<'_> {
         Ok(write.await? == Took::Refused && before.is_some() && self.now(key).await? == before)
     }
 
-    async fn put(&self, key: &str, body: &'static [u8], condition: If<'_>) -> Result<Took> {
+    pub async fn put(&self, key: &str, body: &'static [u8], condition: If<'_>) -> Result<Took> {
         let put = self.client.put_object().bucket(self.place.bucket()).key(key).body(ByteStream::from_static(body));
         let put = match condition {
             If::Nothing => put,
@@ -277,7 +236,7 @@ impl Trial<'_> {
         self.took(Box::pin(put.send()).await)
     }
 
-    async fn delete(&self, key: &str, etag: &str) -> Result<Took> {
+    pub async fn delete(&self, key: &str, etag: &str) -> Result<Took> {
         let delete = self.client.delete_object().bucket(self.place.bucket()).key(key).if_match(etag);
         self.took(Box::pin(delete.send()).await)
     }
@@ -292,7 +251,7 @@ impl Trial<'_> {
     }
 
     /// An upload of one part that only has to be completed; none where the server knows no uploads.
-    async fn upload(&self, key: &str) -> Result<Option<(String, String)>> {
+    pub async fn upload(&self, key: &str) -> Result<Option<(String, String)>> {
         let begin = self.client.create_multipart_upload().bucket(self.place.bucket()).key(key);
         let created = Box::pin(begin.send()).await;
         let id = match created {
@@ -301,18 +260,16 @@ impl Trial<'_> {
             Err(error) => return Err(self.place.error(&error)),
         };
         let Some(id) = id else { return Ok(None) };
+        self.used().uploads.push((key.to_owned(), id.clone()));
         let part = self.client.upload_part().bucket(self.place.bucket()).key(key).upload_id(&id).part_number(1);
         let part = Box::pin(part.body(ByteStream::from_static(b"part")).send()).await;
         match part {
             Ok(part) => Ok(Some((id, part.e_tag.unwrap_or_default()))),
-            Err(error) => {
-                self.abort(key, &(id, String::new())).await;
-                Err(self.place.error(&error))
-            }
+            Err(error) => Err(self.place.error(&error)),
         }
     }
 
-    async fn complete(&self, key: &str, upload: &(String, String), condition: If<'_>) -> Result<Took> {
+    pub async fn complete(&self, key: &str, upload: &(String, String), condition: If<'_>) -> Result<Took> {
         let part = CompletedPart::builder().part_number(1).e_tag(&upload.1).build();
         let parts = CompletedMultipartUpload::builder().parts(part).build();
         let complete = self.client.complete_multipart_upload().bucket(self.place.bucket()).key(key);
@@ -329,12 +286,6 @@ impl Trial<'_> {
         }
     }
 
-    async fn abort(&self, key: &str, upload: &(String, String)) {
-        let abort = self.client.abort_multipart_upload().bucket(self.place.bucket()).key(key).upload_id(&upload.0);
-        // A completed upload is gone already.
-        drop(Box::pin(abort.send()).await);
-    }
-
     async fn now(&self, key: &str) -> Result<Option<Now>> {
         let head = self.client.head_object().bucket(self.place.bucket()).key(key).checksum_mode(ChecksumMode::Enabled);
         match Box::pin(head.send()).await {
@@ -348,7 +299,7 @@ impl Trial<'_> {
         }
     }
 
-    async fn etag(&self, key: &str) -> Result<String> {
+    pub async fn etag(&self, key: &str) -> Result<String> {
         Ok(self.now(key).await?.map_or_else(String::new, |now| now.etag))
     }
 
@@ -368,19 +319,32 @@ impl Trial<'_> {
         }
     }
 
-    fn key(&self, name: &str) -> String {
+    /// A key of this trial's.
+    pub fn key(&self, name: &str) -> String {
         let key = format!("{}-{name}", self.base);
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        if !used.contains(&key) {
-            used.push(key.clone());
+        let mut used = self.used();
+        if !used.keys.contains(&key) {
+            used.keys.push(key.clone());
         }
         key
     }
 
+    fn used(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Deletes what was put. What cannot be deleted now is met again by a listing, and swept.
-    async fn put_away(&self) {
-        let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
-        let deleted = used.iter().map(|key| self.client.delete_object().bucket(self.place.bucket()).key(key).send());
+    pub async fn put_away(&self) {
+        let Used { keys, uploads } = std::mem::take(&mut *self.used());
+        let bucket = self.place.bucket();
+        // Most were completed, and are gone.
+        join_all(
+            uploads
+                .iter()
+                .map(|(key, id)| self.client.abort_multipart_upload().bucket(bucket).key(key).upload_id(id).send()),
+        )
+        .await;
+        let deleted = keys.iter().map(|key| self.client.delete_object().bucket(bucket).key(key).send());
         for failed in join_all(deleted).await.into_iter().filter_map(Result::err) {
             let error: Error = self.place.error(&failed);
             tracing::debug!(%error, "what was put for a trial could not be deleted");
@@ -388,6 +352,7 @@ impl Trial<'_> {
     }
 }
 
-fn spelled(etag: &str, unquoted: bool) -> String {
+/// An ETag as a server wants it.
+pub(crate) fn spelled(etag: &str, unquoted: bool) -> String {
     if unquoted { etag.to_owned() } else { format!("\"{etag}\"") }
 }

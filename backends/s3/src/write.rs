@@ -26,7 +26,7 @@ use crate::probe::{self, Traits};
 use crate::token::{Version, hex};
 use crate::{Place, budget, client, copy, dirs, error, meta, multipart, parts, read};
 
-/// How often an unconditional PUT is tried, and the first pause between.
+/// How often what has no condition is tried, and the first pause between.
 const ATTEMPTS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -67,7 +67,7 @@ async fn replace_small(
     };
     match (written, kept) {
         (Err(error), Some(kept)) => {
-            kept.change_failed(target).await;
+            kept.change_failed(target, &error).await;
             Err(error)
         }
         (written, _) => written,
@@ -121,29 +121,27 @@ impl Whole {
     /// RACE: what somebody else puts between the look and the PUT is replaced, and not kept unless it is what was expected;
     /// `Facts::windows` says so.
     async fn put_between_looks(&self, target: &Target<'_>, traits: &Traits) -> Result<Version> {
-        let mut pause = PAUSE;
-        for attempt in 1.. {
+        let mut tries = Tries::default();
+        loop {
             target.check().await?;
             match self.send(target, traits, Sending::Once).await {
                 Ok(version) => {
                     let now = Seen::at(target.place, &target.key).await?.map(|seen| seen.version);
                     return if now.as_ref() == Some(&version) { Ok(version) } else { Err(target.changed()) };
                 }
-                Err(error) if error.fault.passes() && attempt < ATTEMPTS => {}
+                Err(error) if tries.again(&error).await => {}
                 Err(error) => return Err(error),
             }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
         }
-        Err(target.changed())
     }
 
     async fn send(&self, target: &Target<'_>, traits: &Traits, how: Sending) -> Result<Version> {
         let place = target.place;
         let md5 = Md5::digest(&self.bytes);
         let mut dress = dress(self.hash, self.mtime);
-        if !traits.checksums {
-            // The ETag of what is put at once is its MD5, unless the server encrypts: then it is believed no more.
+        if !traits.checksums && traits.create && traits.replace {
+            // The ETag of what is put at once is its MD5, unless the server encrypts: then it is not believed. Nor is it
+            // where writers are not kept apart: such a server may hold one's ETag with another's bytes.
             dress.insert(meta::BOUND.to_owned(), hex(&md5));
         }
         let mut request = place
@@ -187,6 +185,27 @@ impl Whole {
 
     fn written(&self, version: &Version) -> Written {
         Written { entry: entry(version, self.mtime), hash: self.hash }
+    }
+}
+
+/// Tries at a request without a condition. Whoever sends one again must look first.
+#[derive(Default)]
+pub(crate) struct Tries(u32);
+
+impl Tries {
+    /// Whether one has failed already, and may have taken effect nevertheless.
+    pub fn begun(&self) -> bool {
+        self.0 > 0
+    }
+
+    /// Whether another one is due after this failure; waits until it is.
+    pub async fn again(&mut self, error: &Error) -> bool {
+        self.0 += 1;
+        if !error.fault.passes() || self.0 >= ATTEMPTS {
+            return false;
+        }
+        tokio::time::sleep(PAUSE * (1 << (self.0 - 1))).await;
+        true
     }
 }
 

@@ -114,6 +114,23 @@ async fn a_listing_that_is_cut_off_says_where() {
 }
 
 #[tokio::test]
+async fn a_page_that_ends_in_the_middle_is_no_last_page() {
+    let objects = "<Contents><Key>pre fix/a</Key><Size>1</Size><ETag>&quot;e&quot;</ETag></Contents>";
+    let end = "<IsTruncated>false</IsTruncated>";
+    for (text, what) in [
+        (format!("<ListBucketResult>{end}{objects}<Contents><Key>pre fix/ab"), "cut"),
+        (format!("<ListBucketResult>{end}{objects}"), "cut between two"),
+        (format!("<ListBucketResult>{objects}</ListBucketResult>"), "without an end"),
+        (format!("<ListBucketResult>{end}<KeyCount>2</KeyCount>{objects}</ListBucketResult>"), "too few"),
+    ] {
+        let headers = vec![("content-type", "application/xml".to_owned())];
+        let (_proxy, storage) = answering(vec![Action::Answer(Answer { status: 200, headers, body: text })]);
+        assert_eq!(shown(&listed(&*storage).await), ["!"], "{what}");
+        assert!(storage.root().await.is_err_and(|error| error.message.contains("in the middle")), "{what}");
+    }
+}
+
+#[tokio::test]
 async fn keys_in_no_order_are_listed_by_directory() {
     let disorder = page(&[("a/x", 1), ("a-b", 1)], None);
     let (proxy, storage) = answering(vec![disorder, page(&[("a", 1), ("b", 1)], None)]);
@@ -188,11 +205,58 @@ async fn what_a_server_honours_is_found_out() {
     use wl_core::backend::Swap::{Atomic, Checked};
     for (bucket, swap) in [(Bucket::on_seaweed(), Atomic), (Bucket::on_juicefs(), Checked)] {
         let facts = bucket.storage.probe().await.unwrap();
-        assert_eq!((facts.replace, facts.delete), (swap, swap), "{facts:?}");
+        assert_eq!(facts.delete, swap, "{facts:?}");
         // SeaweedFS holds the condition of a completed upload, but not against a plain write in the same instant, mostly.
-        let told = facts.windows.iter().any(|window| window.starts_with("creating"));
-        assert_eq!(told, facts.create == Checked, "{:?}", facts.windows);
-        assert!(swap == Atomic || facts.create == Checked, "{facts:?}");
+        for (does, done) in [("creating", facts.create), ("replacing", facts.replace)] {
+            let told = facts.windows.iter().any(|window| window.starts_with(does));
+            assert_eq!(told, done == Checked, "{:?}", facts.windows);
+            assert!(swap == Atomic || done == Checked, "{facts:?}");
+        }
         assert_eq!(bucket.keys("").await, [""; 0], "nothing is left");
     }
+}
+
+#[tokio::test]
+async fn who_only_reads_writes_nothing() {
+    let server = servers::seaweed::shared();
+    let proxy = Http::start(server.address());
+    let bucket = Bucket::behind(server, &format!("http://{}", proxy.address()));
+    bucket.put(&format!("{PREFIX}x"), b"content", &[]).await;
+    let there = entry(&*bucket.storage, "x").await;
+    assert_eq!(bucket.storage.hash(&path("x"), &there.token).await, Ok(Hash::of(b"content")));
+    let asked = asked(&proxy);
+    let reads = ["HeadObject", "GetObject", "ListObjectsV2"];
+    assert!(asked.iter().all(|asked| reads.contains(&asked.as_str())), "{asked:?}");
+}
+
+#[tokio::test]
+async fn the_first_write_does_not_wait_for_races_or_repeat_what_was_answered() {
+    let bucket = Bucket::on_seaweed();
+    // The first object of a bucket may take a server seconds.
+    bucket.put("warm", b"", &[]).await;
+    let proxy = Http::start(servers::seaweed::shared().address());
+    let storage = storage(&format!("http://{}", proxy.address()), &bucket.name);
+    let write = |name| {
+        let content = Content::of(Bytes::from_static(b"x"), Meta::default());
+        let storage = storage.clone();
+        async move { storage.replace(&path(name), content, &Guard::Absent, None).await }
+    };
+    let all = futures::future::join_all(["a", "b", "c", "d"].map(write)).await;
+    assert!(all.iter().all(Result::is_ok), "{all:?}");
+    let number = proxy.take().len();
+    assert!(number < 90, "{number} requests");
+}
+
+#[tokio::test]
+async fn a_trial_that_fails_is_not_repeated_by_all_who_wait_for_it() {
+    let (proxy, storage) = answering(vec![Action::s3_error(403, "AccessDenied")]);
+    let write = |name: String| {
+        let content = Content::of(Bytes::from_static(b"x"), Meta::default());
+        let storage = storage.clone();
+        async move { storage.replace(&path(&name), content, &Guard::Absent, None).await }
+    };
+    let all = futures::future::join_all((0..20).map(|number| write(number.to_string()))).await;
+    assert!(all.iter().all(|done| done.as_ref().is_err_and(|error| error.fault == Fault::Denied)), "{all:?}");
+    let number = proxy.take().len();
+    assert!(number < 30, "{number} requests");
 }

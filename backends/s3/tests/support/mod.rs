@@ -17,7 +17,7 @@ use serde_json::json;
 use wl_backend_s3::S3;
 use wl_core::backend::Backend;
 use wl_core::manifest::Storage;
-use wl_core::path::RelPath;
+use wl_core::path::{PART_PREFIX, RelPath};
 use wl_test_kit::conformance::Bench;
 use wl_test_kit::servers;
 
@@ -171,6 +171,20 @@ impl Bench for Bucket {
         }
         self.user.delete_bucket().bucket(&self.name).send().await.unwrap();
         true
+    }
+
+    /// What tells of an upload that is over, of a process that is no more.
+    async fn leave_part(&self, dir: &RelPath) -> RelPath {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap();
+        let record = json!({
+            "key": format!("{PREFIX}x"), "upload": "none", "size": 1, "part": 1, "sha256": null,
+            "writer": { "machine": format!("{} {}", boot.trim(), namespace.display()), "pid": u32::MAX, "started": 1 },
+            "begun": "2020-02-02T02:02:02Z",
+        });
+        let part = dir.join(&format!("{PART_PREFIX}up-left")).unwrap();
+        self.put(&Self::key(&part), record.to_string().as_bytes(), &[]).await;
+        part
     }
 
     fn cannot_hold(&self, name: &str) -> bool {

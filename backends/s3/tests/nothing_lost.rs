@@ -1,0 +1,169 @@
+//! Answers that get lost, and writers that come in between: nothing that is the only one goes.
+
+mod support;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::Bytes;
+use support::{Bucket, PREFIX, user};
+use wl_core::backend::{Backend, Content, Guard, Look};
+use wl_core::entry::{Entry, Meta};
+use wl_core::error::Fault;
+use wl_core::path::RelPath;
+use wl_test_kit::conformance::Bench as _;
+use wl_test_kit::proxy::{Action, Answer, Http, Request, s3_operation};
+use wl_test_kit::servers;
+
+fn path(text: &str) -> RelPath {
+    RelPath::parse(text).unwrap()
+}
+
+/// A bucket behind a proxy, whose server has been tried.
+async fn bucket(server: &servers::S3) -> (Http, Bucket) {
+    let proxy = Http::start(server.address());
+    let bucket = Bucket::behind(server, &format!("http://{}", proxy.address()));
+    bucket.storage.probe().await.unwrap();
+    (proxy, bucket)
+}
+
+async fn put(bucket: &Bucket, at: &str, bytes: &'static [u8]) -> Entry {
+    let content = Content::of(Bytes::from_static(bytes), Meta::default());
+    bucket.storage.replace(&path(at), content, &Guard::Absent, None).await.unwrap().entry
+}
+
+async fn read(bucket: &Bucket, at: &str) -> Option<Vec<u8>> {
+    bucket.user_read(&path(at)).await
+}
+
+fn about(request: &Request, operation: &str, name: &str) -> bool {
+    s3_operation(request) == operation && request.path.ends_with(&format!("/{name}"))
+}
+
+/// What somebody does past wl while a request is on its way.
+fn meanwhile<F: Future<Output = ()>>(server: &servers::S3, does: impl FnOnce(Client) -> F + Send) {
+    let endpoint = server.endpoint();
+    std::thread::scope(|scope| {
+        let work = scope.spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async { does(user(endpoint)).await });
+        });
+        work.join().unwrap();
+    });
+}
+
+async fn put_by(user: Client, bucket: String, name: &str, bytes: &'static [u8]) {
+    let put = user.put_object().bucket(bucket).key(format!("{PREFIX}{name}"));
+    put.body(ByteStream::from_static(bytes)).send().await.unwrap();
+}
+
+async fn a_move_never_loses_what_it_moves(server: &servers::S3) {
+    for answered_later in [true, false] {
+        let (proxy, bucket) = bucket(server).await;
+        let x = put(&bucket, "x", b"the only one").await;
+        let tries = AtomicUsize::new(0);
+        proxy.decide(move |request| match about(request, "DeleteObject", "x") {
+            true if tries.fetch_add(1, Ordering::Relaxed) == 0 => Action::LoseAnswer,
+            true if !answered_later => Action::Close,
+            _ => Action::Pass,
+        });
+        let moved = bucket.storage.move_within(&path("x"), &x.token, &path("y")).await;
+        assert!(moved.is_ok(), "{moved:?}");
+        assert_eq!((read(&bucket, "x").await, read(&bucket, "y").await), (None, Some(b"the only one".to_vec())));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_never_loses_what_it_moves_at_seaweedfs() {
+    a_move_never_loses_what_it_moves(servers::seaweed::shared()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_never_loses_what_it_moves_at_juicefs() {
+    a_move_never_loses_what_it_moves(servers::juicefs::shared()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_is_refused_leaves_no_copy() {
+    let (proxy, bucket) = bucket(servers::seaweed::shared()).await;
+    let x = put(&bucket, "x", b"the only one").await;
+    proxy.decide(|request| match about(request, "DeleteObject", "x") {
+        true => Action::s3_error(403, "AccessDenied"),
+        false => Action::Pass,
+    });
+    let error = bucket.storage.move_within(&path("x"), &x.token, &path("y")).await.unwrap_err();
+    assert_eq!(error.fault, Fault::Denied);
+    assert_eq!((read(&bucket, "x").await, read(&bucket, "y").await), (Some(b"the only one".to_vec()), None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_is_not_repeated_without_looking() {
+    let server = servers::juicefs::shared();
+    let (proxy, bucket) = bucket(server).await;
+    let x = put(&bucket, "x", b"one").await;
+    let (tries, name) = (AtomicUsize::new(0), bucket.name.clone());
+    proxy.decide(move |request| {
+        if !about(request, "DeleteObject", "x") || tries.fetch_add(1, Ordering::Relaxed) > 0 {
+            return Action::Pass;
+        }
+        meanwhile(server, |user| put_by(user, name.clone(), "x", b"another"));
+        Action::Close
+    });
+    let error = bucket.storage.remove(&path("x"), &x.token, None).await.unwrap_err();
+    assert_eq!((error.fault, read(&bucket, "x").await), (Fault::Refused, Some(b"another".to_vec())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_is_not_repeated_without_looking() {
+    let server = servers::juicefs::shared();
+    let (proxy, bucket) = bucket(server).await;
+    let x = put(&bucket, "x", b"one").await;
+    let (tries, name) = (AtomicUsize::new(0), bucket.name.clone());
+    proxy.decide(move |request| {
+        if !about(request, "CopyObject", "y") || tries.fetch_add(1, Ordering::Relaxed) > 0 {
+            return Action::Pass;
+        }
+        meanwhile(server, |user| put_by(user, name.clone(), "y", b"another"));
+        Action::Close
+    });
+    let error = bucket.storage.copy_within(&path("x"), &x.token, &path("y")).await.unwrap_err();
+    assert_eq!((error.fault, read(&bucket, "y").await), (Fault::Refused, Some(b"another".to_vec())));
+}
+
+/// The proxy plays a server that asks no condition of a copy's source, as Ceph and rclone do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_is_not_set_on_what_somebody_else_wrote() {
+    let server = servers::juicefs::shared();
+    let proxy = Http::start(server.address());
+    let bucket = Bucket::behind(server, &format!("http://{}", proxy.address()));
+    let name = bucket.name.clone();
+    let result = |etag: &str| {
+        let body = format!("<CopyObjectResult><ETag>{etag}</ETag></CopyObjectResult>");
+        Action::Answer(Answer { status: 200, headers: vec![("content-type", "application/xml".to_owned())], body })
+    };
+    proxy.decide(move |request| {
+        let stale = request.header("x-amz-copy-source-if-match").is_some_and(|etag| etag.contains("00000000"));
+        if stale {
+            return result("&quot;e&quot;");
+        }
+        if !about(request, "CopyObject", "x") {
+            return Action::Pass;
+        }
+        let mut etag = String::new();
+        meanwhile(server, |user| {
+            let (name, etag) = (name.clone(), &mut etag);
+            async move {
+                let put = user.put_object().bucket(name).key(format!("{PREFIX}x"));
+                let put = put.body(ByteStream::from_static(b"another")).send().await.unwrap();
+                *etag = put.e_tag.unwrap().replace('"', "&quot;");
+            }
+        });
+        result(&etag)
+    });
+    let x = put(&bucket, "x", b"one").await;
+    let meta = Meta { mtime: "2020-02-02T02:02:02Z".parse().ok(), mode: None };
+    let error = bucket.storage.set_meta(&path("x"), &x.token, &meta).await.unwrap_err();
+    assert_eq!((error.fault, read(&bucket, "x").await), (Fault::Refused, Some(b"another".to_vec())));
+    assert!(matches!(bucket.storage.stat(&path("x")).await, Ok(Look::Entry(entry)) if !entry.token.same(&x.token)));
+}
