@@ -90,7 +90,12 @@ impl Backend for Sftp {
             found => found?,
         };
         Ok(match found {
-            Found::Nothing => Look::Absent,
+            Found::Nothing => {
+                // Below a root that is not mounted nothing is absent. Looked at last: a root that was there before says
+                // nothing of the path.
+                self.root.attempt(|at, _| async move { self.root.seen(&at).await }).await?;
+                Look::Absent
+            }
             Found::Behind(what) => {
                 Look::Blocked(Obstacle { kind: ProblemKind::Skipped, message: format!("lies below a {what}") })
             }

@@ -94,7 +94,12 @@ impl Out {
             Found::Behind(what) | Found::Seen(Seen { what: What::Special(what), .. }) => {
                 Err(Error::new(Fault::Broken, format!("a {what} is in the way")).at(under))
             }
-            Found::Seen(_) | Found::Nothing => Ok(None),
+            Found::Seen(_) => Ok(None),
+            Found::Nothing => {
+                // Nor is it empty if it went away between the two looks.
+                root.attempt(|at, _| async move { root.seen(&at).await }).await?;
+                Ok(None)
+            }
         }
     }
 

@@ -319,6 +319,18 @@ async fn what_the_user_may_not_is_denied() {
     }
 }
 
+/// As when the file system that belongs there is not mounted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn below_a_missing_root_nothing_is_absent() {
+    let server = kit::Server::fresh(Mode::SftpOnly).await;
+    assert!(matches!(server.storage.stat(&path("x")).await, Ok(Look::Absent)));
+    let away = server.root.with_extension("away");
+    fs::rename(&server.root, &away).unwrap();
+    assert_eq!(server.storage.stat(&path("x")).await.unwrap_err().fault, Fault::Missing);
+    fs::rename(&away, &server.root).unwrap();
+    assert!(matches!(server.storage.stat(&path("x")).await, Ok(Look::Absent)));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_link_leads_out() {
     let server = kit::Server::fresh(Mode::Exec).await;
