@@ -25,6 +25,7 @@ mod watch;
 mod width;
 mod wire;
 mod write;
+mod young;
 
 use std::sync::Arc;
 

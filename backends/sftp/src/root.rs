@@ -22,6 +22,7 @@ use crate::shell::{Shell, after_beginning, script, shell};
 use crate::ssh::{Command, Failure, Link, Pool, Settings};
 use crate::width::Width;
 use crate::wire::extension::{HARDLINK, POSIX_RENAME, STATVFS};
+use crate::young::Young;
 
 /// How often an operation is begun again whose connection was lost while it went on. Making a new connection has its own
 /// patience, in the pool.
@@ -40,6 +41,8 @@ pub struct Root {
     pub shell: OnceCell<Option<Shell>>,
     pub clock: Clock,
     pub hasher: Hasher,
+    /// What young versions contain.
+    pub young: Young,
     pub leftovers: Leftovers,
     pub names: Names,
     /// Large uploads at once: each keeps some megabytes until they are answered.
@@ -116,6 +119,7 @@ impl Root {
             shell: OnceCell::new(),
             clock: Clock::default(),
             hasher: Hasher::default(),
+            young: Young::default(),
             leftovers: Leftovers::default(),
             names: Names::default(),
             uploads: Semaphore::new(8),
