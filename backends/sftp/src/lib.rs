@@ -3,6 +3,7 @@
 //! All changes are SFTP's own. Commands, where the server runs any, only look: they list, hash and watch faster than the
 //! protocol can, with the same result.
 
+mod aside;
 mod change;
 mod clock;
 mod error;
@@ -86,6 +87,9 @@ impl Backend for Sftp {
             return Ok(Look::Absent);
         }
         facts::meet(&self.root).await?;
+        if self.root.aside.concerns(path) {
+            aside::bring_one_back(&self.root, path).await?;
+        }
         let found = match self.root.attempt(|at, _| async move { at.look(path).await }).await {
             Err(error) if error.fault == Fault::Denied => return Ok(Look::Blocked(error::obstacle(&error))),
             found => found?,

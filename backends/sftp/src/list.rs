@@ -10,6 +10,7 @@ use wl_core::error::{Error, Fault, Result};
 use wl_core::path::{PART_PREFIX, RelPath, TRASH_DIR};
 use wl_core::report::ProblemKind;
 
+use crate::aside::bring_all_back;
 use crate::error::obstacle;
 use crate::root::{Found, Root};
 use crate::seen::{Seen, What};
@@ -87,6 +88,7 @@ impl Out {
     async fn begin(&self) -> Result<Option<bool>> {
         let (root, under) = (&self.root, &self.under);
         facts::meet(root).await?;
+        bring_all_back(root).await?;
         // A missing root is not an empty one.
         root.attempt(|at, _| async move { root.seen(&at).await }).await?;
         match root.attempt(|at, _| async move { at.look(under).await }).await? {

@@ -8,11 +8,12 @@ use wl_core::entry::{Entry, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
+use crate::aside::bring_back;
 use crate::error::{error, is_missing, is_plain_refusal};
 use crate::part::Part;
 use crate::root::{At, Found, Root, no_parent, refused_if_gone};
 use crate::seen::Seen;
-use crate::ssh::Answer;
+use crate::ssh::{Answer, Failure};
 use crate::trash::{How, Trash};
 use crate::wire::extension::{FSYNC, HARDLINK};
 use crate::young::is_still;
@@ -32,6 +33,7 @@ impl Finished<'_> {
     pub async fn publish(&mut self, guard: &Guard, trash: Option<&RelPath>) -> Result<Seen> {
         let at = self.part.at().clone();
         let _turn = self.root.turn(self.path).await;
+        bring_back(self.root, &at, self.path).await?;
         match guard {
             Guard::Absent => self.take_free(&at).await,
             Guard::Unchanged(token) => {
@@ -159,11 +161,10 @@ impl Finished<'_> {
     async fn step_in(&mut self, at: &At, token: &Token, trash: &Trash<'_>) -> Result<Seen> {
         let held = take_away(self.root, at, self.path, token, trash).await?;
         if let Err(error) = self.rename_free(at).await {
-            if at.link.rename(&at.full(&held), &at.full(self.path)).await.is_err() {
-                trash.rescue(&held).await;
-            }
+            put_back(self.root, at, self.path, &held, trash).await;
             return Err(error);
         }
+        self.root.aside.settled(self.path);
         trash.settle(&held).await;
         self.settle(at, false).await
     }
@@ -213,13 +214,20 @@ fn lost_or(look: Answer<crate::wire::Attrs>, path: &RelPath) -> Option<Error> {
     look.err().filter(|failure| !is_missing(failure)).map(|failure| error(&failure, path))
 }
 
-/// Moves the expected version away from its name, to where it is kept or held.
+/// Moves the expected version away from its name, to where it is kept or held. Until the caller says that it is settled,
+/// it is put back by whoever looks for it.
 async fn take_away(root: &Arc<Root>, at: &At, path: &RelPath, token: &Token, trash: &Trash<'_>) -> Result<RelPath> {
+    bring_back(root, at, path).await?;
     at.check(path, &Guard::Unchanged(token.clone())).await?;
     let held = match trash.take_in(How::Move).await {
         Ok(held) => held,
-        Err(failure) if is_missing(&failure) => return Err(Error::changed(path)),
-        Err(failure) => return Err(at.why(&failure, path).await),
+        // It may have been moved.
+        Err(Failure::Link(lost)) if lost.fault == Fault::Offline => return Err(lost.at(path)),
+        Err(failure) => {
+            root.aside.settled(path);
+            let gone = is_missing(&failure);
+            return Err(if gone { Error::changed(path) } else { at.why(&failure, path).await });
+        }
     };
     let came_out = at.link.lstat(&at.full(&held)).await;
     let lost = if is_version(&came_out, token) {
@@ -230,10 +238,19 @@ async fn take_away(root: &Arc<Root>, at: &At, path: &RelPath, token: &Token, tra
     } else {
         lost_or(came_out, path)
     };
-    if at.link.rename(&at.full(&held), &at.full(path)).await.is_err() {
-        trash.rescue(&held).await;
-    }
+    put_back(root, at, path, &held, trash).await;
     Err(lost.unwrap_or_else(|| Error::changed(path)))
+}
+
+/// Gives a version its name back; if that is taken by now, it is kept in the trash.
+async fn put_back(root: &Root, at: &At, path: &RelPath, held: &RelPath, trash: &Trash<'_>) {
+    match at.link.rename(&at.full(held), &at.full(path)).await {
+        Ok(()) => {}
+        // The next look at it tries again.
+        Err(Failure::Link(_)) => return,
+        Err(_) => trash.rescue(held).await,
+    }
+    root.aside.settled(path);
 }
 
 /// Deletes that version of a file, or keeps it in the trash.
@@ -242,13 +259,10 @@ async fn take_away(root: &Arc<Root>, at: &At, path: &RelPath, token: &Token, tra
 /// none.
 pub async fn remove(root: &Arc<Root>, path: &RelPath, token: &Token, wanted: Option<&RelPath>) -> Result<()> {
     let _turn = root.turn(path).await;
-    root.attempt(|at, tries| async move {
-        // An attempt whose answer was lost may have done it.
-        if tries > 0 && matches!(at.look(path).await?, Found::Nothing) {
-            return Ok(());
-        }
+    root.attempt(|at, _| async move {
         let trash = Trash::new(root, &at, path, wanted);
         let held = take_away(root, &at, path, token, &trash).await?;
+        root.aside.settled(path);
         trash.settle(&held).await;
         Ok(())
     })

@@ -11,6 +11,7 @@ use wl_core::entry::Entry;
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
+use crate::aside::Aside;
 use crate::clock::Clock;
 use crate::error::{error, is_missing, is_plain_refusal, write_error};
 use crate::facts;
@@ -45,6 +46,8 @@ pub struct Root {
     pub young: Young,
     pub leftovers: Leftovers,
     pub names: Names,
+    /// Versions whose names are free for a moment.
+    pub aside: Aside,
     /// Large uploads at once: each keeps some megabytes until they are answered.
     pub uploads: Semaphore,
     /// Small files written at once.
@@ -122,6 +125,7 @@ impl Root {
             young: Young::default(),
             leftovers: Leftovers::default(),
             names: Names::default(),
+            aside: Aside::default(),
             uploads: Semaphore::new(8),
             width: Width::default(),
             trash_dirs: Mutex::default(),
