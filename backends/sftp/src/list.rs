@@ -111,7 +111,10 @@ impl Out {
             self.nameless(dir, name).await?;
             return Ok(None);
         };
-        let Ok(path) = dir.join(text) else { return Ok(None) };
+        let Ok(path) = dir.join(text) else {
+            self.nameless(dir, name).await?;
+            return Ok(None);
+        };
         if text.starts_with(PART_PREFIX) {
             self.root.leftovers.came_across(path);
             return Ok(None);
@@ -142,10 +145,11 @@ impl Out {
         self.push(Listed::Cut(path, obstacle(error))).await
     }
 
-    async fn nameless(&mut self, dir: &RelPath, name: &[u8]) -> Result<(), Gone> {
+    /// Says that something has a name that no path can hold.
+    pub async fn nameless(&mut self, dir: &RelPath, name: &[u8]) -> Result<(), Gone> {
         let name = name.escape_ascii();
         let shown = if dir.is_root() { name.to_string() } else { format!("{dir}/{name}") };
-        let message = "the name is not UTF-8: rename it".to_owned();
+        let message = "the name is not UTF-8, or none that a path can hold: rename it".to_owned();
         self.push(Listed::Nameless(shown, Obstacle { kind: ProblemKind::Name, message })).await
     }
 

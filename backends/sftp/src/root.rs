@@ -238,7 +238,9 @@ impl Root {
                 at.link.run(command, 1 << 20).await
             });
             let said = after_beginning(&output.await?.stdout).unwrap_or_default();
-            let said = String::from_utf8_lossy(&said).trim().to_owned();
+            // Without the end of its line it was cut off.
+            let said = said.strip_suffix(b"\n").map(|said| String::from_utf8_lossy(said).trim().to_owned());
+            let said = said.unwrap_or_default();
             if said.is_empty() {
                 // It vanished meanwhile, or the server is out of processes.
                 self.seen(&at).await?;
