@@ -17,6 +17,7 @@ use crate::seen::{Seen, What, seconds, size_in};
 use crate::wire::extension::COPY_DATA;
 use crate::wire::{Attrs, OpenFlags};
 use crate::write::{damaged, prove, publish};
+use crate::young::is_still;
 
 /// Makes a directory, with that mode if it is new.
 pub async fn make_dir(root: &Root, path: &RelPath, meta: &Meta) -> Result<()> {
@@ -81,7 +82,7 @@ pub async fn remove_dir(root: &Root, path: &RelPath) -> Result<()> {
 /// RACE: a rewrite between the look and the setting of the time, one round trip later, is taken for the known version
 /// from then on if it has as many bytes. Worst outcome: that rewrite is synced only with the file's next change, or found
 /// by `verify`.
-pub async fn set_meta(root: &Root, path: &RelPath, token: &Token, meta: &Meta) -> Result<Entry> {
+pub async fn set_meta(root: &Arc<Root>, path: &RelPath, token: &Token, meta: &Meta) -> Result<Entry> {
     let _turn = root.turn(path).await;
     root.attempt(|at, tries| async move {
         let unchanged = Guard::Unchanged(token.clone());
@@ -93,6 +94,9 @@ pub async fn set_meta(root: &Root, path: &RelPath, token: &Token, meta: &Meta) -
             }
             before => before?.ok_or_else(|| Error::changed(path))?,
         };
+        if !is_still(root, path, token, path).await? {
+            return Err(Error::changed(path));
+        }
         let flags = OpenFlags::READ;
         let opened = at.link.open(&at.full(path), flags, Attrs::default()).await;
         // Not everybody who may set a mode may read.
@@ -137,7 +141,11 @@ pub async fn copy_within(root: &Arc<Root>, from: &RelPath, token: &Token, to: &R
     let (mut part, sealed) = root.attempt(|at, _| async move { copy(root, &at, from, token, to, size).await }).await?;
     let done = async {
         // The copy was made by the server: it is the same as that version if that has the same hash, now, and still is it.
-        let hash = crate::hash::hash(root, from, token).await?;
+        let expected = root.young.expected(from, token);
+        let hash = crate::hash::found(root, from, token).await?;
+        if expected.is_some_and(|expected| expected != hash) {
+            return Err(Error::changed(from));
+        }
         if !prove(root, &part, size, hash, to).await? {
             return Err(damaged(to));
         }

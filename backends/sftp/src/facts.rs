@@ -31,8 +31,9 @@ pub fn facts(root: &Root) -> Facts {
         "replacing: between the last look and the rename lies one round trip; a version that takes the name in that \
          time is overwritten"
             .to_owned(),
-        "deleting: what takes the name between the last look and the rename, one round trip, is put back unless it has \
-         the same size and second"
+        "a version that was modified within the last two seconds when it was looked at is replaced, moved or deleted only \
+         if its content still has the sha256 that was found then; without one, a rewrite of the same size in the same \
+         second is taken for it"
             .to_owned(),
         match known.shell {
             Some(shell) => format!(

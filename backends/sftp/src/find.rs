@@ -17,7 +17,8 @@ const LONGEST: usize = 64 << 10;
 /// Every record is `TYPE SIZE MTIME MODE/PATH`, a directory's with a slash behind it and a NUL at the end of each. Sorted
 /// by what follows the first slash, in bytes, they stand in the order of a listing. A directory that cannot be read is of
 /// type `X`. The record with no path, which comes first, says how `find` ended: if it came across anything else that it
-/// could not do, the listing is made in the other way, which knows what to say about it.
+/// could not do, the listing is made in the other way, which knows what to say about it. The last record, with no path
+/// either, is of type `Z`: without it the listing was cut off, whatever status the server tells.
 fn command(at: &At, under: &RelPath) -> Command {
     let (start, but) = if under.is_root() {
         (".".to_owned(), "-path ./.wl-trash -prune -o ")
@@ -30,7 +31,8 @@ fn command(at: &At, under: &RelPath) -> Command {
         "find {start} -ignore_readdir_race -mindepth 1 {but}\
          \\( -type d \\( -readable -executable {dir} -o {shut} -prune \\) -o {other} \\)"
     );
-    let line = format!("{{ {find}; printf \"E $? 0 0/\\0\"; }} 2>/dev/null | sort -z -s -t/ -k2");
+    let line =
+        format!("{{ {find}; printf \"E $? 0 0/\\0\"; }} 2>/dev/null | sort -z -s -t/ -k2 && printf \"Z 0 0 0/\\0\"");
     Command::new(script(at.root(), &line), Bytes::new())
 }
 
@@ -70,8 +72,11 @@ pub async fn find(out: &mut Out) -> Result<bool, Gone> {
             continue;
         }
         let (parent, name) = record.split();
-        let Some(dir) = below(&out.under, parent) else { continue };
-        let Some(seen) = record.seen() else { continue };
+        let seen = record.seen();
+        let Some(dir) = below(&out.under, parent) else {
+            out.nameless(&out.under.clone(), &record.path).await?;
+            continue;
+        };
         let inside = out.take(&dir, name, &seen).await?;
         if let Some(path) = record.rel_path(&out.under) {
             last = path;
@@ -120,6 +125,10 @@ impl Record {
         })
     }
 
+    fn is_last(&self) -> bool {
+        self.kind == b'Z' && self.path.is_empty()
+    }
+
     fn rel_path(&self, under: &RelPath) -> Option<RelPath> {
         below(under, &self.path)
     }
@@ -132,16 +141,16 @@ impl Record {
         }
     }
 
-    fn seen(&self) -> Option<Seen> {
+    fn seen(&self) -> Seen {
         let what = match self.kind {
             b'd' | b'X' => What::Dir,
             b'f' => What::File,
             b'l' => What::Special("symbolic link"),
             b'p' | b's' | b'b' | b'c' | b'D' => What::Special("named pipe, socket or device"),
-            _ => return None,
+            _ => What::Special("the server does not say what it is"),
         };
         let mode = Some(self.mode & 0o777);
-        Some(Seen { what, size: self.size, mtime: self.mtime, mode, owner: None, read: 0 })
+        Seen { what, size: self.size, mtime: self.mtime, mode, owner: None, read: 0 }
     }
 }
 
@@ -158,6 +167,8 @@ fn whole_seconds(text: &str) -> Option<u32> {
 struct Records {
     process: Option<Process>,
     bytes: BytesMut,
+    /// Whether the last record was there.
+    whole: bool,
 }
 
 impl Records {
@@ -177,7 +188,7 @@ impl Records {
                 return Err(cut_off());
             }
         };
-        Ok(Self { process: Some(process), bytes })
+        Ok(Self { process: Some(process), bytes, whole: false })
     }
 
     /// The next one; none at the end of a listing that was not cut off.
@@ -185,7 +196,12 @@ impl Records {
         loop {
             if let Some(end) = self.bytes.iter().position(|byte| *byte == 0) {
                 let record = self.bytes.split_to(end + 1);
-                return Record::parse(&record[..end]).map(Some).ok_or_else(cut_off);
+                let record = Record::parse(&record[..end]).filter(|_| !self.whole).ok_or_else(cut_off)?;
+                if record.is_last() {
+                    self.whole = true;
+                    continue;
+                }
+                return Ok(Some(record));
             }
             if self.bytes.len() > LONGEST {
                 return Err(cut_off());
@@ -199,7 +215,8 @@ impl Records {
                 Some(process) => process.end().await?,
                 None => return Ok(None),
             };
-            if ended.status != Some(0) || !self.bytes.is_empty() {
+            // A status that a server did not tell looks like 0.
+            if ended.status != Some(0) || !self.bytes.is_empty() || !self.whole {
                 return Err(cut_off());
             }
         }
@@ -220,8 +237,10 @@ mod tests {
         assert_eq!((record.kind, record.size, record.mtime, record.mode), (b'f', 12, 1_700_000_000, 0o644));
         assert_eq!(record.split(), (&b"d e"[..], &b"f\ng"[..]));
         let dir = Record::parse(b"d 4096 1.0 2755/d/").unwrap();
-        assert_eq!((&dir.path[..], dir.seen().map(|seen| seen.mode)), (&b"d"[..], Some(Some(0o755))));
+        assert_eq!((&dir.path[..], dir.seen().mode), (&b"d"[..], Some(0o755)));
         assert_eq!(Record::parse(b"E 1 0 0/").map(|end| (end.size, end.path)), Some((1, Vec::new())));
+        let last = |record| Record::parse(record).is_some_and(|record| record.is_last());
+        assert!(last(b"Z 0 0 0/") && !last(b"E 0 0 0/") && !last(b"f 0 0 0/Z"));
         for nonsense in [&b""[..], b"f", b"f 1 2/x", b"f x 1.0 644/x", b"f 1 1.0 999/x"] {
             assert_eq!(Record::parse(nonsense), None);
         }

@@ -11,11 +11,13 @@ use wl_core::entry::{Hash, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
+use crate::error::error;
 use crate::read;
-use crate::root::{Found, Root};
+use crate::root::{At, Found, Root, refused_if_gone};
 use crate::seen::size_in;
 use crate::shell::{after_beginning, script, shell};
 use crate::ssh::Command;
+use crate::wire::{Attrs, OpenFlags};
 
 /// Commands at once.
 const AT_ONCE: usize = 3;
@@ -24,6 +26,13 @@ const BATCH: (usize, u64) = (512, 256 << 20);
 
 /// The sha256 of that version of a file.
 pub async fn hash(root: &Arc<Root>, path: &RelPath, token: &Token) -> Result<Hash> {
+    let hash = found(root, path, token).await?;
+    root.young.told(path, token, hash);
+    Ok(hash)
+}
+
+/// The same, told to nobody who will act on that version.
+pub async fn found(root: &Arc<Root>, path: &RelPath, token: &Token) -> Result<Hash> {
     let size = size_in(token).ok_or_else(|| Error::changed(path))?;
     if let Some(hash) = on_the_server(root, path, size).await? {
         // Looked at afterwards: whatever was hashed, it was this version if this version is there now.
@@ -39,6 +48,19 @@ pub async fn hash(root: &Arc<Root>, path: &RelPath, token: &Token) -> Result<Has
         hasher.update(&piece?);
     }
     Ok(Hash(hasher.finalize().into()))
+}
+
+/// The sha256 of a file of that size that nobody else is to know by this name.
+pub async fn of_content(root: &Arc<Root>, path: &RelPath, size: u64) -> Result<Hash> {
+    if let Some(hash) = on_the_server(root, path, size).await? {
+        return Ok(hash);
+    }
+    let read = |at: At, _| async move {
+        let file = at.link.open(&at.full(path), OpenFlags::READ, Attrs::default()).await;
+        let file = file.map_err(|failure| refused_if_gone(&failure, path))?;
+        read::hash_of(&file, size).await.map_err(|failure| error(&failure, path))
+    };
+    root.attempt(read).await
 }
 
 /// The sha256 of what is under a path by a command on the server; none where it cannot be had that way.

@@ -3,6 +3,7 @@
 //! All changes are SFTP's own. Commands, where the server runs any, only look: they list, hash and watch faster than the
 //! protocol can, with the same result.
 
+mod aside;
 mod change;
 mod clock;
 mod error;
@@ -25,6 +26,7 @@ mod watch;
 mod width;
 mod wire;
 mod write;
+mod young;
 
 use std::sync::Arc;
 
@@ -85,12 +87,20 @@ impl Backend for Sftp {
             return Ok(Look::Absent);
         }
         facts::meet(&self.root).await?;
+        if self.root.aside.concerns(path) {
+            aside::bring_one_back(&self.root, path).await?;
+        }
         let found = match self.root.attempt(|at, _| async move { at.look(path).await }).await {
             Err(error) if error.fault == Fault::Denied => return Ok(Look::Blocked(error::obstacle(&error))),
             found => found?,
         };
         Ok(match found {
-            Found::Nothing => Look::Absent,
+            Found::Nothing => {
+                // Below a root that is not mounted nothing is absent. Looked at last: a root that was there before says
+                // nothing of the path.
+                self.root.attempt(|at, _| async move { self.root.seen(&at).await }).await?;
+                Look::Absent
+            }
             Found::Behind(what) => {
                 Look::Blocked(Obstacle { kind: ProblemKind::Skipped, message: format!("lies below a {what}") })
             }

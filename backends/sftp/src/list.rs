@@ -10,6 +10,7 @@ use wl_core::error::{Error, Fault, Result};
 use wl_core::path::{PART_PREFIX, RelPath, TRASH_DIR};
 use wl_core::report::ProblemKind;
 
+use crate::aside::bring_all_back;
 use crate::error::obstacle;
 use crate::root::{Found, Root};
 use crate::seen::{Seen, What};
@@ -87,6 +88,7 @@ impl Out {
     async fn begin(&self) -> Result<Option<bool>> {
         let (root, under) = (&self.root, &self.under);
         facts::meet(root).await?;
+        bring_all_back(root).await?;
         // A missing root is not an empty one.
         root.attempt(|at, _| async move { root.seen(&at).await }).await?;
         match root.attempt(|at, _| async move { at.look(under).await }).await? {
@@ -94,7 +96,12 @@ impl Out {
             Found::Behind(what) | Found::Seen(Seen { what: What::Special(what), .. }) => {
                 Err(Error::new(Fault::Broken, format!("a {what} is in the way")).at(under))
             }
-            Found::Seen(_) | Found::Nothing => Ok(None),
+            Found::Seen(_) => Ok(None),
+            Found::Nothing => {
+                // Nor is it empty if it went away between the two looks.
+                root.attempt(|at, _| async move { root.seen(&at).await }).await?;
+                Ok(None)
+            }
         }
     }
 
@@ -104,7 +111,10 @@ impl Out {
             self.nameless(dir, name).await?;
             return Ok(None);
         };
-        let Ok(path) = dir.join(text) else { return Ok(None) };
+        let Ok(path) = dir.join(text) else {
+            self.nameless(dir, name).await?;
+            return Ok(None);
+        };
         if text.starts_with(PART_PREFIX) {
             self.root.leftovers.came_across(path);
             return Ok(None);
@@ -135,10 +145,11 @@ impl Out {
         self.push(Listed::Cut(path, obstacle(error))).await
     }
 
-    async fn nameless(&mut self, dir: &RelPath, name: &[u8]) -> Result<(), Gone> {
+    /// Says that something has a name that no path can hold.
+    pub async fn nameless(&mut self, dir: &RelPath, name: &[u8]) -> Result<(), Gone> {
         let name = name.escape_ascii();
         let shown = if dir.is_root() { name.to_string() } else { format!("{dir}/{name}") };
-        let message = "the name is not UTF-8: rename it".to_owned();
+        let message = "the name is not UTF-8, or none that a path can hold: rename it".to_owned();
         self.push(Listed::Nameless(shown, Obstacle { kind: ProblemKind::Name, message })).await
     }
 

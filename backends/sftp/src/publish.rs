@@ -1,22 +1,26 @@
 //! Giving a finished content its name, and taking a version away, only if the name still holds what was expected.
 
+use std::sync::Arc;
+
 use futures::join;
 use wl_core::backend::Guard;
 use wl_core::entry::{Entry, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
+use crate::aside::bring_back;
 use crate::error::{error, is_missing, is_plain_refusal};
 use crate::part::Part;
 use crate::root::{At, Found, Root, no_parent, refused_if_gone};
 use crate::seen::Seen;
-use crate::ssh::Answer;
+use crate::ssh::{Answer, Failure};
 use crate::trash::{How, Trash};
 use crate::wire::extension::{FSYNC, HARDLINK};
+use crate::young::is_still;
 
 /// A finished content on its way to its name.
 pub struct Finished<'a> {
-    pub root: &'a Root,
+    pub root: &'a Arc<Root>,
     pub part: &'a mut Part,
     pub path: &'a RelPath,
     /// What the part is, finished.
@@ -29,6 +33,7 @@ impl Finished<'_> {
     pub async fn publish(&mut self, guard: &Guard, trash: Option<&RelPath>) -> Result<Seen> {
         let at = self.part.at().clone();
         let _turn = self.root.turn(self.path).await;
+        bring_back(self.root, &at, self.path).await?;
         match guard {
             Guard::Absent => self.take_free(&at).await,
             Guard::Unchanged(token) => {
@@ -92,9 +97,7 @@ impl Finished<'_> {
     /// Replaces the expected version at once; none if files cannot have second names here.
     ///
     /// RACE: from the last look at the name to the rename, one round trip, a version that takes the name is overwritten
-    /// and lost; the one that was expected is kept. And who rewrites the expected version in place in that time, with as
-    /// many bytes and the same date to the second, is not noticed: that rewrite is in the trash, or lost where there is
-    /// none.
+    /// and lost; the one that was expected is kept.
     async fn swap(&mut self, at: &At, token: &Token, trash: &Trash<'_>) -> Result<Option<Seen>> {
         at.check(self.path, &Guard::Unchanged(token.clone())).await?;
         let target = at.full(self.path);
@@ -112,6 +115,11 @@ impl Finished<'_> {
             trash.let_go(&held).await;
             return Err(lost_or(kept, self.path).unwrap_or_else(|| Error::changed(self.path)));
         }
+        let same = is_still(self.root, self.path, token, &held).await;
+        if !matches!(same, Ok(true)) {
+            trash.let_go(&held).await;
+            return Err(same.err().unwrap_or_else(|| Error::changed(self.path)));
+        }
         if let Err(failure) = at.link.posix_rename(&at.full(self.part.path()), &target).await {
             trash.let_go(&held).await;
             return Err(match refused_if_gone(&failure, self.path) {
@@ -122,11 +130,19 @@ impl Finished<'_> {
         self.part.renamed();
         let (durable, kept, there) = join!(self.sync(), at.link.lstat(&aside), at.link.lstat(&target));
         durable?;
-        if kept.as_ref().is_ok_and(|attrs| !Seen::of(attrs).is(token)) {
-            self.swap_back(at, &held, trash).await;
-            return Err(Error::changed(self.path));
+        let same = match kept {
+            Ok(attrs) if !Seen::of(&attrs).is(token) => Ok(false),
+            _ => is_still(self.root, self.path, token, &held).await,
+        };
+        match same {
+            Ok(true) => trash.settle(&held).await,
+            Ok(false) => {
+                self.swap_back(at, &held, trash).await;
+                return Err(Error::changed(self.path));
+            }
+            // What it holds is not known: it is kept.
+            Err(_) => trash.rescue(&held).await,
         }
-        trash.settle(&held).await;
         Ok(Some(self.stands(there)))
     }
 
@@ -143,13 +159,12 @@ impl Finished<'_> {
     /// RACE: between the two renames the name is free: a reader finds nothing, and a crash leaves the old version in the
     /// trash only. Only on servers that cannot give second names or cannot replace at once, which `Facts` says.
     async fn step_in(&mut self, at: &At, token: &Token, trash: &Trash<'_>) -> Result<Seen> {
-        let held = take_away(at, self.path, token, trash).await?;
+        let held = take_away(self.root, at, self.path, token, trash).await?;
         if let Err(error) = self.rename_free(at).await {
-            if at.link.rename(&at.full(&held), &at.full(self.path)).await.is_err() {
-                trash.rescue(&held).await;
-            }
+            put_back(self.root, at, self.path, &held, trash).await;
             return Err(error);
         }
+        self.root.aside.settled(self.path);
         trash.settle(&held).await;
         self.settle(at, false).await
     }
@@ -199,38 +214,55 @@ fn lost_or(look: Answer<crate::wire::Attrs>, path: &RelPath) -> Option<Error> {
     look.err().filter(|failure| !is_missing(failure)).map(|failure| error(&failure, path))
 }
 
-/// Moves the expected version away from its name, to where it is kept or held.
-async fn take_away(at: &At, path: &RelPath, token: &Token, trash: &Trash<'_>) -> Result<RelPath> {
+/// Moves the expected version away from its name, to where it is kept or held. Until the caller says that it is settled,
+/// it is put back by whoever looks for it.
+async fn take_away(root: &Arc<Root>, at: &At, path: &RelPath, token: &Token, trash: &Trash<'_>) -> Result<RelPath> {
+    bring_back(root, at, path).await?;
     at.check(path, &Guard::Unchanged(token.clone())).await?;
     let held = match trash.take_in(How::Move).await {
         Ok(held) => held,
-        Err(failure) if is_missing(&failure) => return Err(Error::changed(path)),
-        Err(failure) => return Err(at.why(&failure, path).await),
+        // It may have been moved.
+        Err(Failure::Link(lost)) if lost.fault == Fault::Offline => return Err(lost.at(path)),
+        Err(failure) => {
+            root.aside.settled(path);
+            let gone = is_missing(&failure);
+            return Err(if gone { Error::changed(path) } else { at.why(&failure, path).await });
+        }
     };
     let came_out = at.link.lstat(&at.full(&held)).await;
-    if is_version(&came_out, token) {
-        return Ok(held);
-    }
-    let lost = lost_or(came_out, path);
-    if at.link.rename(&at.full(&held), &at.full(path)).await.is_err() {
-        trash.rescue(&held).await;
-    }
+    let lost = if is_version(&came_out, token) {
+        match is_still(root, path, token, &held).await {
+            Ok(true) => return Ok(held),
+            same => same.err(),
+        }
+    } else {
+        lost_or(came_out, path)
+    };
+    put_back(root, at, path, &held, trash).await;
     Err(lost.unwrap_or_else(|| Error::changed(path)))
+}
+
+/// Gives a version its name back; if that is taken by now, it is kept in the trash.
+async fn put_back(root: &Root, at: &At, path: &RelPath, held: &RelPath, trash: &Trash<'_>) {
+    match at.link.rename(&at.full(held), &at.full(path)).await {
+        Ok(()) => {}
+        // The next look at it tries again.
+        Err(Failure::Link(_)) => return,
+        Err(_) => trash.rescue(held).await,
+    }
+    root.aside.settled(path);
 }
 
 /// Deletes that version of a file, or keeps it in the trash.
 ///
-/// RACE: a rewrite of the same size within the same second, in the round trip between the look and the rename, goes
-/// unnoticed, into the trash if there is one.
-pub async fn remove(root: &Root, path: &RelPath, token: &Token, wanted: Option<&RelPath>) -> Result<()> {
+/// RACE: who has it open goes on writing into it after the last look at it: that is in the trash, or lost where there is
+/// none.
+pub async fn remove(root: &Arc<Root>, path: &RelPath, token: &Token, wanted: Option<&RelPath>) -> Result<()> {
     let _turn = root.turn(path).await;
-    root.attempt(|at, tries| async move {
-        // An attempt whose answer was lost may have done it.
-        if tries > 0 && matches!(at.look(path).await?, Found::Nothing) {
-            return Ok(());
-        }
+    root.attempt(|at, _| async move {
         let trash = Trash::new(root, &at, path, wanted);
-        let held = take_away(&at, path, token, &trash).await?;
+        let held = take_away(root, &at, path, token, &trash).await?;
+        root.aside.settled(path);
         trash.settle(&held).await;
         Ok(())
     })
@@ -238,7 +270,7 @@ pub async fn remove(root: &Root, path: &RelPath, token: &Token, wanted: Option<&
 }
 
 /// Moves that version of a file to a name where nothing is.
-pub async fn move_within(root: &Root, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
+pub async fn move_within(root: &Arc<Root>, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
     let _turn = root.turn(from).await;
     root.attempt(|at, tries| async move {
         let unchanged = Guard::Unchanged(token.clone());
@@ -248,7 +280,7 @@ pub async fn move_within(root: &Root, from: &RelPath, token: &Token, to: &RelPat
             && let Found::Seen(moved) = at.look(to).await?
             && moved.is(token)
         {
-            return root.entry(&moved, to);
+            return moved_entry(root, from, token, &moved, to);
         }
         before?;
         free.map_err(|error| match error.fault {
@@ -262,7 +294,9 @@ pub async fn move_within(root: &Root, from: &RelPath, token: &Token, to: &RelPat
             return Err(if is_missing(&failure) { no_parent(to) } else { at.why(&failure, to).await });
         }
         match at.link.lstat(&target).await.map(|attrs| Seen::of(&attrs)) {
-            Ok(moved) if moved.is(token) => root.entry(&moved, to),
+            Ok(moved) if moved.is(token) && is_still(root, from, token, to).await? => {
+                moved_entry(root, from, token, &moved, to)
+            }
             Ok(_) => {
                 // Whatever it is goes back, unless the name is taken again: then both stay.
                 let _ = at.link.rename(&target, &source).await;
@@ -272,4 +306,13 @@ pub async fn move_within(root: &Root, from: &RelPath, token: &Token, to: &RelPat
         }
     })
     .await
+}
+
+/// The entry of what was moved, which has the content that it had under its old name.
+fn moved_entry(root: &Root, from: &RelPath, token: &Token, moved: &Seen, to: &RelPath) -> Result<Entry> {
+    let entry = root.entry(moved, to)?;
+    if let Some(hash) = root.young.expected(from, token) {
+        root.young.told(to, &entry.token, hash);
+    }
+    Ok(entry)
 }

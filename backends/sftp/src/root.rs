@@ -11,6 +11,7 @@ use wl_core::entry::Entry;
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
+use crate::aside::Aside;
 use crate::clock::Clock;
 use crate::error::{error, is_missing, is_plain_refusal, write_error};
 use crate::facts;
@@ -22,6 +23,7 @@ use crate::shell::{Shell, after_beginning, script, shell};
 use crate::ssh::{Command, Failure, Link, Pool, Settings};
 use crate::width::Width;
 use crate::wire::extension::{HARDLINK, POSIX_RENAME, STATVFS};
+use crate::young::Young;
 
 /// How often an operation is begun again whose connection was lost while it went on. Making a new connection has its own
 /// patience, in the pool.
@@ -40,8 +42,12 @@ pub struct Root {
     pub shell: OnceCell<Option<Shell>>,
     pub clock: Clock,
     pub hasher: Hasher,
+    /// What young versions contain.
+    pub young: Young,
     pub leftovers: Leftovers,
     pub names: Names,
+    /// Versions whose names are free for a moment.
+    pub aside: Aside,
     /// Large uploads at once: each keeps some megabytes until they are answered.
     pub uploads: Semaphore,
     /// Small files written at once.
@@ -116,8 +122,10 @@ impl Root {
             shell: OnceCell::new(),
             clock: Clock::default(),
             hasher: Hasher::default(),
+            young: Young::default(),
             leftovers: Leftovers::default(),
             names: Names::default(),
+            aside: Aside::default(),
             uploads: Semaphore::new(8),
             width: Width::default(),
             trash_dirs: Mutex::default(),
@@ -230,7 +238,9 @@ impl Root {
                 at.link.run(command, 1 << 20).await
             });
             let said = after_beginning(&output.await?.stdout).unwrap_or_default();
-            let said = String::from_utf8_lossy(&said).trim().to_owned();
+            // Without the end of its line it was cut off.
+            let said = said.strip_suffix(b"\n").map(|said| String::from_utf8_lossy(said).trim().to_owned());
+            let said = said.unwrap_or_default();
             if said.is_empty() {
                 // It vanished meanwhile, or the server is out of processes.
                 self.seen(&at).await?;

@@ -43,9 +43,13 @@ impl<'a> Trash<'a> {
     /// [`settle`](Self::settle) deletes it.
     pub async fn take_in(&self, how: How) -> Answer<RelPath> {
         if let Some(wanted) = self.wanted {
-            return keep(self.root, self.at, self.path, wanted, how).await;
+            let aside = (how == How::Move).then_some(self.path);
+            return keep(self.root, self.at, self.path, wanted, how, aside).await;
         }
         let held = self.root.names.held(self.path, self.root.clock.seconds());
+        if how == How::Move {
+            self.root.aside.goes(self.path, &held);
+        }
         put(self.at, self.path, &held, how).await.map(|()| held)
     }
 
@@ -67,7 +71,7 @@ impl<'a> Trash<'a> {
         if self.wanted.is_some() {
             return;
         }
-        if let Err(failure) = keep(self.root, self.at, held, &recovered(self.path), How::Move).await {
+        if let Err(failure) = keep(self.root, self.at, held, &recovered(self.path), How::Move, None).await {
             // It stays under its held name, which the next sweep tries again.
             tracing::warn!(path = %self.path, %failure, "a displaced version could not be moved to the trash yet");
         }
@@ -84,16 +88,26 @@ pub async fn recover(root: &Root, at: &At, held: &RelPath) -> Result<()> {
     let shown = held.name().trim_start_matches('.');
     let path = held.parent().and_then(|parent| parent.join(shown).ok());
     let wanted = recovered(path.as_ref().unwrap_or(held));
-    keep(root, at, held, &wanted, How::Move).await.map(drop).map_err(|failure| error(&failure, held))
+    keep(root, at, held, &wanted, How::Move, None).await.map(drop).map_err(|failure| error(&failure, held))
 }
 
-/// Puts a file into the trash, under another name if that one is taken.
-async fn keep(root: &Root, at: &At, from: &RelPath, wanted: &RelPath, how: How) -> Answer<RelPath> {
+/// Puts a file into the trash, under another name if that one is taken. `aside` is the path that loses it.
+async fn keep(
+    root: &Root,
+    at: &At,
+    from: &RelPath,
+    wanted: &RelPath,
+    how: How,
+    aside: Option<&RelPath>,
+) -> Answer<RelPath> {
     make_parents(root, at, wanted).await?;
     let mut made_again = false;
     let mut names = names_like(wanted).take(NAMES);
     let mut place = wanted.clone();
     loop {
+        if let Some(path) = aside {
+            root.aside.goes(path, &place);
+        }
         match put(at, from, &place, how).await {
             Ok(()) => return Ok(place),
             Err(failure) if is_missing(&failure) && !made_again => {

@@ -44,12 +44,16 @@ pub async fn walk(out: &mut Out) -> Result<(), Gone> {
         };
         match found {
             Ok(entries) => levels.push(Level::new(path, entries)),
-            // It vanished since it was listed.
-            Err(error) if error.fault == Fault::Missing => {}
+            // It was there a moment ago: what it held is unknown, which is not the same as deleted.
+            Err(error) if error.fault == Fault::Missing => out.blocked(path, &vanished()).await?,
             Err(error) => out.blocked(path, &error).await?,
         }
     }
     Ok(())
+}
+
+fn vanished() -> Error {
+    Error::new(Fault::Busy, "the directory vanished while it was listed: it is looked at again")
 }
 
 type Entries = VecDeque<(Vec<u8>, Seen)>;

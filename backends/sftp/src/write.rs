@@ -57,7 +57,9 @@ pub async fn replace(
         }
         (done?, hash)
     };
-    Ok(Written { entry: root.entry(&seen, path)?, hash })
+    let entry = root.entry(&seen, path)?;
+    root.young.told(path, &entry.token, hash);
+    Ok(Written { entry, hash })
 }
 
 /// Gives a finished part its name; on another connection if one is lost.
@@ -102,7 +104,7 @@ async fn took_effect(
     let Some(entry) = root.clock.entry(&seen).filter(|entry| !entry.is_dir() && seen.size == size && !before) else {
         return Ok(None);
     };
-    let there = crate::hash::hash(root, path, &entry.token).await;
+    let there = crate::hash::found(root, path, &entry.token).await;
     Ok(there.is_ok_and(|there| there == hash).then_some(seen))
 }
 

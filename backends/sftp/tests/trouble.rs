@@ -319,6 +319,55 @@ async fn what_the_user_may_not_is_denied() {
     }
 }
 
+/// A rewrite of as many bytes in the same second has the same token: the content tells.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rewrite_in_the_same_second_is_not_lost() {
+    for mode in [Mode::Exec, Mode::SftpOnly] {
+        let server = kit::Server::fresh(mode).await;
+        let (storage, at) = (&*server.storage, server.root.join("x"));
+        let ahead = SystemTime::now() + Duration::from_secs(1);
+        let second = SystemTime::UNIX_EPOCH
+            + Duration::from_secs(ahead.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
+        let write = |text: &str| {
+            fs::write(&at, text).unwrap();
+            fs::File::options().write(true).open(&at).unwrap().set_modified(second).unwrap();
+        };
+        write("known");
+        let Ok(Look::Entry(known)) = storage.stat(&path("x")).await else { panic!("x is there") };
+        assert!(known.token.is_racy());
+        storage.hash(&path("x"), &known.token).await.unwrap();
+        write("newer");
+        let guard = Guard::Unchanged(known.token.clone());
+        let changed = |what: &str, error: Error| assert_eq!(error.fault, Fault::Refused, "{mode:?} {what}: {error}");
+        for size in [10, MIB] {
+            let replaced = storage.replace(&path("x"), content(&bytes(size, 1)), &guard, None).await;
+            changed("replace", replaced.unwrap_err());
+        }
+        changed("remove", storage.remove(&path("x"), &known.token, None).await.unwrap_err());
+        let kept = path(".wl-trash/t/x");
+        changed("to the trash", storage.remove(&path("x"), &known.token, Some(&kept)).await.unwrap_err());
+        changed("move", storage.move_within(&path("x"), &known.token, &path("y")).await.unwrap_err());
+        changed("copy", storage.copy_within(&path("x"), &known.token, &path("y")).await.unwrap_err());
+        assert_eq!((names(&server.root), fs::read(&at).unwrap()), (vec!["x".to_owned()], b"newer".to_vec()));
+        write("known");
+        let moved = storage.move_within(&path("x"), &known.token, &path("y")).await.unwrap();
+        storage.remove(&path("y"), &moved.token, None).await.unwrap();
+        assert_eq!(names(&server.root), [""; 0]);
+    }
+}
+
+/// As when the file system that belongs there is not mounted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn below_a_missing_root_nothing_is_absent() {
+    let server = kit::Server::fresh(Mode::SftpOnly).await;
+    assert!(matches!(server.storage.stat(&path("x")).await, Ok(Look::Absent)));
+    let away = server.root.with_extension("away");
+    fs::rename(&server.root, &away).unwrap();
+    assert_eq!(server.storage.stat(&path("x")).await.unwrap_err().fault, Fault::Missing);
+    fs::rename(&away, &server.root).unwrap();
+    assert!(matches!(server.storage.stat(&path("x")).await, Ok(Look::Absent)));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_link_leads_out() {
     let server = kit::Server::fresh(Mode::Exec).await;
