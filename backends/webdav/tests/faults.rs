@@ -285,3 +285,47 @@ async fn random_faults_lose_nothing() {
     println!("{written} written, {failed} failed");
     assert!(written > 100, "retrying helps: {written} of 150");
 }
+
+/// Apache's tags are weak for a second after a write.
+fn is_old(at: &std::path::Path) {
+    let file = std::fs::File::options().write(true).open(at).unwrap();
+    file.set_modified(std::time::SystemTime::now() - Duration::from_mins(1)).unwrap();
+}
+
+/// Whoever writes right after a replacement takes nothing with it: what was replaced stays in the trash.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_replaced_is_kept_although_somebody_wrote_next() {
+    for (server, size) in [
+        (servers::apache::start(), 10),
+        (servers::apache::start(), 9 << 20),
+        (servers::lighttpd::start(), 10),
+        (servers::sabre::start(), 10),
+        (servers::nginx::start(), 10),
+    ] {
+        let bench = Bench::on(server).await;
+        let at = bench.server.root().join("x");
+        bench.server.user_write("x", b"old");
+        is_old(&at);
+        let old = bench.entry("x").await;
+        let (mut written, mut raced) = (false, false);
+        bench.proxy.decide(move |request| {
+            if written && !raced && ["HEAD", "PROPFIND"].contains(&request.method.as_str()) && request.path == "/dav/x"
+            {
+                raced = true;
+                let beside = at.with_file_name(".wl-part-user");
+                std::fs::write(&beside, b"somebody else's").unwrap();
+                std::fs::rename(&beside, &at).unwrap();
+            }
+            written |= request.method == "MOVE" || request.method == "PUT" && request.path == "/dav/x";
+            Action::Pass
+        });
+        let trash = path(".wl-trash/now/x");
+        let content = Content::of(Bytes::from(vec![b'n'; size]), Meta::default());
+        let guard = Guard::Unchanged(old.token);
+        let replaced = bench.storage.replace(&path("x"), content, &guard, Some(&trash)).await;
+        assert_eq!(replaced.map_err(|error| error.fault), Err(Fault::Refused), "{:?}", bench.server);
+        let held = |name: &str| std::fs::read(bench.server.root().join(name)).ok();
+        assert_eq!(held("x").as_deref(), Some(&b"somebody else's"[..]));
+        assert_eq!(held(trash.as_str()).as_deref(), Some(&b"old"[..]), "{:?}", bench.server);
+    }
+}
