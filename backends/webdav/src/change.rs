@@ -12,8 +12,7 @@ use wl_core::path::RelPath;
 use crate::client::{Ask, drain};
 use crate::error::{of_answer, of_status};
 use crate::list::children;
-use crate::parts::Fate;
-use crate::probe::is_own_dir;
+use crate::parts::{Fate, is_own};
 use crate::server::{Server, parts_dir};
 use crate::transfer::{Over, copy_to, done, move_to, no_directory};
 use crate::trash::{make_parents, recovered, still_held};
@@ -250,23 +249,23 @@ pub async fn sweep(server: &Arc<Server>) -> Result<usize> {
     if server.known_abilities().is_some_and(|abilities| abilities.hides_dotfiles()) {
         let all = children(server, &parts_dir(), None).await?.unwrap_or_default();
         for child in all {
-            if let Listed::Entry(part, entry) = child {
-                server.parts.came_across(part, entry.meta.mtime);
+            if let Listed::Entry(part, _) = child {
+                server.parts.came_across(part);
             }
         }
     }
-    for (part, modified) in server.parts.take_seen() {
+    for part in server.parts.take_seen() {
         if part == parts_dir() {
             continue;
         }
-        let there = match server.parts.fate(&part, modified) {
+        let there = match server.parts.fate(&part) {
             Fate::Stays => continue,
             Fate::Goes | Fate::IsKept => server.see(&part).await?,
         };
         let Some(there) = there else { continue };
-        if server.parts.fate(&part, modified) == Fate::IsKept {
+        if server.parts.fate(&part) == Fate::IsKept {
             rescue(server, &part, there.is_dir).await?;
-        } else if there.is_dir && !is_own_dir(&part) {
+        } else if there.is_dir && !is_own(&part) {
             continue;
         } else if there.is_dir {
             // A trial that was cut off.

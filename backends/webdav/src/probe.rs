@@ -10,7 +10,7 @@ use futures::future::{BoxFuture, join_all};
 use reqwest::{Body, StatusCode};
 use wl_core::backend::Listed;
 use wl_core::error::{Error, Fault, Result};
-use wl_core::path::{PART_PREFIX, RelPath};
+use wl_core::path::RelPath;
 
 use crate::abilities::{Abilities, Conditions, Race};
 use crate::change::make_collection;
@@ -19,6 +19,7 @@ use crate::error::of_answer;
 use crate::list::children;
 use crate::lock::Lock;
 use crate::names::{CLASSES, Class};
+use crate::parts;
 use crate::read::head;
 use crate::server::Server;
 use crate::transfer::{Over, copy_to, done, move_to};
@@ -47,7 +48,7 @@ pub fn remember(key: &str, found: Abilities) -> Arc<Abilities> {
 pub fn try_out(server: &Server, races: bool) -> BoxFuture<'_, Result<Abilities>> {
     Box::pin(async move {
         server.root_is_there().await?;
-        let dir = server.parts.fresh(&RelPath::root(), false);
+        let dir = parts::fresh(&RelPath::root(), false);
         make_collection(server, &dir).await?;
         let found = Trial { server, dir: &dir }.run(races).await;
         if let Ok(response) = server.client.send(Ask::new("DELETE", server.client.base.dir(&dir)), None).await {
@@ -337,10 +338,4 @@ impl Trial<'_> {
 
 fn lists(listed: &[Listed], wanted: &str) -> bool {
     listed.iter().any(|item| matches!(item, Listed::Entry(path, _) if path.name() == wanted))
-}
-
-/// Whether a name is that of a trial, or of another directory of wl's own.
-pub fn is_own_dir(path: &RelPath) -> bool {
-    let rest = path.name().strip_prefix(PART_PREFIX).unwrap_or_default();
-    rest.split('-').nth(1).is_some_and(|pid| pid.parse::<u32>().is_ok())
 }

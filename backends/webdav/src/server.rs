@@ -19,7 +19,7 @@ use crate::config::Settings;
 use crate::error::{of_answer, of_status};
 use crate::multistatus::{self, Item, REQUEST, REQUEST_ALL};
 use crate::names;
-use crate::parts::{Part, Parts};
+use crate::parts::{self, Part, Parts};
 use crate::place::Href;
 use crate::probe;
 use crate::trash::{Made, make_parents};
@@ -31,7 +31,7 @@ const ROOT_KNOWN: Duration = Duration::from_secs(1);
 /// A storage on a server.
 pub struct Server {
     pub client: Client,
-    pub parts: Arc<Parts>,
+    pub parts: Parts,
     /// Directories of the trash that were made.
     pub made: Made,
     abilities: OnceCell<Arc<Abilities>>,
@@ -53,7 +53,7 @@ impl Server {
         let key = settings.key.clone();
         Self {
             client: Client::new(settings),
-            parts: Parts::new(),
+            parts: Parts::default(),
             made: Made::default(),
             abilities: OnceCell::new(),
             key,
@@ -91,10 +91,10 @@ impl Server {
     /// such a name would not be listed, in a directory of its own.
     pub async fn part_for(&self, path: &RelPath, held: bool) -> Result<Part> {
         if !self.abilities().await?.hides_dotfiles() {
-            return Ok(self.parts.fresh(&path.parent().unwrap_or_else(RelPath::root), held));
+            return Ok(parts::fresh(&path.parent().unwrap_or_else(RelPath::root), held));
         }
         let dir = parts_dir();
-        let part = self.parts.fresh(&dir, held);
+        let part = parts::fresh(&dir, held);
         make_parents(self, &part).await?;
         Ok(part)
     }
