@@ -1,13 +1,12 @@
 //! One storage on one server, and how its resources are looked at.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use reqwest::{Response, StatusCode, Url, header};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 use tokio_util::io::StreamReader;
 use wl_core::error::{Error, Fault, Result};
@@ -25,9 +24,6 @@ use crate::probe;
 use crate::trash::{Made, make_parents};
 use crate::version::{ETag, Precision, Seen, http_date};
 
-/// For so long after it was seen the root is taken to be there.
-const ROOT_KNOWN: Duration = Duration::from_secs(1);
-
 /// A storage on a server.
 pub struct Server {
     pub client: Client,
@@ -36,7 +32,8 @@ pub struct Server {
     pub made: Made,
     abilities: OnceCell<Arc<Abilities>>,
     key: String,
-    root_seen: Mutex<Option<Instant>>,
+    /// When the last look at the root began, and what it found.
+    root_look: Mutex<Option<(Instant, Result<()>)>>,
 }
 
 /// What properties are asked for.
@@ -57,7 +54,7 @@ impl Server {
             made: Made::default(),
             abilities: OnceCell::new(),
             key,
-            root_seen: Mutex::default(),
+            root_look: Mutex::default(),
         }
     }
 
@@ -194,22 +191,27 @@ impl Server {
         multistatus::read(StreamReader::new(Box::pin(body)), |item| each(date, item)).await
     }
 
-    /// Fails unless the root is there: what is missing below a missing root is not deleted.
+    /// Fails unless the root is there now: what is missing below a missing root is not deleted. Those who ask while a look
+    /// is under way share the next one.
     pub async fn root_is_there(&self) -> Result<()> {
-        let known = *self.root_seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.is_some_and(|seen| seen.elapsed() < ROOT_KNOWN) {
-            return Ok(());
+        let asked = Instant::now();
+        let mut look = self.root_look.lock().await;
+        // What was seen before something was found missing does not say that the root was there then.
+        if let Some((begun, found)) = &*look
+            && *begun >= asked
+        {
+            return found.clone();
         }
-        self.root_id().await.map(drop)
+        let begun = Instant::now();
+        let found = self.root_id().await.map(drop);
+        *look = Some((begun, found.clone()));
+        found
     }
 
     /// Looks at the root now; the server's own name for it, where it has one.
     pub async fn root_id(&self) -> Result<Option<String>> {
         match self.see_all(&RelPath::root(), Wanted::All).await? {
-            Some((seen, item)) if seen.is_dir => {
-                *self.root_seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-                Ok(item.props.file_id)
-            }
+            Some((seen, item)) if seen.is_dir => Ok(item.props.file_id),
             Some(_) => {
                 Err(Error::new(Fault::Malformed, "the url of this storage is that of a file: name a collection"))
             }
