@@ -34,9 +34,9 @@ pub const WEAK_TRIES: u32 = 8;
 pub const WEAK_PAUSE: Duration = Duration::from_millis(200);
 
 /// How often is looked for what was moved to a name…
-const LOOKS: u32 = 3;
+pub const LOOKS: u32 = 3;
 /// …and how long is waited in between.
-const LOOK_PAUSE: Duration = Duration::from_millis(100);
+pub const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Puts a content under a path if that is what the guard says.
 pub async fn replace(

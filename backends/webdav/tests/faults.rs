@@ -329,3 +329,63 @@ async fn what_was_replaced_is_kept_although_somebody_wrote_next() {
         assert_eq!(held(trash.as_str()).as_deref(), Some(&b"old"[..]), "{:?}", bench.server);
     }
 }
+
+/// A proxy that begins to answer 404 to everything has deleted nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_absent_below_a_root_that_is_gone() {
+    let bench = Bench::on(servers::lighttpd::start()).await;
+    bench.server.user_mkdir("d");
+    assert_eq!(bench.storage.stat(&path("nothing")).await, Ok(Look::Absent), "the root has just been seen");
+    bench.proxy.decide(|_| Action::status(404));
+    assert_eq!(bench.storage.stat(&path("first")).await.map_err(|error| error.fault), Err(Fault::Missing));
+    let listed = bench.storage.list(&path("d"), None).collect::<Vec<_>>().await.concat();
+    assert!(matches!(&listed[..], [Listed::Blocked(..)]), "{listed:?}");
+    bench.proxy.decide(|_| Action::Pass);
+    bench.proxy.take();
+    // Those who ask at once share their looks.
+    let names: Vec<_> = (0..100).map(|number| path(&format!("nothing{number}"))).collect();
+    let looks = futures::future::join_all(names.iter().map(|name| bench.storage.stat(name))).await;
+    assert!(looks.into_iter().all(|look| look == Ok(Look::Absent)));
+    let of_root = bench.proxy.count(|request| request.path == "/dav/");
+    assert!((1..80).contains(&of_root), "{of_root} looks at the root");
+}
+
+/// A version that nobody expected does not go with the one that was to be deleted, although the answer was lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_to_a_deletion_is_found_by_looking() {
+    for server in [servers::apache::start(), servers::lighttpd::start(), servers::nginx::start()] {
+        let bench = Bench::on(server).await;
+        for (name, trash, rewritten) in [
+            ("a", None, false),
+            ("b", Some(path(".wl-trash/now/b")), false),
+            ("c", None, true),
+            ("d", Some(path(".wl-trash/now/d")), true),
+        ] {
+            bench.server.user_write(name, b"old");
+            let at = bench.server.root().join(name);
+            is_old(&at);
+            let token = bench.entry(name).await.token;
+            let (mut done, user) = (false, at.clone());
+            bench.proxy.decide(move |request| {
+                if done || request.method != "MOVE" {
+                    return Action::Pass;
+                }
+                done = true;
+                if rewritten {
+                    std::fs::write(&user, b"somebody else's").unwrap();
+                }
+                Action::LoseAnswer
+            });
+            let removed = bench.storage.remove(&path(name), &token, trash.as_ref()).await;
+            let kept = trash.map(|trash| std::fs::read(bench.server.root().join(trash.as_str())).is_ok());
+            if rewritten {
+                assert_eq!(removed.map_err(|error| error.fault), Err(Fault::Refused), "{name} {:?}", bench.server);
+                assert_eq!(std::fs::read(&at).ok().as_deref(), Some(&b"somebody else's"[..]), "{name}");
+                assert_ne!(kept, Some(true), "{name}");
+            } else {
+                assert_eq!(removed, Ok(()), "{name} {:?}", bench.server);
+                assert!(!at.exists() && kept != Some(false), "{name}");
+            }
+        }
+    }
+}
