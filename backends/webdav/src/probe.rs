@@ -1,5 +1,7 @@
 //! Finding out what a server does by trying it, in a directory of its own under a temporary name.
 
+mod hashes;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -78,6 +80,7 @@ impl Trial<'_> {
         };
         let conditions = self.conditions().await?;
         let (copies, move_keeps_token, keeps_existing) = self.shipping().await?;
+        let hashes = hashes::try_out(self).await?;
         let raceable = conditions != Conditions::LookOnly;
         Ok(Abilities {
             conditions,
@@ -89,7 +92,8 @@ impl Trial<'_> {
             copies,
             unfit: self.unfit_names().await?,
             keeps_mtime,
-            tells_hash: headed.hash.is_some() || self.tells_hash().await?,
+            tells_hash: hashes.told,
+            answers_hash: hashes.answered,
             create_race: if races { Some(self.race(None).await?) } else { None },
             replace_race: if races && raceable { Some(self.race(Some(conditions)).await?) } else { None },
         })
@@ -284,11 +288,6 @@ impl Trial<'_> {
             // What is not taken is not hidden, but cannot be held either.
             Err(_) => Ok(false),
         }
-    }
-
-    async fn tells_hash(&self) -> Result<bool> {
-        let all = self.server.see_all(&self.at("a")?, crate::server::Wanted::All).await?;
-        Ok(all.is_some_and(|(seen, _)| seen.hash.is_some()))
     }
 
     /// Lets writers race, to create a file or to replace one, and counts the rounds in which more than one was told it won.

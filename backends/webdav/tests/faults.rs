@@ -1,12 +1,13 @@
 //! What a server or the network may do in the middle of something, and that it is never taken for an absence.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::{Value, json};
-use wl_core::backend::{Backend, Content, Guard, Listed, Look};
+use wl_core::backend::{Backend, Content, Guard, HashBy, Listed, Look};
 use wl_core::entry::{Entry, Hash, Meta};
 use wl_core::error::Fault;
 use wl_core::manifest::Storage;
@@ -387,5 +388,34 @@ async fn a_lost_answer_to_a_deletion_is_found_by_looking() {
                 assert!(!at.exists() && kept != Some(false), "{name}");
             }
         }
+    }
+}
+
+/// A hash that a client may make up proves nothing; one that the server computes does.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_hash_that_the_server_computes_is_believed() {
+    for (stores_claims, by) in [(true, HashBy::Read), (false, HashBy::Native)] {
+        let server = servers::apache::start();
+        let root = server.root().to_owned();
+        let mut claims = BTreeMap::new();
+        let proxy = Http::with(server.address(), move |request| {
+            let claim = request.header("oc-checksum").filter(|_| stores_claims);
+            let name = request.path.strip_prefix("/dav/").unwrap_or_default();
+            if request.method == "PUT" {
+                claims.remove(name);
+                claims.extend(claim.map(|claim| (name.to_owned(), claim.to_owned())));
+            }
+            match std::fs::read(root.join(name)) {
+                Ok(bytes) if request.method == "HEAD" => {
+                    let own = || format!("SHA256:{}", Hash::of(&bytes));
+                    answers(200, "oc-checksum", &claims.get(name).cloned().unwrap_or_else(own))
+                }
+                _ => Action::Pass,
+            }
+        });
+        let storage = storage(&format!("http://{}/dav/", proxy.address()), &login());
+        let content = Content::of(Bytes::from_static(b"x"), Meta::default());
+        storage.replace(&path("x"), content, &Guard::Absent, None).await.unwrap();
+        assert_eq!(storage.facts().hash, by);
     }
 }
