@@ -51,8 +51,10 @@ pub struct Abilities {
     pub unfit: Vec<Class>,
     /// Whether a modification time given with a PUT is kept (`X-OC-Mtime`).
     pub keeps_mtime: bool,
-    /// Whether the server tells a sha256.
+    /// Whether the server tells a sha256 that it computed itself: false claims were not repeated.
     pub tells_hash: bool,
+    /// The same of its answer to a PUT.
+    pub answers_hash: bool,
     /// How creating and replacing did when raced, where that was tried.
     pub create_race: Option<Race>,
     pub replace_race: Option<Race>,

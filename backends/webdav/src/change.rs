@@ -5,62 +5,125 @@ use std::sync::Arc;
 
 use reqwest::StatusCode;
 use wl_core::backend::Listed;
-use wl_core::entry::{Entry, Token};
+use wl_core::entry::{Entry, Hash, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
 use crate::client::{Ask, drain};
 use crate::error::{of_answer, of_status};
 use crate::list::children;
-use crate::parts::Fate;
-use crate::probe::is_own_dir;
+use crate::parts::{Fate, is_own};
+use crate::read::hash;
 use crate::server::{Server, parts_dir};
 use crate::transfer::{Over, copy_to, done, move_to, no_directory};
 use crate::trash::{make_parents, recovered, still_held};
 use crate::version::Seen;
+use crate::write::{LOOK_PAUSE, LOOKS};
 
 /// Deletes that version of a file.
 pub async fn remove(server: &Arc<Server>, path: &RelPath, token: &Token, trash: Option<&RelPath>) -> Result<()> {
-    expect(server, path, token).await?;
+    let version = Version::at(server, path, token).await?;
     let Some(trash) = trash else {
         let held = server.part_for(path, true).await?;
-        take_aside(server, path, token, &held).await?;
+        take_aside(server, path, &version, &held).await?;
         discard(server, &held).await;
         return Ok(());
     };
     make_parents(server, trash).await?;
-    take_aside(server, path, token, trash).await
+    take_aside(server, path, &version, trash).await
+}
+
+/// A version of a file, and how it is known again once it was moved.
+struct Version<'a> {
+    token: &'a Token,
+    /// Its size and hash, where tokens do not survive a move.
+    content: Option<(Option<u64>, Hash)>,
+}
+
+impl<'a> Version<'a> {
+    /// Fails unless that version is there.
+    async fn at(server: &Arc<Server>, path: &RelPath, token: &'a Token) -> Result<Self> {
+        let keeps_token = server.abilities().await?.move_keeps_token;
+        let size = expect(server, path, token).await?.size;
+        let content = if keeps_token { None } else { Some((size, hash(server, path, token).await?)) };
+        Ok(Self { token, content })
+    }
+
+    /// Whether it is what was moved there.
+    async fn is(&self, server: &Arc<Server>, at: &RelPath, moved: &Seen) -> bool {
+        let Some((size, known)) = self.content.filter(|_| !moved.is_dir) else { return moved.is(self.token) };
+        moved.size == size && hash(server, at, &moved.token(server.precision())).await.is_ok_and(|hash| hash == known)
+    }
 }
 
 /// Moves a file aside; moves it back if it is not that version.
-async fn take_aside(server: &Arc<Server>, path: &RelPath, token: &Token, aside: &RelPath) -> Result<()> {
-    let mut response = move_to(server, path, aside, false, &Over::Nothing).await?;
-    if matches!(response.status(), StatusCode::CONFLICT | StatusCode::NOT_FOUND | StatusCode::INTERNAL_SERVER_ERROR) {
-        // A directory of the trash that was there is not there any more.
-        server.made.forget();
-        make_parents_of_trash(server, aside).await?;
-        expect(server, path, token).await?;
-        response = move_to(server, path, aside, false, &Over::Nothing).await?;
-    }
-    if !done(response.status()) {
-        let error = of_answer(&response).at(path);
-        drain(response).await;
-        return Err(error);
-    }
-    drain(response).await;
-    let moved = server.see(aside).await?;
-    if moved.as_ref().is_some_and(|moved| moved.is(token) || same_but_renamed(server, moved)) {
-        return Ok(());
-    }
+async fn take_aside(server: &Arc<Server>, path: &RelPath, version: &Version<'_>, aside: &RelPath) -> Result<()> {
+    let moved = match shift(server, path, aside).await {
+        // A directory of the trash that was there may not be there any more.
+        Shifted::NoPlace(_) if look_for(server, path, version.token, aside, 1).await?.is_none() => {
+            server.made.forget();
+            make_parents_of_trash(server, aside).await?;
+            expect(server, path, version.token).await?;
+            shift(server, path, aside).await
+        }
+        moved => moved,
+    };
+    let moved = match moved {
+        Shifted::Done => server.see(aside).await?,
+        Shifted::Not(error) => return Err(error.at(path)),
+        // Whatever was moved, nobody would look for it there later.
+        Shifted::Unsure(error) => match look_for(server, path, version.token, aside, LOOKS).await? {
+            None => return Err(error.at(path)),
+            moved => moved,
+        },
+        Shifted::NoPlace(error) => match look_for(server, path, version.token, aside, 1).await? {
+            None => return Err(error.at(path)),
+            moved => moved,
+        },
+    };
     match moved {
+        Some(moved) if version.is(server, aside, &moved).await => Ok(()),
         Some(moved) => put_back(server, path, aside, moved.is_dir).await,
         None => Err(Error::changed(path)),
     }
 }
 
-/// A server whose tokens do not survive a move cannot tell: what was there a moment ago is taken for what was moved.
-fn same_but_renamed(server: &Server, moved: &Seen) -> bool {
-    !moved.is_dir && server.known_abilities().is_some_and(|abilities| !abilities.move_keeps_token)
+/// What came of moving a file aside.
+enum Shifted {
+    Done,
+    /// The directory it was to go to may not be there.
+    NoPlace(Error),
+    /// It was refused.
+    Not(Error),
+    /// It may have been done all the same.
+    Unsure(Error),
+}
+
+async fn shift(server: &Server, path: &RelPath, aside: &RelPath) -> Shifted {
+    let response = match move_to(server, path, aside, false, &Over::Nothing).await {
+        Ok(response) => response,
+        Err(error) => return Shifted::Unsure(error),
+    };
+    let error = of_answer(&response);
+    match drain(response).await {
+        status if done(status) => Shifted::Done,
+        StatusCode::CONFLICT | StatusCode::NOT_FOUND | StatusCode::INTERNAL_SERVER_ERROR => Shifted::NoPlace(error),
+        status if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => Shifted::Not(error),
+        _ => Shifted::Unsure(error),
+    }
+}
+
+/// What lies where a file was moved to by a request that was not answered; none if the file still is where it was.
+async fn look_for(server: &Server, path: &RelPath, token: &Token, aside: &RelPath, times: u32) -> Result<Option<Seen>> {
+    for tried in 0..times {
+        if tried > 0 {
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+        if !server.see(path).await?.is_some_and(|there| there.is(token)) {
+            return server.see(aside).await;
+        }
+    }
+    Ok(None)
 }
 
 async fn make_parents_of_trash(server: &Server, aside: &RelPath) -> Result<()> {
@@ -110,14 +173,13 @@ pub async fn discard(server: &Server, own: &RelPath) {
 /// Moves that version of a file to where nothing is.
 pub async fn move_within(server: &Arc<Server>, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
     server.can_hold(to).await?;
-    server.abilities().await?;
-    expect(server, from, token).await?;
+    let version = Version::at(server, from, token).await?;
     nothing_at(server, to).await?;
     // RACE: as in `write::create`.
     let response = move_to(server, from, to, false, &Over::Nothing).await?;
     finish(server, response, to).await?;
     match server.see(to).await? {
-        Some(moved) if moved.is(token) || same_but_renamed(server, &moved) => Ok(moved.entry(server.precision())),
+        Some(moved) if version.is(server, to, &moved).await => Ok(moved.entry(server.precision())),
         Some(moved) if !moved.is_dir => {
             put_back(server, from, to, false).await.and_then(|()| Err(Error::changed(from)))
         }
@@ -250,23 +312,23 @@ pub async fn sweep(server: &Arc<Server>) -> Result<usize> {
     if server.known_abilities().is_some_and(|abilities| abilities.hides_dotfiles()) {
         let all = children(server, &parts_dir(), None).await?.unwrap_or_default();
         for child in all {
-            if let Listed::Entry(part, entry) = child {
-                server.parts.came_across(part, entry.meta.mtime);
+            if let Listed::Entry(part, _) = child {
+                server.parts.came_across(part);
             }
         }
     }
-    for (part, modified) in server.parts.take_seen() {
+    for part in server.parts.take_seen() {
         if part == parts_dir() {
             continue;
         }
-        let there = match server.parts.fate(&part, modified) {
+        let there = match server.parts.fate(&part) {
             Fate::Stays => continue,
             Fate::Goes | Fate::IsKept => server.see(&part).await?,
         };
         let Some(there) = there else { continue };
-        if server.parts.fate(&part, modified) == Fate::IsKept {
+        if server.parts.fate(&part) == Fate::IsKept {
             rescue(server, &part, there.is_dir).await?;
-        } else if there.is_dir && !is_own_dir(&part) {
+        } else if there.is_dir && !is_own(&part) {
             continue;
         } else if there.is_dir {
             // A trial that was cut off.

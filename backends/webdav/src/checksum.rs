@@ -1,4 +1,4 @@
-//! The sha256 that a server computed itself, in the ways servers say it.
+//! A content's sha256, in the ways servers say it. Whether they computed it themselves is found out by trying.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,6 +22,16 @@ pub fn in_oc(text: &str) -> Option<Hash> {
         let (name, value) = one.split_once(':')?;
         name.eq_ignore_ascii_case("sha256").then(|| value.parse().ok())?
     })
+}
+
+/// The headers by which a client may claim a content's hash.
+pub fn claims(hash: &Hash) -> [(&'static str, String); 3] {
+    let base64 = STANDARD.encode(hash.0);
+    [
+        ("oc-checksum", format!("SHA256:{hash}")),
+        ("repr-digest", format!("sha-256=:{base64}:")),
+        ("digest", format!("SHA-256={base64}")),
+    ]
 }
 
 /// One of `name=:base64:` or `NAME=base64`, separated by commas.
@@ -51,6 +61,12 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(name, value.parse().unwrap());
             assert_eq!(in_headers(&headers), Some(hash), "{name}");
+        }
+        for (name, value) in claims(&hash) {
+            assert_eq!(
+                in_headers(&HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())])),
+                Some(hash)
+            );
         }
         let mut headers = HeaderMap::new();
         headers.insert("oc-checksum", "SHA1:ab".parse().unwrap());

@@ -15,6 +15,7 @@ use crate::error::of_answer;
 use crate::read::hash;
 use crate::server::Server;
 use crate::transfer::{collect, done};
+use crate::version::{ETag, Seen};
 use crate::write::{WEAK_PAUSE, WEAK_TRIES, holds, keep};
 
 /// A content up to this size is held in memory, so that nothing can fail in the middle of sending it. A larger one takes
@@ -31,22 +32,40 @@ pub async fn replace(
 ) -> Result<Written> {
     let guard = Guard::Unchanged(token.clone());
     let (bytes, sent) = collect(content).await?;
+    let size = bytes.len() as u64;
     holds(server, path, &guard).await?;
     let copy = match trash {
         Some(trash) if server.abilities().await?.copies => Some(keep(server, path, token, trash).await?),
         _ => None,
     };
-    let result = put(server, path, &guard, bytes, sent).await;
-    if let (Err(error), Some(copy)) = (&result, copy)
-        && error.fault == Fault::Refused
+    let result = match send(server, path, &guard, &bytes).await {
+        Ok(answer) => settle(server, path, token, answer, size, sent).await,
+        Err(error) => {
+            if let Some(copy) = copy {
+                discard(server, &copy).await;
+            }
+            return Err(error);
+        }
+    };
+    // Unless the old version is there, the copy may be all that is left of it: somebody may have written after this writer.
+    if let (Err(_), Some(copy)) = (&result, copy)
+        && holds(server, path, &guard).await.is_ok()
     {
         discard(server, &copy).await;
     }
     result
 }
 
-/// Sends it, until the condition holds or is known not to. None if that was done; else why it may not have been.
-async fn send(server: &Server, path: &RelPath, guard: &Guard, bytes: &Bytes) -> Result<Option<Error>> {
+/// What a PUT whose condition was not refused was answered with.
+enum Sent {
+    /// It was done; what the answer says of the new version.
+    Done(Seen),
+    /// Why it may not have been done.
+    Unsure(Error),
+}
+
+/// Sends it, until the condition holds or is known not to: then it is an error, and nothing was replaced.
+async fn send(server: &Server, path: &RelPath, guard: &Guard, bytes: &Bytes) -> Result<Sent> {
     let mut tried = 0;
     loop {
         tried += 1;
@@ -59,32 +78,48 @@ async fn send(server: &Server, path: &RelPath, guard: &Guard, bytes: &Bytes) -> 
         // loses it; if wl is the loser, the look that follows tells.
         let response = match server.client.send(ask, Some(bytes.clone())).await {
             Ok(response) => response,
-            Err(error) => return Ok(Some(error.at(path))),
+            Err(error) => return Ok(Sent::Unsure(error.at(path))),
         };
-        let error = of_answer(&response).at(path);
+        let (seen, error) = (server.seen_in(&response), of_answer(&response).at(path));
         match drain(response).await {
             StatusCode::PRECONDITION_FAILED if etag.is_weak() && tried < WEAK_TRIES => {
                 tokio::time::sleep(WEAK_PAUSE).await;
             }
             StatusCode::PRECONDITION_FAILED => return Err(Error::changed(path)),
-            status => return Ok((!done(status)).then_some(error)),
+            status if done(status) => return Ok(Sent::Done(seen)),
+            _ => return Ok(Sent::Unsure(error)),
         }
     }
 }
 
-async fn put(server: &Arc<Server>, path: &RelPath, guard: &Guard, bytes: Bytes, sent: Hash) -> Result<Written> {
-    let size = bytes.len() as u64;
-    let failure = send(server, path, guard, &bytes).await?;
-    // Whatever was answered, what is there now decides.
+/// Looks at what is there after the PUT, whatever was answered.
+async fn settle(
+    server: &Arc<Server>,
+    path: &RelPath,
+    old: &Token,
+    answer: Sent,
+    size: u64,
+    sent: Hash,
+) -> Result<Written> {
+    let (named, failure) = match answer {
+        Sent::Done(seen) => (seen.etag, None),
+        Sent::Unsure(error) => (None, Some(error)),
+    };
+    let failed = |failure: Option<Error>| failure.unwrap_or_else(|| Error::changed(path));
     let seen = server.see(path).await?.filter(|seen| !seen.is_dir);
-    let Some(seen) = seen else { return Err(failure.unwrap_or_else(|| Error::changed(path))) };
+    let Some(seen) = seen else { return Err(failed(failure)) };
     let token = seen.token(server.precision());
-    if matches!(guard, Guard::Unchanged(old) if old.same(&token)) && failure.is_some() {
-        return Err(failure.unwrap_or_else(|| Error::changed(path)));
+    if failure.is_some() && old.same(&token) {
+        return Err(failed(failure));
     }
     let held = hash(server, path, &token).await?;
-    if held != sent || seen.size != Some(size) {
-        return Err(failure.unwrap_or_else(|| Error::changed(path)));
+    if held == sent && seen.size == Some(size) {
+        return Ok(Written { entry: seen.entry(server.precision()), hash: sent });
     }
-    Ok(Written { entry: seen.entry(server.precision()), hash: sent })
+    let opaque = |etag: &Option<ETag>| etag.as_ref().map(|etag| etag.opaque().to_owned());
+    if named.is_some() && opaque(&named) == opaque(&seen.etag) {
+        let text = "the server holds something else than was sent to it: it is tried again";
+        return Err(Error::new(Fault::Broken, text).at(path));
+    }
+    Err(failed(failure))
 }

@@ -203,8 +203,7 @@ fn listed_as(
         return None;
     }
     if path.name().starts_with(PART_PREFIX) {
-        let modified = seen.ok().flatten().and_then(|seen| seen.modified);
-        server.parts.came_across(path, modified);
+        server.parts.came_across(path);
         return None;
     }
     match seen {

@@ -61,7 +61,7 @@ pub struct Props {
     pub size: Option<u64>,
     pub modified: Option<Timestamp>,
     pub etag: Option<String>,
-    /// The server's own sha256.
+    /// The sha256 that the server tells.
     pub hash: Option<Hash>,
     pub file_id: Option<String>,
 }

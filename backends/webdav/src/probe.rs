@@ -1,5 +1,7 @@
 //! Finding out what a server does by trying it, in a directory of its own under a temporary name.
 
+mod hashes;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,7 +12,7 @@ use futures::future::{BoxFuture, join_all};
 use reqwest::{Body, StatusCode};
 use wl_core::backend::Listed;
 use wl_core::error::{Error, Fault, Result};
-use wl_core::path::{PART_PREFIX, RelPath};
+use wl_core::path::RelPath;
 
 use crate::abilities::{Abilities, Conditions, Race};
 use crate::change::make_collection;
@@ -19,6 +21,7 @@ use crate::error::of_answer;
 use crate::list::children;
 use crate::lock::Lock;
 use crate::names::{CLASSES, Class};
+use crate::parts;
 use crate::read::head;
 use crate::server::Server;
 use crate::transfer::{Over, copy_to, done, move_to};
@@ -47,7 +50,7 @@ pub fn remember(key: &str, found: Abilities) -> Arc<Abilities> {
 pub fn try_out(server: &Server, races: bool) -> BoxFuture<'_, Result<Abilities>> {
     Box::pin(async move {
         server.root_is_there().await?;
-        let dir = server.parts.fresh(&RelPath::root(), false);
+        let dir = parts::fresh(&RelPath::root(), false);
         make_collection(server, &dir).await?;
         let found = Trial { server, dir: &dir }.run(races).await;
         if let Ok(response) = server.client.send(Ask::new("DELETE", server.client.base.dir(&dir)), None).await {
@@ -77,6 +80,7 @@ impl Trial<'_> {
         };
         let conditions = self.conditions().await?;
         let (copies, move_keeps_token, keeps_existing) = self.shipping().await?;
+        let hashes = hashes::try_out(self).await?;
         let raceable = conditions != Conditions::LookOnly;
         Ok(Abilities {
             conditions,
@@ -88,7 +92,8 @@ impl Trial<'_> {
             copies,
             unfit: self.unfit_names().await?,
             keeps_mtime,
-            tells_hash: headed.hash.is_some() || self.tells_hash().await?,
+            tells_hash: hashes.told,
+            answers_hash: hashes.answered,
             create_race: if races { Some(self.race(None).await?) } else { None },
             replace_race: if races && raceable { Some(self.race(Some(conditions)).await?) } else { None },
         })
@@ -285,11 +290,6 @@ impl Trial<'_> {
         }
     }
 
-    async fn tells_hash(&self) -> Result<bool> {
-        let all = self.server.see_all(&self.at("a")?, crate::server::Wanted::All).await?;
-        Ok(all.is_some_and(|(seen, _)| seen.hash.is_some()))
-    }
-
     /// Lets writers race, to create a file or to replace one, and counts the rounds in which more than one was told it won.
     async fn race(&self, replacing: Option<Conditions>) -> Result<Race> {
         let mut doubles = 0;
@@ -337,10 +337,4 @@ impl Trial<'_> {
 
 fn lists(listed: &[Listed], wanted: &str) -> bool {
     listed.iter().any(|item| matches!(item, Listed::Entry(path, _) if path.name() == wanted))
-}
-
-/// Whether a name is that of a trial, or of another directory of wl's own.
-pub fn is_own_dir(path: &RelPath) -> bool {
-    let rest = path.name().strip_prefix(PART_PREFIX).unwrap_or_default();
-    rest.split('-').nth(1).is_some_and(|pid| pid.parse::<u32>().is_ok())
 }

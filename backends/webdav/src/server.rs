@@ -1,13 +1,12 @@
 //! One storage on one server, and how its resources are looked at.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use reqwest::{Response, StatusCode, Url, header};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 use tokio_util::io::StreamReader;
 use wl_core::error::{Error, Fault, Result};
@@ -19,24 +18,22 @@ use crate::config::Settings;
 use crate::error::{of_answer, of_status};
 use crate::multistatus::{self, Item, REQUEST, REQUEST_ALL};
 use crate::names;
-use crate::parts::{Part, Parts};
+use crate::parts::{self, Part, Parts};
 use crate::place::Href;
 use crate::probe;
 use crate::trash::{Made, make_parents};
 use crate::version::{ETag, Precision, Seen, http_date};
 
-/// For so long after it was seen the root is taken to be there.
-const ROOT_KNOWN: Duration = Duration::from_secs(1);
-
 /// A storage on a server.
 pub struct Server {
     pub client: Client,
-    pub parts: Arc<Parts>,
+    pub parts: Parts,
     /// Directories of the trash that were made.
     pub made: Made,
     abilities: OnceCell<Arc<Abilities>>,
     key: String,
-    root_seen: Mutex<Option<Instant>>,
+    /// When the last look at the root began, and what it found.
+    root_look: Mutex<Option<(Instant, Result<()>)>>,
 }
 
 /// What properties are asked for.
@@ -53,11 +50,11 @@ impl Server {
         let key = settings.key.clone();
         Self {
             client: Client::new(settings),
-            parts: Parts::new(),
+            parts: Parts::default(),
             made: Made::default(),
             abilities: OnceCell::new(),
             key,
-            root_seen: Mutex::default(),
+            root_look: Mutex::default(),
         }
     }
 
@@ -91,10 +88,10 @@ impl Server {
     /// such a name would not be listed, in a directory of its own.
     pub async fn part_for(&self, path: &RelPath, held: bool) -> Result<Part> {
         if !self.abilities().await?.hides_dotfiles() {
-            return Ok(self.parts.fresh(&path.parent().unwrap_or_else(RelPath::root), held));
+            return Ok(parts::fresh(&path.parent().unwrap_or_else(RelPath::root), held));
         }
         let dir = parts_dir();
-        let part = self.parts.fresh(&dir, held);
+        let part = parts::fresh(&dir, held);
         make_parents(self, &part).await?;
         Ok(part)
     }
@@ -194,22 +191,27 @@ impl Server {
         multistatus::read(StreamReader::new(Box::pin(body)), |item| each(date, item)).await
     }
 
-    /// Fails unless the root is there: what is missing below a missing root is not deleted.
+    /// Fails unless the root is there now: what is missing below a missing root is not deleted. Those who ask while a look
+    /// is under way share the next one.
     pub async fn root_is_there(&self) -> Result<()> {
-        let known = *self.root_seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.is_some_and(|seen| seen.elapsed() < ROOT_KNOWN) {
-            return Ok(());
+        let asked = Instant::now();
+        let mut look = self.root_look.lock().await;
+        // What was seen before something was found missing does not say that the root was there then.
+        if let Some((begun, found)) = &*look
+            && *begun >= asked
+        {
+            return found.clone();
         }
-        self.root_id().await.map(drop)
+        let begun = Instant::now();
+        let found = self.root_id().await.map(drop);
+        *look = Some((begun, found.clone()));
+        found
     }
 
     /// Looks at the root now; the server's own name for it, where it has one.
     pub async fn root_id(&self) -> Result<Option<String>> {
         match self.see_all(&RelPath::root(), Wanted::All).await? {
-            Some((seen, item)) if seen.is_dir => {
-                *self.root_seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-                Ok(item.props.file_id)
-            }
+            Some((seen, item)) if seen.is_dir => Ok(item.props.file_id),
             Some(_) => {
                 Err(Error::new(Fault::Malformed, "the url of this storage is that of a file: name a collection"))
             }

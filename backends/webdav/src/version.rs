@@ -63,7 +63,7 @@ pub struct Seen {
     pub size: Option<u64>,
     pub modified: Option<Timestamp>,
     pub etag: Option<ETag>,
-    /// The sha256 that the server itself computed.
+    /// The sha256 that the server tells, which may be what somebody claimed.
     pub hash: Option<Hash>,
     /// The server's clock when it said so.
     pub date: Option<Timestamp>,

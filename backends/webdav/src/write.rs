@@ -34,9 +34,9 @@ pub const WEAK_TRIES: u32 = 8;
 pub const WEAK_PAUSE: Duration = Duration::from_millis(200);
 
 /// How often is looked for what was moved to a name…
-const LOOKS: u32 = 3;
+pub const LOOKS: u32 = 3;
 /// …and how long is waited in between.
-const LOOK_PAUSE: Duration = Duration::from_millis(100);
+pub const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Puts a content under a path if that is what the guard says.
 pub async fn replace(
@@ -136,7 +136,7 @@ async fn exchange(
         _ => None,
     };
     let conditions = server.conditions().await?;
-    let mut tried = 0;
+    let (mut tried, mut kept_out) = (0, false);
     let failure = loop {
         tried += 1;
         let etag = there.as_ref().and_then(|seen| seen.etag.as_ref());
@@ -158,7 +158,10 @@ async fn exchange(
                 drain(response).await;
                 break None;
             }
-            Ok(response) => refusal(&of_answer(&response), drain(response).await),
+            Ok(response) => {
+                kept_out = is_kept_out(response.status());
+                refusal(&of_answer(&response), drain(response).await)
+            }
             Err(error) => break Some(error),
         };
         // The condition may have failed only because the tag is weak yet, or was when it was looked at.
@@ -174,12 +177,18 @@ async fn exchange(
         }
     };
     let result = settle(server, part, path, uploaded, &guard, failure).await;
-    if let (Err(error), Some(kept)) = (&result, kept)
-        && error.fault == Fault::Refused
+    if let (Err(_), Some(kept)) = (&result, kept)
+        && (kept_out || holds(server, path, &guard).await.is_ok())
     {
         discard(server, &kept).await;
     }
     result
+}
+
+/// Whether a status says for certain that nothing was replaced. After anything else what was kept of the replaced version
+/// may be all that is left of it: somebody else may have written after this writer.
+pub fn is_kept_out(status: StatusCode) -> bool {
+    matches!(status, StatusCode::PRECONDITION_FAILED | StatusCode::LOCKED)
 }
 
 /// Copies the version that is about to be replaced into the trash.

@@ -114,7 +114,8 @@ impl Bench for Collection {
     }
 
     async fn leave_part(&self, dir: &RelPath) -> RelPath {
-        let name = format!("left{}", dir.segments().count());
+        // That of another machine's writer, long ago.
+        let name = format!("1000000000-ffffffff-1-left{}", dir.segments().count());
         let part = if self.nature.hides_dotfiles {
             format!("{PART_PREFIX}all/{name}")
         } else {
