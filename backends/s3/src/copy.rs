@@ -120,12 +120,12 @@ pub(crate) async fn set_meta(place: &Arc<Place>, path: &RelPath, token: &Token, 
     let metadata = dress.metadata.get_or_insert_default();
     metadata.retain(|key, _| !key.eq_ignore_ascii_case(MTIME));
     metadata.insert(MTIME.to_owned(), mtime.to_string());
-    // RACE: CopyObject asks what its source is, and has no condition for what it replaces, which is the same object here:
-    // a version put between the two inside the server is lost. Servers take the source when they take the destination.
+    // RACE: where CopyObject has no condition for what it replaces, which is its source here, a version put between the two
+    // inside the server is lost; `Facts::windows` says so.
     let source = Source { key: &target.key, version: &seen.version };
     let wanted = Wanted { dress: Some(&dress), onto: Onto::Itself };
     let copied = copy(place, &traits, source, &target.key, wanted).await.map_err(|error| refused(error, path))?;
-    if !traits.copy_source {
+    if !traits.copy_source && !traits.copy_replace {
         same_content(&target, &traits, &seen, &copied).await?;
     }
     let now = Seen::at(place, &target.key).await?.filter(|now| now.version == copied);
@@ -182,7 +182,7 @@ async fn copy_at_once(
 ) -> Result<Version> {
     let conditional = match wanted.onto {
         Onto::Nothing => traits.copy_create,
-        Onto::Itself => traits.copy_source,
+        Onto::Itself => traits.copy_source || traits.copy_replace,
         Onto::Anything => true,
     };
     if conditional {
@@ -223,6 +223,9 @@ async fn send(
     request = request.copy_source(source(place, from.key)).copy_source_if_match(from.version.quoted());
     if wanted.onto == Onto::Nothing && traits.copy_create {
         request = request.if_none_match("*");
+    }
+    if wanted.onto == Onto::Itself && traits.copy_replace {
+        request = request.if_match(traits.if_match(from.version));
     }
     if let Some(dress) = wanted.dress {
         request = request

@@ -5,8 +5,9 @@
 //! for having been there before. The hash is believed if
 //!
 //! 1. the server's own full-object SHA-256 checksum says the same, or
-//! 2. `wl-bound` is the ETag, or the composite checksum, that the server shows for this object. wl computes it from the
-//!    content before it writes (an MD5, or the checksums of the parts), so another content has another one.
+//! 2. `wl-bound` is the ETag, or the composite checksum, that the server shows for this object: whoever wrote it had
+//!    computed it from the content before, so another content has another one. wl writes the MD5 of what it puts at once to
+//!    a server that keeps no checksums; the metadata of what it uploads in parts are given before it has read the parts.
 //!
 //! Everything else is hashed by reading it once.
 

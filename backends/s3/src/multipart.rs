@@ -4,6 +4,8 @@
 //! The content is read in order, and hashed as it is read: what the parts hold is what was announced, or nothing takes
 //! effect. A failure that may pass leaves the parts for the next try ([`resume`]); any other calls the upload off.
 
+mod cutter;
+
 use std::collections::BTreeMap;
 
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -11,17 +13,16 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, Part};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::{Bytes, BytesMut};
-use futures::TryStreamExt as _;
+use bytes::Bytes;
 use jiff::Timestamp;
 use md5::{Digest as _, Md5};
-use sha2::Sha256;
 use tokio::task::JoinSet;
 use wl_core::backend::{Body, Content, Reading, Written};
 use wl_core::entry::Hash;
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
+use self::cutter::Cutter;
 use crate::budget::{self, Share};
 use crate::object::{Seen, Target};
 use crate::parts::{self, Layout};
@@ -179,7 +180,7 @@ impl Upload<'_> {
     ) -> Result<()> {
         let Record { size, part, .. } = self.claim.record;
         let layout = Layout { size, part };
-        let mut cutter = Cutter { body, rest: Bytes::new(), whole: Sha256::new(), path: self.target.path };
+        let mut cutter = Cutter::new(body, self.target.path);
         for number in 1..=layout.count() {
             let range = layout.range(number);
             let share = budget::for_writing(range.end - range.start).await?;
@@ -336,83 +337,4 @@ fn is_that(part: &Part, bytes: &Bytes, sha256: &Hash) -> bool {
         None => part.e_tag().is_some_and(|etag| etag.trim_matches('"') == hex(&Md5::digest(bytes))),
     };
     same && part.size().and_then(|size| u64::try_from(size).ok()) == Some(bytes.len() as u64)
-}
-
-/// Cuts a body into parts, and hashes it as it goes.
-struct Cutter<'a> {
-    body: Body,
-    rest: Bytes,
-    whole: Sha256,
-    path: &'a RelPath,
-}
-
-impl Cutter<'_> {
-    /// The next so many bytes and their sha256.
-    async fn next(&mut self, size: u64) -> Result<(Bytes, Hash)> {
-        let size = usize::try_from(size).unwrap_or(usize::MAX);
-        let (mut part, mut sha256) = (BytesMut::with_capacity(size), Sha256::new());
-        while part.len() < size {
-            if self.rest.is_empty() {
-                self.rest = self.body.try_next().await?.ok_or_else(|| self.other("is shorter than announced"))?;
-            }
-            let piece = self.rest.split_to(self.rest.len().min(size - part.len()));
-            self.whole.update(&piece);
-            sha256.update(&piece);
-            part.extend_from_slice(&piece);
-        }
-        Ok((part.freeze(), Hash(sha256.finalize().into())))
-    }
-
-    /// Nothing is left, and all of it had that sha256.
-    async fn end(mut self, hash: Hash) -> Result<()> {
-        while self.rest.is_empty() {
-            match self.body.try_next().await? {
-                Some(piece) => self.rest = piece,
-                None if Hash(self.whole.clone().finalize().into()) == hash => return Ok(()),
-                None => return Err(self.other("has another sha256 than announced")),
-            }
-        }
-        Err(self.other("is longer than announced"))
-    }
-
-    fn other(&self, what: &str) -> Error {
-        Error::new(Fault::Refused, format!("the content {what}: it changed meanwhile")).at(self.path)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures::StreamExt as _;
-    use futures::stream;
-
-    use super::*;
-
-    fn cutter<'a>(path: &'a RelPath, pieces: &[&'static [u8]]) -> Cutter<'a> {
-        let pieces: Vec<_> = pieces.iter().map(|piece| Ok(Bytes::from_static(piece))).collect();
-        Cutter { body: stream::iter(pieces).boxed(), rest: Bytes::new(), whole: Sha256::new(), path }
-    }
-
-    #[tokio::test]
-    async fn a_body_is_cut_wherever_its_pieces_end() {
-        let path = RelPath::root();
-        for pieces in [&[&b"abcdefgh"[..]][..], &[b"a", b"", b"bcdef", b"g", b"h"], &[b"abc", b"def", b"gh"]] {
-            let mut cutter = cutter(&path, pieces);
-            for part in [&b"abc"[..], b"def", b"gh"] {
-                let (bytes, hash) = cutter.next(part.len() as u64).await.unwrap();
-                assert_eq!((&bytes[..], hash), (part, Hash::of(part)));
-            }
-            assert_eq!(cutter.end(Hash::of(b"abcdefgh")).await, Ok(()));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_body_that_is_not_as_announced_is_refused() {
-        let path = RelPath::root();
-        assert_eq!(cutter(&path, &[b"ab"]).next(3).await.unwrap_err().fault, Fault::Refused);
-        for (hash, pieces) in [(Hash::of(b"abc"), &[&b"abcd"[..]][..]), (Hash::of(b"abd"), &[b"abc"])] {
-            let mut cutter = cutter(&path, pieces);
-            cutter.next(3).await.unwrap();
-            assert_eq!(cutter.end(hash).await.unwrap_err().fault, Fault::Refused);
-        }
-    }
 }

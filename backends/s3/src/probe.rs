@@ -45,6 +45,8 @@ pub(crate) struct Traits {
     pub one_deletes: bool,
     /// `CopyObject` with `If-None-Match: *` for its destination.
     pub copy_create: bool,
+    /// `CopyObject` with `If-Match` for its destination.
+    pub copy_replace: bool,
     /// `CopyObject` with `x-amz-copy-source-if-match`.
     pub copy_source: bool,
     /// `CopyObject` at all.
@@ -53,8 +55,6 @@ pub(crate) struct Traits {
     pub unquoted: bool,
     /// `x-amz-checksum-sha256` is verified, kept and told back.
     pub checksums: bool,
-    /// A copy has its source's checksum.
-    pub copy_keeps_checksum: bool,
     /// A backslash in a key stays one. SeaweedFS makes it a `/`, and so another key.
     pub backslash: bool,
 }
@@ -151,8 +151,7 @@ pub(crate) async fn afresh(place: &Arc<Place>) -> Result<()> {
 pub(crate) fn facts(place: &Place) -> Facts {
     let known = place.traits.get();
     let traits = known.as_ref().map(|known| &*known.traits);
-    let swap =
-        |of: fn(&Traits) -> bool| if traits.is_some_and(|known| of(known)) { Swap::Atomic } else { Swap::Checked };
+    let swap = |of: fn(&Traits) -> bool| if traits.is_some_and(of) { Swap::Atomic } else { Swap::Checked };
     let copies = traits.is_none_or(|known| known.copy);
     Facts {
         hash: HashBy::Native,
@@ -207,13 +206,14 @@ fn windows(known: &Known) -> Vec<String> {
 fn lacking(known: &Traits) -> Vec<String> {
     const BETWEEN: &str =
         "it is looked at with HEAD right before and after, and who writes in between may be overwritten";
+    const BEFORE: &str = "it is looked at with HEAD right before, and what somebody writes in between may be";
     const INSTANT: &str = "the server looks and then acts: of two that write in the same instant, both may win";
     let lacks = [
         (known.create, format!("creating: the server ignores `If-None-Match: *`; {BETWEEN}")),
         (known.one_creates || !known.create, format!("creating: {INSTANT}")),
         (known.replace, format!("replacing: the server ignores `If-Match`; {BETWEEN}")),
         (known.one_replaces || !known.replace, format!("replacing: {INSTANT}")),
-        (known.delete, format!("deleting: the server ignores `If-Match` on DELETE; {BETWEEN}")),
+        (known.delete, format!("deleting: the server ignores `If-Match` on DELETE; {BEFORE} deleted")),
         (known.one_deletes || !known.delete, format!("deleting: {INSTANT}")),
         (
             known.complete_create || !known.create,
@@ -233,7 +233,11 @@ fn lacking(known: &Traits) -> Vec<String> {
         ),
         (
             known.copy_create || !known.copy,
-            format!("moving and copying: the server ignores `If-None-Match: *` on CopyObject; {BETWEEN}"),
+            format!("moving and copying: the server ignores `If-None-Match: *` on CopyObject; {BEFORE} overwritten"),
+        ),
+        (
+            known.copy_replace || !known.copy,
+            format!("setting times: the server ignores `If-Match` on CopyObject; {BEFORE} overwritten"),
         ),
         (known.copy, "the server cannot copy: there is no trash here, and moves are transferred".to_owned()),
         (
@@ -285,11 +289,11 @@ mod tests {
             one_completes_over: true,
             one_deletes: true,
             copy_create: true,
+            copy_replace: true,
             copy_source: true,
             copy: true,
             unquoted: false,
             checksums: true,
-            copy_keeps_checksum: true,
             backslash: true,
         };
         assert_eq!(lacking(&all), [""; 0]);
@@ -305,7 +309,8 @@ mod tests {
             (Traits { complete_create: false, ..all.clone() }, "creating large files: "),
             (Traits { complete_replace: false, ..all.clone() }, "replacing large files: "),
             (Traits { copy_create: false, ..all.clone() }, "moving and copying: "),
-            (Traits { copy: false, copy_create: false, ..all.clone() }, "no trash"),
+            (Traits { copy_replace: false, ..all.clone() }, "setting times: "),
+            (Traits { copy: false, copy_create: false, copy_replace: false, ..all.clone() }, "no trash"),
             (Traits { checksums: false, ..all.clone() }, "read back"),
         ] {
             let windows = super::lacking(&lacking);

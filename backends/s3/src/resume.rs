@@ -10,8 +10,10 @@
 //! Who is killed before the record is written leaves an upload that nothing tells of: a sweep of a storage with large
 //! contents also looks for those.
 
+mod sweep;
+mod writer;
+
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
@@ -20,6 +22,8 @@ use wl_core::entry::Hash;
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::PART_PREFIX;
 
+pub(crate) use self::sweep::sweep;
+use self::writer::{Fate, Writer};
 use crate::object::Target;
 use crate::page::{From, Object, page};
 use crate::parts::Layout;
@@ -73,59 +77,6 @@ pub(crate) struct Rounds {
     doubted: BTreeSet<String>,
     /// Whether anything was begun that leaves an upload behind if it is killed.
     begun: bool,
-}
-
-/// A process.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-struct Writer {
-    /// The machine since it was started, and the numbering of processes in it; none where the system does not tell.
-    machine: Option<String>,
-    pid: u32,
-    /// When it was started, in the system's ticks.
-    started: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    This,
-    Alive,
-    Dead,
-    Unknown,
-}
-
-impl Writer {
-    fn this() -> Self {
-        static THIS: LazyLock<Writer> = LazyLock::new(|| {
-            let pid = std::process::id();
-            Writer { machine: machine(), pid, started: started(pid) }
-        });
-        THIS.clone()
-    }
-
-    fn fate(&self) -> Fate {
-        let this = Self::this();
-        if *self == this && self.machine.is_some() {
-            return Fate::This;
-        }
-        if self.machine.is_none() || self.machine != this.machine {
-            return Fate::Unknown;
-        }
-        if started(self.pid) == self.started { Fate::Alive } else { Fate::Dead }
-    }
-}
-
-/// Names this machine until it is started again, and the process namespace (proc(5), random(4), pid_namespaces(7)).
-fn machine() -> Option<String> {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
-    Some(format!("{} {}", boot.trim(), namespace.display()))
-}
-
-/// When a process was started; none if there is none of that number (proc_pid_stat(5), field 22).
-fn started(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(PathBuf::from(format!("/proc/{pid}/stat"))).ok()?;
-    // The second field is a name in parentheses, which may hold anything.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// The records of uploads that go on in this process.
@@ -344,90 +295,9 @@ async fn discard(place: &Arc<Place>, object: &Object) -> Result<bool> {
     }
 }
 
-/// Clears what listings came across and nobody goes on with; how many there were.
-pub(crate) async fn sweep(place: &Arc<Place>) -> Result<usize> {
-    let leftovers = std::mem::take(&mut *place.leftovers());
-    let rounds = std::mem::take(&mut *place.rounds());
-    let (mut removed, mut any) = (0, rounds.begun);
-    for (key, leftover) in leftovers {
-        let (size, stored) = (leftover.version.size, leftover.stored);
-        let object = Object { key, size, version: Some(leftover.version), stored };
-        any |= object.key.contains(&format!("{PART_PREFIX}{UPLOAD}"));
-        let cleared =
-            async { if is_wanted(place, &object, &rounds).await? { Ok(false) } else { clear(place, &object).await } };
-        match cleared.await {
-            Ok(done) => removed += usize::from(done),
-            Err(error) => tracing::debug!(key = object.key, "a leftover could not be cleared: {error}"),
-        }
-    }
-    if any {
-        match clear_unrecorded(place).await {
-            Ok(cleared) => removed += cleared,
-            Err(error) => tracing::debug!("uploads that nothing tells of could not be looked for: {error}"),
-        }
-    }
-    Ok(removed)
-}
-
-/// Whether somebody may go on with an upload: who tried and failed will try again, and who did not come to try in this pass
-/// may in the next.
-async fn is_wanted(place: &Place, object: &Object, rounds: &Rounds) -> Result<bool> {
-    let Some(record) = read(place, object).await? else { return Ok(false) };
-    if rounds.wanted.contains(&record.key) {
-        return Ok(true);
-    }
-    if rounds.doubted.contains(&object.key) || record.sha256.is_none() || !has_parts(place, &record).await? {
-        return Ok(false);
-    }
-    place.rounds().doubted.insert(object.key.clone());
-    Ok(true)
-}
-
-/// Calls off the uploads below the prefix that no record tells of, and that have got no part for a day; how many.
-async fn clear_unrecorded(place: &Place) -> Result<usize> {
-    let request = place.client().await?.list_multipart_uploads().bucket(place.bucket());
-    let listed = request.prefix(place.config.keys.prefix()).send().await.map_err(|error| place.error(&error))?;
-    let mut cleared = 0;
-    for listed in listed.uploads() {
-        let (Some(key), Some(upload)) = (listed.key(), listed.upload_id()) else { continue };
-        let old = listed.initiated().and_then(time).is_some_and(|begun| is_past(begun, DEAD));
-        if old && !is_recorded(place, key, upload).await? && is_idle(place, key, upload).await? {
-            abort(place, key, upload).await?;
-            tracing::info!(key, upload, "an upload that nothing told of was called off");
-            cleared += 1;
-        }
-    }
-    Ok(cleared)
-}
-
-async fn is_recorded(place: &Place, key: &str, upload: &str) -> Result<bool> {
-    for object in page(place, &records_of(key), true, &From::Start, None).await?.objects {
-        if read(place, &object).await?.is_some_and(|record| record.upload == upload) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_writer_is_known_by_its_machine_number_and_beginning() {
-        let this = Writer::this();
-        assert_eq!(this.fate(), Fate::This);
-        let parent = std::os::unix::process::parent_id();
-        for (writer, fate) in [
-            (Writer { pid: parent, started: started(parent), ..this.clone() }, Fate::Alive),
-            (Writer { started: Some(1), ..this.clone() }, Fate::Dead),
-            (Writer { pid: u32::MAX, ..this.clone() }, Fate::Dead),
-            (Writer { machine: Some("another".to_owned()), ..this.clone() }, Fate::Unknown),
-            (Writer { machine: None, ..this }, Fate::Unknown),
-        ] {
-            assert_eq!(writer.fate(), fate, "{writer:?}");
-        }
-    }
 
     #[test]
     fn a_record_is_read_as_it_was_written() {

@@ -92,6 +92,7 @@ impl<'a> Trial<'a> {
             create: create?,
             replace: changes.replace,
             delete: changes.delete,
+            copy_replace: changes.copy_replace,
             complete_create: changes.complete_create,
             complete_replace: changes.complete_replace,
             unquoted: changes.unquoted,
@@ -102,15 +103,28 @@ impl<'a> Trial<'a> {
 
     async fn checksums_and_copies(&self) -> Result<Traits> {
         let checksums = self.verifies_checksums().await?;
-        Ok(Traits { checksums, ..self.copies(checksums).await? })
+        Ok(Traits { checksums, ..self.copies().await? })
     }
 
     /// Everything about conditions that name a version; the other traits of the answer say nothing.
     async fn changes_only(&self) -> Result<Traits> {
         let (replace, unquoted) = self.replaces_only().await?;
-        let (delete, complete) = tokio::join!(self.deletes_only(unquoted), self.completes_only(unquoted));
+        let (delete, complete, copy_replace) = tokio::join!(
+            self.deletes_only(unquoted),
+            self.completes_only(unquoted),
+            Box::pin(self.copies_over(unquoted)),
+        );
         let (complete_create, complete_replace) = complete?;
-        Ok(Traits { replace, unquoted, delete: delete?, complete_create, complete_replace, ..Traits::default() })
+        let copy_replace = copy_replace?;
+        Ok(Traits {
+            replace,
+            unquoted,
+            delete: delete?,
+            copy_replace,
+            complete_create,
+            complete_replace,
+            ..Traits::default()
+        })
     }
 
     /// A right checksum is told back, a wrong one refused; some store the wrong body although they refuse it.
@@ -178,28 +192,32 @@ impl<'a> Trial<'a> {
     }
 
     /// Everything about copies; the other traits of the answer say nothing.
-    async fn copies(&self, checksums: bool) -> Result<Traits> {
+    async fn copies(&self) -> Result<Traits> {
         let mut traits = Traits::default();
-        let (source, target) = (self.key("sum"), self.key("copy"));
+        let (source, target) = (self.key("copied"), self.key("copy"));
         self.put(&source, b"one", If::Nothing).await?;
-        let checksum = if checksums { self.put_with_checksum(&source).await? } else { None };
-        traits.copy = self.copy(&source, &target, None, false).await? == Took::Done;
+        traits.copy = self.copy(&source, &target, None, If::Nothing).await? == Took::Done;
         if !traits.copy {
             return Ok(traits);
         }
-        let copied = self.now(&target).await?;
-        traits.copy_keeps_checksum = checksum.is_some() && copied.is_some_and(|now| now.checksum == checksum);
-        traits.copy_source = self.copy(&source, &target, Some(&spelled(STALE, false)), false).await? == Took::Refused;
-        let created = self.copy(&source, &self.key("copied"), None, true).await? == Took::Done;
-        traits.copy_create = created && self.copy(&source, &target, None, true).await? == Took::Refused;
+        let stale = spelled(STALE, false);
+        traits.copy_source = self.copy(&source, &target, Some(&stale), If::Nothing).await? == Took::Refused;
+        let created = self.copy(&source, &self.key("copied-too"), None, If::Absent).await? == Took::Done;
+        traits.copy_create = created && self.copy(&source, &target, None, If::Absent).await? == Took::Refused;
         Ok(traits)
     }
 
-    async fn put_with_checksum(&self, key: &str) -> Result<Option<String>> {
-        let checksum = meta::checksum(&Hash::of(b"one"));
-        let put = self.client.put_object().bucket(self.place.bucket()).key(key).checksum_sha256(&checksum);
-        let put = Box::pin(put.body(ByteStream::from_static(b"one")).send()).await;
-        Ok((self.took(put)? == Took::Done).then_some(checksum))
+    /// Whether a copy replaces only the version that is expected under its key.
+    async fn copies_over(&self, unquoted: bool) -> Result<bool> {
+        let (source, target) = (self.key("over-from"), self.key("over"));
+        self.put(&source, b"one", If::Nothing).await?;
+        self.put(&target, b"two", If::Nothing).await?;
+        let stale = spelled(STALE, unquoted);
+        if !self.is_kept(&target, self.copy(&source, &target, None, If::Match(&stale))).await? {
+            return Ok(false);
+        }
+        let current = spelled(&self.etag(&target).await?, unquoted);
+        Ok(self.copy(&source, &target, None, If::Match(&current)).await? == Took::Done)
     }
 
     /// Whether an upload is completed only where nothing is, and only over the version that is there.
@@ -241,12 +259,16 @@ impl<'a> Trial<'a> {
         self.took(Box::pin(delete.send()).await)
     }
 
-    async fn copy(&self, from: &str, to: &str, source: Option<&str>, create: bool) -> Result<Took> {
+    async fn copy(&self, from: &str, to: &str, source: Option<&str>, condition: If<'_>) -> Result<Took> {
         let source_key = percent_encoding::utf8_percent_encode(from, percent_encoding::NON_ALPHANUMERIC);
         let copy = self.client.copy_object().bucket(self.place.bucket()).key(to);
         let copy = copy.copy_source(format!("{}/{source_key}", self.place.bucket()));
         let copy = copy.set_copy_source_if_match(source.map(str::to_owned));
-        let copy = copy.set_if_none_match(create.then(|| "*".to_owned()));
+        let copy = match condition {
+            If::Nothing => copy,
+            If::Absent => copy.if_none_match("*"),
+            If::Match(etag) => copy.if_match(etag),
+        };
         self.took(Box::pin(copy.customize().config_override(client::patient()).send()).await)
     }
 

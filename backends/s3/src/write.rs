@@ -108,14 +108,25 @@ impl Whole {
 
     async fn put(&self, target: &Target<'_>, traits: &Traits) -> Result<Written> {
         let version = match &target.expected {
-            None if traits.create => self.send(target, traits, Sending::Conditional).await?,
-            Some(_) if traits.replace => self.send(target, traits, Sending::Conditional).await?,
+            None if traits.create => self.put_conditionally(target, traits, traits.one_creates).await?,
+            Some(_) if traits.replace => self.put_conditionally(target, traits, traits.one_replaces).await?,
             _ => self.put_between_looks(target, traits).await?,
         };
         if !traits.checksums {
             read_back(target, &version, self.hash).await?;
         }
         Ok(self.written(&version))
+    }
+
+    /// RACE: where a server looks and then acts, what somebody else puts in the same instant may be replaced, or replace this:
+    /// the second is seen by looking again, and `Facts::windows` tells of the first.
+    async fn put_conditionally(&self, target: &Target<'_>, traits: &Traits, one_wins: bool) -> Result<Version> {
+        let version = self.send(target, traits, Sending::Conditional).await?;
+        if one_wins {
+            return Ok(version);
+        }
+        let now = Seen::at(target.place, &target.key).await?.map(|seen| seen.version);
+        if now.as_ref() == Some(&version) { Ok(version) } else { Err(target.changed()) }
     }
 
     /// RACE: what somebody else puts between the look and the PUT is replaced, and not kept unless it is what was expected;

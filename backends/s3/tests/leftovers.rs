@@ -25,7 +25,7 @@ fn path(text: &str) -> RelPath {
 }
 
 fn bytes() -> Bytes {
-    (0..LARGE / 4 + 1).flat_map(|number| (number * 2_654_435_761).to_le_bytes()).take(LARGE).collect::<Vec<_>>().into()
+    (0..=LARGE / 4).flat_map(|number| (number * 2_654_435_761).to_le_bytes()).take(LARGE).collect::<Vec<_>>().into()
 }
 
 fn failing(bytes: &Bytes, after: usize, fault: Fault) -> Content {

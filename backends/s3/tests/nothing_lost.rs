@@ -88,9 +88,8 @@ async fn a_move_never_loses_what_it_moves_at_juicefs() {
 async fn a_move_that_is_refused_leaves_no_copy() {
     let (proxy, bucket) = bucket(servers::seaweed::shared()).await;
     let x = put(&bucket, "x", b"the only one").await;
-    proxy.decide(|request| match about(request, "DeleteObject", "x") {
-        true => Action::s3_error(403, "AccessDenied"),
-        false => Action::Pass,
+    proxy.decide(|request| {
+        if about(request, "DeleteObject", "x") { Action::s3_error(403, "AccessDenied") } else { Action::Pass }
     });
     let error = bucket.storage.move_within(&path("x"), &x.token, &path("y")).await.unwrap_err();
     assert_eq!(error.fault, Fault::Denied);

@@ -83,6 +83,8 @@ fn key(name: &str) -> String {
 
 async fn carries_large_content(server: &servers::S3) {
     let (proxy, bucket) = counted(server);
+    // What is tried later would be counted.
+    bucket.storage.probe().await.unwrap();
     let storage = &bucket.storage;
     let bytes = noise(LARGE, 1);
     let written = storage.replace(&path("x"), content(&bytes), &Guard::Absent, None).await.unwrap();
@@ -123,6 +125,7 @@ async fn carries_large_content_to_juicefs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_as_announced_leaves_nothing() {
     let bucket = Bucket::on_seaweed();
+    bucket.storage.probe().await.unwrap();
     let bytes = noise(LARGE, 3);
     let announced = |size: usize, hash| {
         let mut content = content(&bytes);
@@ -140,6 +143,8 @@ async fn what_is_not_as_announced_leaves_nothing() {
 
 async fn an_upload_that_was_cut_off_is_gone_on_with(server: &servers::S3) {
     let (proxy, bucket) = counted(server);
+    // What is tried later would be counted.
+    bucket.storage.probe().await.unwrap();
     let bytes = noise(5 * (8 << 20) + 7, 4);
     bucket.storage.replace(&path("first"), content(&noise(1, 1)), &Guard::Absent, None).await.unwrap();
     let cut_off = failing(&bytes, 4 * (8 << 20) + 100, Fault::Offline);
@@ -173,6 +178,7 @@ async fn an_upload_that_was_cut_off_is_gone_on_with_at_juicefs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_nobody_wants_any_more_is_called_off() {
     let bucket = Bucket::on_seaweed();
+    bucket.storage.probe().await.unwrap();
     let (bytes, other) = (noise(LARGE, 5), noise(LARGE, 6));
     let look_around = async || drop(bucket.storage.list(&RelPath::root(), None).collect::<Vec<_>>().await);
     let cut_off = failing(&bytes, LARGE / 2 + 100, Fault::Offline);
