@@ -157,7 +157,7 @@ async fn try_links(root: &Root, at: &At, one: &Part, other: &Part) -> Result<()>
         return Ok(());
     }
     let (from, taken) = (at.full(one.path()), at.full(other.path()));
-    let free = at.full(&root.names.fresh(one.path()));
+    let free = at.full(&root.names.fresh(one.path(), root.clock.seconds()));
     let refused = at.link.hardlink(&from, &taken).await;
     let given = at.link.hardlink(&from, &free).await;
     if given.is_ok() {
