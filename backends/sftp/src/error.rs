@@ -56,7 +56,13 @@ pub fn write_error(failure: &Failure, room: Option<&StatVfs>, path: &RelPath) ->
         Some(room) if room.read_only => (Fault::Denied, READ_ONLY),
         Some(room) if room.blocks_available == 0 => (Fault::Full, NO_SPACE),
         Some(room) if room.files_available == 0 && room.files > 0 => (Fault::Full, NO_SPACE),
-        _ => (Fault::Full, QUOTA),
+        _ => {
+            let text = format!(
+                "the server could not write it and says only: {message}: the user's quota may be used up, or the path lies \
+                 on another file system than the root"
+            );
+            return Error::new(Fault::Broken, text).at(path);
+        }
     };
     Error::new(fault, text).at(path)
 }
@@ -64,8 +70,7 @@ pub fn write_error(failure: &Failure, room: Option<&StatVfs>, path: &RelPath) ->
 const READ_ONLY: &str =
     "the server's file system is mounted read-only: mount it writable, or mark the storage `read-only: true`";
 const NO_SPACE: &str = "no space left on the server: make room";
-const QUOTA: &str =
-    "the server could not write it although its file system has room: the user's quota may be used up: make room";
+const QUOTA: &str = "the user's quota on the server is used up: make room";
 
 /// Whether the server said that nothing is there, or that a file is where a directory should be.
 pub fn is_missing(failure: &Failure) -> bool {
@@ -127,9 +132,17 @@ mod tests {
         for (code, message, room, expected, part) in [
             (Code::Failure, "Failure", Some(StatVfs { blocks_available: 0, ..room }), Fault::Full, "no space"),
             (Code::Failure, "Failure", Some(StatVfs { files_available: 0, ..room }), Fault::Full, "no space"),
-            (Code::Failure, "Failure", Some(StatVfs { files_available: 0, files: 0, ..room }), Fault::Full, "quota"),
+            (
+                Code::Failure,
+                "Failure",
+                Some(StatVfs { files_available: 0, files: 0, ..room }),
+                Fault::Broken,
+                "says only",
+            ),
             (Code::Failure, "Failure", Some(StatVfs { read_only: true, ..room }), Fault::Denied, "read-only"),
-            (Code::Failure, "Failure", Some(room), Fault::Full, "quota"),
+            (Code::Failure, "Failure", Some(room), Fault::Broken, "says only: Failure"),
+            (Code::Failure, "Failure", None, Fault::Broken, "says only: Failure"),
+            (Code::Failure, "Disk quota exceeded", Some(room), Fault::Full, "quota"),
             (Code::Failure, "Read-only file system", None, Fault::Denied, "read-only"),
             (Code::Failure, "No space left on device", Some(room), Fault::Full, "no space"),
             (Code::PermissionDenied, "Permission denied", Some(room), Fault::Denied, "give"),

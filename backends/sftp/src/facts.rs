@@ -11,7 +11,7 @@ use crate::part::Part;
 use crate::publish::sync;
 use crate::root::{At, Root};
 use crate::seen::{Seen, What};
-use crate::shell::shell;
+use crate::shell::{shell, tell_time};
 use crate::wire::Attrs;
 use crate::wire::extension::HARDLINK;
 
@@ -48,6 +48,13 @@ pub fn facts(root: &Root) -> Facts {
             None => "not connected yet".to_owned(),
         },
     ];
+    if known.met && known.shell.is_none() {
+        windows.push(
+            "the root is told from another that takes its place by its file system alone: two directories of the same one \
+             look the same"
+                .to_owned(),
+        );
+    }
     if links == Some(false) {
         windows.push(
             "creating: the server cannot give a file a second name: a file that appears between a look and a rename, \
@@ -88,15 +95,20 @@ pub fn facts(root: &Root) -> Facts {
 /// Finds out, once, what has to be known before anything is looked at: the shell and the clock.
 pub async fn meet(root: &std::sync::Arc<Root>) -> Result<()> {
     shell(root).await?;
-    if root.clock.is_due() && !root.read_only {
-        let measured = root.attempt(|at, _| async move { measure(root, &at).await }).await;
-        if let Err(error) = measured
-            && error.fault == Fault::Offline
-        {
-            return Err(error);
+    if !root.clock.is_due() {
+        return Ok(());
+    }
+    if !root.read_only {
+        match root.attempt(|at, _| async move { measure(root, &at).await }).await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.fault == Fault::Offline => return Err(error),
+            Err(_) => {}
         }
     }
-    Ok(())
+    match tell_time(root).await {
+        Err(error) if error.fault == Fault::Offline => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Writes a byte, and looks what time that was.
@@ -151,13 +163,27 @@ async fn try_out(root: &std::sync::Arc<Root>, at: &At) -> Result<(bool, bool, bo
     Ok((trash, mtime, mode))
 }
 
+/// Finds out whether files can have second names, if it is not known: one file that cannot says nothing of the others.
+pub async fn meet_links(root: &std::sync::Arc<Root>, at: &At) -> Result<()> {
+    if root.known().links.is_some() {
+        return Ok(());
+    }
+    let here = RelPath::root();
+    let beside = here.join("probe").unwrap_or(here);
+    let (one, other) = (Part::create(root, at, &beside).await?, Part::create(root, at, &beside).await?);
+    let tried = try_links(root, at, &one, &other).await;
+    one.discard().await;
+    other.discard().await;
+    tried
+}
+
 /// A second name must be refused where there is a file, and given where there is none.
 async fn try_links(root: &Root, at: &At, one: &Part, other: &Part) -> Result<()> {
     if !at.has(HARDLINK) {
         return Ok(());
     }
     let (from, taken) = (at.full(one.path()), at.full(other.path()));
-    let free = at.full(&root.names.fresh(one.path()));
+    let free = at.full(&root.names.fresh(one.path(), root.clock.seconds()));
     let refused = at.link.hardlink(&from, &taken).await;
     let given = at.link.hardlink(&from, &free).await;
     if given.is_ok() {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::StreamExt as _;
@@ -23,6 +24,9 @@ use crate::wire::{Attrs, OpenFlags};
 const AT_ONCE: usize = 3;
 /// Files a command hashes, and bytes, unless one file has more.
 const BATCH: (usize, u64) = (512, 256 << 20);
+/// A command may take so long, and a second more for so many bytes.
+const PATIENCE: Duration = Duration::from_mins(1);
+const SLOWEST: u64 = 4 << 20;
 
 /// The sha256 of that version of a file.
 pub async fn hash(root: &Arc<Root>, path: &RelPath, token: &Token) -> Result<Hash> {
@@ -34,13 +38,13 @@ pub async fn hash(root: &Arc<Root>, path: &RelPath, token: &Token) -> Result<Has
 /// The same, told to nobody who will act on that version.
 pub async fn found(root: &Arc<Root>, path: &RelPath, token: &Token) -> Result<Hash> {
     let size = size_in(token).ok_or_else(|| Error::changed(path))?;
+    // Looked at first: a command that opens a named pipe waits for its other end.
+    if shell(root).await?.is_some_and(|shell| shell.hashes) {
+        must_be(root, path, token).await?;
+    }
     if let Some(hash) = on_the_server(root, path, size).await? {
-        // Looked at afterwards: whatever was hashed, it was this version if this version is there now.
-        return match root.attempt(|at, _| async move { at.look(path).await }).await? {
-            Found::Seen(seen) if seen.is(token) => Ok(hash),
-            Found::Nothing => Err(Error::missing(path)),
-            Found::Seen(_) | Found::Behind(_) => Err(Error::changed(path)),
-        };
+        // And afterwards: whatever was hashed, it was this version if this version is there now.
+        return must_be(root, path, token).await.map(|()| hash);
     }
     let mut body = read::read(root, path, token, 0).await?.body;
     let mut hasher = Sha256::new();
@@ -48,6 +52,14 @@ pub async fn found(root: &Arc<Root>, path: &RelPath, token: &Token) -> Result<Ha
         hasher.update(&piece?);
     }
     Ok(Hash(hasher.finalize().into()))
+}
+
+async fn must_be(root: &Arc<Root>, path: &RelPath, token: &Token) -> Result<()> {
+    match root.attempt(|at, _| async move { at.look(path).await }).await? {
+        Found::Seen(seen) if seen.is(token) => Ok(()),
+        Found::Nothing => Err(Error::missing(path)),
+        Found::Seen(_) | Found::Behind(_) => Err(Error::changed(path)),
+    }
 }
 
 /// The sha256 of a file of that size that nobody else is to know by this name.
@@ -175,8 +187,16 @@ async fn run(root: &Arc<Root>, batch: &[Job]) -> Result<HashMap<Vec<u8>, Hash>> 
     // Hash, separators and name of each, and what start-up files may say.
     let most = names.len() + batch.len() * 80 + (1 << 20);
     let at = root.open().await?;
-    let command = Command::new(script(at.root(), "exec xargs -0 sha256sum -z --"), names.freeze());
-    let output = at.link.run(command, most).await?;
+    // It would not end by itself if a file became a named pipe, or a disk behind the server does not answer.
+    let bytes: u64 = batch.iter().map(|job| job.size).sum();
+    let patience = PATIENCE + Duration::from_secs(bytes / SLOWEST);
+    let line = format!("exec timeout {} xargs -0 sha256sum -z --", patience.as_secs());
+    let command = Command::new(script(at.root(), &line), names.freeze());
+    let output = match at.link.run(command, most, patience + PATIENCE).await {
+        // They are read instead.
+        Err(error) if error.fault == Fault::Busy => return Ok(HashMap::new()),
+        output => output?,
+    };
     Ok(after_beginning(&output.stdout).map(|said| hashes(&said)).unwrap_or_default())
 }
 

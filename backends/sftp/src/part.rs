@@ -1,6 +1,6 @@
 //! A content that is being written, under a name that no listing reports.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -33,6 +33,8 @@ pub struct Names {
     alive: Mutex<HashSet<RelPath>>,
     /// Parts of attempts of this process that are over.
     given_up: Mutex<HashSet<RelPath>>,
+    /// When parts of others were first seen, whose names do not say how old they are.
+    sighted: Mutex<HashMap<RelPath, u32>>,
 }
 
 impl Default for Names {
@@ -41,7 +43,8 @@ impl Default for Names {
         let now = jiff::Timestamp::now().as_nanosecond();
         let seed = format!("{now} {} {}", std::process::id(), ROOTS.fetch_add(1, Ordering::Relaxed));
         let instance = Hash::of(seed.as_bytes()).to_string()[..12].to_owned();
-        Self { instance, count: AtomicU64::new(0), alive: Mutex::default(), given_up: Mutex::default() }
+        let (alive, given_up, sighted) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { instance, count: AtomicU64::new(0), alive, given_up, sighted }
     }
 }
 
@@ -57,39 +60,48 @@ pub enum Verdict {
 }
 
 impl Names {
-    /// A name beside a path, that nobody uses.
-    pub fn fresh(&self, beside: &RelPath) -> RelPath {
-        sibling(beside, &format!("u{}-{}", self.instance, self.count.fetch_add(1, Ordering::Relaxed)))
+    /// A name beside a path, that nobody uses, which says since when.
+    pub fn fresh(&self, beside: &RelPath, now: u32) -> RelPath {
+        self.named("u", beside, now)
     }
 
     /// A name beside a path to hold a user's version under, which says since when.
     pub fn held(&self, beside: &RelPath, now: u32) -> RelPath {
-        sibling(beside, &format!("{HELD}{now}-{}-{}", self.instance, self.count.fetch_add(1, Ordering::Relaxed)))
+        self.named(HELD, beside, now)
     }
 
-    /// What may be done with a part file of that date.
+    fn named(&self, mark: &str, beside: &RelPath, now: u32) -> RelPath {
+        sibling(beside, &format!("{mark}{now}-{}-{}", self.instance, self.count.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// What may be done with a part file of that date. The date may be one that its content is to have: it counts only
+    /// beside the time in the name, or where the name has none, beside that of the first look at it.
     pub fn judge(&self, part: &RelPath, mtime: u32, now: u32) -> Verdict {
         if lock(&self.alive).contains(part) {
             return Verdict::Alive;
         }
         let name = part.name().strip_prefix(PART_PREFIX).unwrap_or_default();
-        let older = |than: u32| now.saturating_sub(mtime) > than;
-        if let Some(since) = name.strip_prefix(HELD) {
-            let since: Option<u32> = since.split('-').next().and_then(|since| since.parse().ok());
-            let settled = since.map_or(older(SILENT), |since| now.saturating_sub(since) > SILENT);
-            return if settled { Verdict::Rescue } else { Verdict::Alive };
-        }
-        let dead = if name.starts_with(AGAIN) {
-            older(FORGOTTEN)
-        } else if name.starts_with(&format!("u{}-", self.instance)) {
-            true
-        } else if name.starts_with('u') || name.starts_with(|first: char| first.is_ascii_digit()) {
-            // Another process's, or one of a wl that runs on the server itself.
-            older(STALLED)
+        let age = now.saturating_sub(mtime);
+        let (dead, verdict) = if let Some(since) = name.strip_prefix(HELD) {
+            let age = stamp(since).map_or_else(|| self.known_for(part, now), |(since, _)| now.saturating_sub(since));
+            (age > SILENT, Verdict::Rescue)
+        } else if name.starts_with(AGAIN) {
+            (age > FORGOTTEN, Verdict::Dead)
+        } else if let Some((since, instance)) = name.strip_prefix('u').and_then(stamp) {
+            let silent = if mtime > now { u32::MAX } else { age };
+            let old = now.saturating_sub(since).min(silent) > STALLED;
+            (old || instance == self.instance, Verdict::Dead)
         } else {
-            true
+            // Whoever wrote it, by another protocol or on the server itself.
+            (self.known_for(part, now).min(age) > STALLED, Verdict::Dead)
         };
-        if dead { Verdict::Dead } else { Verdict::Alive }
+        if dead { verdict } else { Verdict::Alive }
+    }
+
+    /// For how many seconds this process has known of a part.
+    fn known_for(&self, part: &RelPath, now: u32) -> u32 {
+        let mut sighted = self.sighted.lock().unwrap_or_else(PoisonError::into_inner);
+        now.saturating_sub(*sighted.entry(part.clone()).or_insert(now))
     }
 
     fn lives(&self, part: &RelPath) -> bool {
@@ -107,6 +119,13 @@ impl Names {
 
 fn lock(set: &Mutex<HashSet<RelPath>>) -> MutexGuard<'_, HashSet<RelPath>> {
     set.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Since when, and whose, a name of ours says that it is. No clock was that low for a long time: less is another's number.
+fn stamp(name: &str) -> Option<(u32, &str)> {
+    let mut fields = name.split('-');
+    let since = fields.next()?.parse().ok().filter(|since| *since >= 1_000_000_000)?;
+    Some((since, fields.next()?))
 }
 
 fn sibling(beside: &RelPath, name: &str) -> RelPath {
@@ -128,12 +147,12 @@ pub struct Part {
 impl Part {
     /// A new, empty one beside a path, for the server's user alone.
     pub async fn create(root: &Arc<Root>, at: &At, beside: &RelPath) -> Result<Self> {
-        Self::make(root, at, root.names.fresh(beside), beside, Some(0o600), false).await
+        Self::make(root, at, root.names.fresh(beside, root.clock.seconds()), beside, Some(0o600), false).await
     }
 
     /// The same, with the mode that the server gives a new file.
     pub async fn usual(root: &Arc<Root>, at: &At, beside: &RelPath) -> Result<Self> {
-        Self::make(root, at, root.names.fresh(beside), beside, None, false).await
+        Self::make(root, at, root.names.fresh(beside, root.clock.seconds()), beside, None, false).await
     }
 
     /// One that holds the beginning of that content, which another attempt wrote, and how much; or else a new one.
@@ -287,28 +306,40 @@ mod tests {
     #[test]
     fn only_the_parts_of_dead_writers_are_cleared_away() {
         let names = Names::default();
-        let (now, target) = (10_000_000, RelPath::parse("d/x").unwrap());
+        let (now, target) = (1_700_000_000, RelPath::parse("d/x").unwrap());
         let part = |name: &str| RelPath::parse(&format!("d/{PART_PREFIX}{name}")).unwrap();
-        let (mine, other) = (names.fresh(&target), part("u0123456789ab-7"));
+        let (mine, long) = (names.fresh(&target, now), now - FORGOTTEN - 1);
         assert_eq!(names.judge(&mine, now, now), Verdict::Dead, "one of this process that nobody holds");
         names.lives(&mine);
-        assert_eq!(names.judge(&mine, now - 9_000_000, now), Verdict::Alive);
+        assert_eq!(names.judge(&mine, 7, now), Verdict::Alive);
         names.dies(&mine, true);
-        let held = names.held(&target, now);
-        for (part, age, verdict) in [
-            (&mine, 0, Verdict::Dead),
-            (&other, 10, Verdict::Alive),
-            (&other, STALLED + 1, Verdict::Dead),
-            (&part("77-3"), 10, Verdict::Alive),
-            (&part("again-00"), STALLED + 1, Verdict::Alive),
-            (&part("again-00"), FORGOTTEN + 1, Verdict::Dead),
-            (&part("left"), 0, Verdict::Dead),
-            (&held, 9_000_000, Verdict::Alive),
-            (&part("held-9999000-0-0"), 0, Verdict::Rescue),
-            (&part("held-odd"), 0, Verdict::Alive),
-            (&part("held-odd"), SILENT + 1, Verdict::Rescue),
+        let (held, young) = (names.held(&target, now), part(&format!("u{now}-0123456789ab-7")));
+        let old = part(&format!("u{long}-0123456789ab-7"));
+        for (part, mtime, verdict) in [
+            (&mine, now, Verdict::Dead),
+            (&young, 7, Verdict::Alive),
+            (&old, now, Verdict::Alive),
+            (&old, long, Verdict::Dead),
+            (&old, now + 1_000_000, Verdict::Dead),
+            (&part("again-00"), now - STALLED - 1, Verdict::Alive),
+            (&part("again-00"), long, Verdict::Dead),
+            (&held, 7, Verdict::Alive),
+            (&part("held-1690000000-0-0"), now, Verdict::Rescue),
         ] {
-            assert_eq!(names.judge(part, now - age, now), verdict, "{part}");
+            assert_eq!(names.judge(part, mtime, now), verdict, "{part}");
         }
+    }
+
+    #[test]
+    fn parts_of_other_programs_are_cleared_away_when_they_were_seen_for_long() {
+        let (names, now) = (Names::default(), 1_700_000_000);
+        let part = |name: &str| RelPath::parse(&format!("d/{PART_PREFIX}{name}")).unwrap();
+        for name in ["77-3", "left", "a0b1c2d3-77-3", "resume-00", "u0123456789ab-7"] {
+            assert_eq!(names.judge(&part(name), 7, now), Verdict::Alive, "{name}");
+            assert_eq!(names.judge(&part(name), now, now + STALLED), Verdict::Alive, "{name}");
+            assert_eq!(names.judge(&part(name), 7, now + STALLED + 1), Verdict::Dead, "{name}");
+        }
+        assert_eq!(names.judge(&part("held-77-3"), 7, now), Verdict::Alive);
+        assert_eq!(names.judge(&part("held-77-3"), 7, now + SILENT + 1), Verdict::Rescue);
     }
 }

@@ -10,6 +10,7 @@ use wl_core::path::RelPath;
 
 use crate::aside::bring_back;
 use crate::error::{error, is_missing, is_plain_refusal};
+use crate::facts::meet_links;
 use crate::part::Part;
 use crate::root::{At, Found, Root, no_parent, refused_if_gone};
 use crate::seen::Seen;
@@ -42,7 +43,7 @@ impl Finished<'_> {
                 if known.replaces && known.links != Some(false) {
                     match self.swap(&at, token, &trash).await {
                         // The file system has no second names after all.
-                        Ok(None) => self.root.note(|known| known.links = Some(false)),
+                        Ok(None) => {}
                         done => return done.map(|seen| seen.unwrap_or(self.sealed)),
                     }
                 }
@@ -65,10 +66,10 @@ impl Finished<'_> {
                 Err(failure) if is_missing(&failure) => return Err(no_parent(self.path)),
                 Err(failure) if is_plain_refusal(&failure) || links.is_none() => {
                     at.check(self.path, &Guard::Absent).await?;
-                    if links == Some(true) {
+                    meet_links(self.root, at).await?;
+                    if self.root.known().links == Some(true) {
                         return Err(at.why(&failure, self.path).await);
                     }
-                    self.root.note(|known| known.links = Some(false));
                 }
                 Err(failure) => return Err(error(&failure, self.path)),
             }
@@ -103,7 +104,13 @@ impl Finished<'_> {
         let target = at.full(self.path);
         let held = match trash.take_in(How::Link).await {
             Ok(held) => held,
-            Err(failure) if is_plain_refusal(&failure) && self.root.known().links.is_none() => return Ok(None),
+            Err(failure) if is_plain_refusal(&failure) && self.root.known().links.is_none() => {
+                meet_links(self.root, at).await?;
+                if self.root.known().links == Some(true) {
+                    return Err(at.why(&failure, self.path).await);
+                }
+                return Ok(None);
+            }
             Err(failure) if is_missing(&failure) => return Err(Error::changed(self.path)),
             Err(failure) => return Err(at.why(&failure, self.path).await),
         };

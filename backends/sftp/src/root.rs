@@ -19,7 +19,7 @@ use crate::hash::Hasher;
 use crate::leftovers::Leftovers;
 use crate::part::Names;
 use crate::seen::{Seen, What};
-use crate::shell::{Shell, after_beginning, script, shell};
+use crate::shell::{PATIENCE, Shell, after_beginning, script, shell};
 use crate::ssh::{Command, Failure, Link, Pool, Settings};
 use crate::width::Width;
 use crate::wire::extension::{HARDLINK, POSIX_RENAME, STATVFS};
@@ -235,7 +235,7 @@ impl Root {
         if shell(self).await?.is_some() {
             let output = self.attempt(|at, _| async move {
                 let command = Command::new(script(at.root(), "stat -c \"%i born %W\" ."), Bytes::new());
-                at.link.run(command, 1 << 20).await
+                at.link.run(command, 1 << 20, PATIENCE).await
             });
             let said = after_beginning(&output.await?.stdout).unwrap_or_default();
             // Without the end of its line it was cut off.

@@ -1,14 +1,17 @@
 //! Commands on the server: which there are, and how names are handed to them.
 
 use std::fmt::Write as _;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use wl_core::error::{Fault, Result};
+use wl_core::error::{Error, Fault, Result};
+use wl_core::path::RelPath;
 
+use crate::part::Part;
 use crate::root::{At, Root};
 use crate::seen::Seen;
-use crate::ssh::Command;
+use crate::ssh::{Command, Ended};
 
 /// What the server's shell can do for wl.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,19 +57,21 @@ pub fn after_beginning(output: &Bytes) -> Option<Bytes> {
     Some(output.slice(at + BEGIN.len()..))
 }
 
-/// One script tells what is there, what time it is, and which directory this is.
+/// One script tells what is there, and which directory this is.
 const ASK: &str = "\
-    echo \"now $(date +%s%3N)\"; \
     if find --version 2>/dev/null | grep -q GNU && printf \"b\\0a\\0\" | sort -z -s -t/ -k2 >/dev/null 2>&1; then echo lists; fi; \
-    if printf \"/dev/null\\0\" | xargs -0 sha256sum -z -- >/dev/null 2>&1; then echo hashes; fi; \
+    if printf \"/dev/null\\0\" | timeout 9 xargs -0 sha256sum -z -- >/dev/null 2>&1; then echo hashes; fi; \
     if command -v inotifywait >/dev/null 2>&1 && inotifywait --help 2>/dev/null | grep -q -e --no-newline; then echo watches; fi; \
-    echo \"here $(stat -c \"%Y %a %u %g\" .)\"";
+    echo \"here $(stat -c \"%Y %a %u %g\" .)\"; \
+    echo ended";
 
 /// How much it may say.
 const ANSWER: usize = 1 << 20;
+/// How long a command that only looks may say nothing.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The server's shell; none where commands cannot be run, or where they see other files than SFTP shows. Found out once.
-pub async fn shell(root: &Root) -> Result<Option<Shell>> {
+pub async fn shell(root: &Arc<Root>) -> Result<Option<Shell>> {
     let find_out = || async {
         let found = root.attempt(|at, _| async move { ask(root, &at).await }).await?;
         root.note(|known| known.shell = found);
@@ -75,30 +80,84 @@ pub async fn shell(root: &Root) -> Result<Option<Shell>> {
     root.shell.get_or_try_init(find_out).await.copied()
 }
 
-async fn ask(root: &Root, at: &At) -> Result<Option<Shell>> {
+/// Only what will stay so is told as none: what passes is an error, or the root would seem to be another one later.
+async fn ask(root: &Arc<Root>, at: &At) -> Result<Option<Shell>> {
     // A directory that somebody works in may change between the two looks.
     for _ in 0..3 {
+        let witness = witness(root, at).await?;
         let seen = root.seen(at).await?;
-        let begun = Instant::now();
-        let output = match at.link.run(Command::new(script(at.root(), ASK), Bytes::new()), ANSWER).await {
+        let line = match &witness {
+            Some(part) => format!("if test -f ./{}; then echo same; fi; {ASK}", part.path().name()),
+            None => ASK.to_owned(),
+        };
+        let output = at.link.run(Command::new(script(at.root(), &line), Bytes::new()), ANSWER, PATIENCE).await;
+        let proven = witness.is_some();
+        if let Some(part) = witness {
+            part.discard().await;
+        }
+        let output = match output {
             Ok(output) => output,
             Err(error) if matches!(error.fault, Fault::Unsupported | Fault::Broken) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let Some(said) = after_beginning(&output.stdout) else { return Ok(None) };
+        let Some(said) = after_beginning(&output.stdout) else {
+            return if passes(&output.ended) { Err(busy()) } else { Ok(None) };
+        };
         let said = String::from_utf8_lossy(&said);
-        if let Some(now) = said.lines().find_map(|line| line.strip_prefix("now ")?.parse().ok())
-            && root.read_only
-        {
-            root.clock.stood(now, 0, begun);
+        let has = |what: &str| said.lines().any(|line| line == what);
+        if !has("ended") {
+            return Err(busy());
         }
-        if said.lines().any(|line| line.strip_prefix("here ").is_some_and(|here| is_here(here, &seen))) {
-            let has = |what: &str| said.lines().any(|line| line == what);
+        let here = said.lines().any(|line| line.strip_prefix("here ").is_some_and(|here| is_here(here, &seen)));
+        if if proven { has("same") } else { here } {
             return Ok(Some(Shell { lists: has("lists"), hashes: has("hashes"), watches: has("watches") }));
         }
+        if proven || root.seen(at).await?.same(&seen) {
+            tracing::info!("commands on the server see another directory than SFTP shows: none is used");
+            return Ok(None);
+        }
     }
-    tracing::info!("commands on the server see another directory than SFTP shows: none is used");
-    Ok(None)
+    Err(Error::new(Fault::Busy, "the root changes all the time: which directory commands see is looked at again"))
+}
+
+/// A file that SFTP made, which commands must see; none where nothing can be written.
+async fn witness(root: &Arc<Root>, at: &At) -> Result<Option<Part>> {
+    if root.read_only {
+        return Ok(None);
+    }
+    let here = RelPath::root();
+    let beside = here.join("shell").unwrap_or(here);
+    match Part::create(root, at, &beside).await {
+        Ok(part) => Ok(Some(part)),
+        Err(error) if matches!(error.fault, Fault::Offline | Fault::Busy | Fault::Missing) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Whether a command that said nothing may say something the next time.
+fn passes(ended: &Ended) -> bool {
+    ended.status.is_none() || ended.stderr.contains("fork") || ended.stderr.contains("temporarily unavailable")
+}
+
+fn busy() -> Error {
+    Error::new(Fault::Busy, "the server could not run a command to its end: it is tried again")
+}
+
+/// Takes note of the server's time as a command tells it, where nothing can be written to learn it.
+pub async fn tell_time(root: &Arc<Root>) -> Result<()> {
+    if shell(root).await?.is_none() {
+        return Ok(());
+    }
+    let ask = |at: At, _| async move {
+        let begun = Instant::now();
+        let command = Command::new(script(at.root(), "date +%s%3N"), Bytes::new());
+        let said = after_beginning(&at.link.run(command, ANSWER, PATIENCE).await?.stdout).unwrap_or_default();
+        if let Some(now) = String::from_utf8_lossy(&said).strip_suffix('\n').and_then(|now| now.parse().ok()) {
+            root.clock.stood(now, 0, begun);
+        }
+        Ok(())
+    };
+    root.attempt(ask).await
 }
 
 /// Whether date, mode and owner are those that SFTP showed.

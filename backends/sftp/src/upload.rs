@@ -189,20 +189,21 @@ impl<'a> Upload<'a> {
         self.part.reopen(&at, self.path).await
     }
 
-    /// Makes it durable and proves it. A part that was begun elsewhere may be longer than it should be.
+    /// Proves it and makes it durable. A part that was begun elsewhere may be longer than it should be. It gets its date
+    /// last: with that it looks like one that nobody needs any more.
     async fn finish(&mut self, size: u64, hash: Hash, meta: &Meta, old: Option<&Seen>) -> Result<Option<Seen>> {
         let file = self.part.file()?;
-        let dressed = file.link().fsetstat(file, dress(self.root, meta, old)).await;
-        dressed.map_err(|failure| error(&failure, self.path))?;
         if let Err(failure) = sync(&self.part).await {
             return Err(self.part.at().why(&failure, self.path).await);
         }
-        let seen = file.link().fstat(file).await.map_err(|failure| error(&failure, self.path))?;
-        let sealed = Seen::of(&seen);
-        if sealed.size != size || !prove(self.root, &self.part, size, hash, self.path).await? {
+        let failed = |failure| error(&failure, self.path);
+        let seen = Seen::of(&file.link().fstat(file).await.map_err(failed)?);
+        if seen.size != size || !prove(self.root, &self.part, size, hash, self.path).await? {
             return Ok(None);
         }
-        give_back(&self.part, old, &sealed).await;
-        Ok(Some(sealed))
+        file.link().fsetstat(file, dress(self.root, meta, old)).await.map_err(failed)?;
+        give_back(&self.part, old, &seen).await;
+        let sealed = Seen::of(&file.link().fstat(file).await.map_err(failed)?);
+        Ok((sealed.size == size).then_some(sealed))
     }
 }

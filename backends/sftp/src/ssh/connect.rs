@@ -20,6 +20,9 @@ use crate::wire::{Frames, Limits, Packet, Reply, Request};
 /// How long the server may take for one step of the beginning.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long all of the beginning may take.
+const ALL_OF_IT: Duration = Duration::from_mins(3);
+
 /// What SFTP's answers may take before wl reads them: enough for 160 MiB a second at 50 ms.
 const RECEIVE_WINDOW: u32 = 8 << 20;
 const PACKET: u32 = 32 << 10;
@@ -35,7 +38,7 @@ pub async fn connect(target: Arc<Target>) -> Result<Arc<Link>> {
     let shared = Shared::new()?;
     let (ready, outcome) = oneshot::channel();
     let thread = std::thread::Builder::new().name("wl-sftp".into()).spawn(move || {
-        let (session, socket, sftp, server) = match establish(&target) {
+        let (session, socket, sftp, server, way) = match establish(&target) {
             Ok(up) => up,
             Err(error) => {
                 let _ = ready.send(Err(error));
@@ -48,12 +51,16 @@ pub async fn connect(target: Arc<Target>) -> Result<Arc<Link>> {
         // Nobody waiting any more drops the link, which ends the worker.
         let _ = ready.send(Ok(Arc::new(Link::new(shared, server))));
         worker.run();
+        drop(way);
     });
     thread.map_err(|error| Error::new(Fault::Busy, format!("no thread for a connection: {error}")))?;
-    outcome.await.unwrap_or_else(|_| Err(Error::new(Fault::Broken, "the thread of a connection ended unexpectedly")))
+    // A key agent that does not answer would hold it up for ever.
+    let outcome = tokio::time::timeout(ALL_OF_IT, outcome).await;
+    let outcome = outcome.map_err(|_| Error::new(Fault::Offline, "connecting to the server took too long"))?;
+    outcome.unwrap_or_else(|_| Err(Error::new(Fault::Broken, "the thread of a connection ended unexpectedly")))
 }
 
-type Up = (Session, Arc<OwnedFd>, Channel, Server);
+type Up = (Session, Arc<OwnedFd>, Channel, Server, dial::Way);
 
 fn establish(target: &Target) -> Result<Up> {
     let way = dial::dial(target)?;
@@ -70,7 +77,7 @@ fn establish(target: &Target) -> Result<Up> {
     known.check(&session)?;
     auth::log_in(&session, target)?;
     let (sftp, server) = start_sftp(&session, target)?;
-    Ok((session, socket, sftp, server))
+    Ok((session, socket, sftp, server, way))
 }
 
 /// What this build of libssh2 does not know of it is left out.

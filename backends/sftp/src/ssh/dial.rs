@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,19 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub struct Way {
     pub socket: OwnedFd,
     complaint: Option<Arc<Mutex<String>>>,
+    /// The command on the way, which is not to outlive the connection.
+    _proxy: Option<Ending>,
+}
+
+/// A process that ends with this value.
+struct Ending(Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // Fails only where it ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl Way {
@@ -39,7 +52,7 @@ impl Way {
 /// Reaches the server.
 pub fn dial(target: &Target) -> Result<Way> {
     match &target.proxy {
-        Proxy::Direct => Ok(Way { socket: tcp(target)?.into(), complaint: None }),
+        Proxy::Direct => Ok(Way { socket: tcp(target)?.into(), complaint: None, _proxy: None }),
         Proxy::Command(line) => through(proxy_command(target, line)?),
         Proxy::Jump(hosts) => through(jump(target, hosts)),
     }
@@ -117,18 +130,17 @@ fn through(mut command: Command) -> Result<Way> {
     drop(command);
     let complaint = Arc::new(Mutex::new(String::new()));
     let heard = complaint.clone();
+    let mut stderr = child.stderr.take();
+    let proxy = Ending(child);
     let listen = move || {
         let mut buffer = [0; 1024];
-        while let Some(count) =
-            child.stderr.as_mut().and_then(|stderr| stderr.read(&mut buffer).ok()).filter(|&n| n > 0)
-        {
+        while let Some(count) = stderr.as_mut().and_then(|stderr| stderr.read(&mut buffer).ok()).filter(|&n| n > 0) {
             let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
             if heard.len() < 4096 {
                 heard.push_str(&String::from_utf8_lossy(&buffer[..count]));
             }
         }
-        let _ = child.wait();
     };
     std::thread::Builder::new().name("wl-proxy".into()).spawn(listen).map_err(failed)?;
-    Ok(Way { socket: ours.into(), complaint: Some(complaint) })
+    Ok(Way { socket: ours.into(), complaint: Some(complaint), _proxy: Some(proxy) })
 }

@@ -105,18 +105,28 @@ impl KnownHosts {
         if let Some(line) = find(Mark::Revoked) {
             return Verdict::Revoked(line);
         }
-        if find(Mark::Plain).is_some() {
-            return Verdict::Known;
-        }
         let kind = kind_of(key);
-        let other = |line: &&Line| line.mark == Mark::Plain && line.exact && line.kind == kind;
-        self.lines.iter().find(other).map_or(Verdict::Unknown, Verdict::Changed)
+        let plain = || self.lines.iter().filter(|line| line.mark == Mark::Plain);
+        let mut exact = plain().filter(|line| line.exact && line.kind == kind).peekable();
+        // A line about the host alone says nothing where another is about this port.
+        match exact.peek().copied() {
+            Some(_) if exact.any(|line| line.key == key) => Verdict::Known,
+            Some(line) => Verdict::Changed(line),
+            None if find(Mark::Plain).is_some() => Verdict::Known,
+            None => Verdict::Unknown,
+        }
     }
 
     fn words(&self, verdict: &Verdict<'_>, key: &[u8]) -> String {
         let (host, print) = (&self.shown, fingerprint(key));
         let file = self.file.display();
-        let add = format!("echo '{} {} {}' >> '{file}'", self.name, kind_of(key), STANDARD.encode(key));
+        let kind = kind_of(key);
+        // Whatever else a server calls its key has no place in a command.
+        let add = if KINDS.iter().any(|(_, known)| *known == kind) {
+            format!("echo '{} {kind} {}' >> '{file}'", self.name, STANDARD.encode(key))
+        } else {
+            "nothing can be added: wl does not know this kind of key".to_owned()
+        };
         match verdict {
             Verdict::Revoked(line) => format!(
                 "the key of {host}, {print}, is marked @revoked in {} line {}: whoever has it is not to be trusted",
@@ -251,6 +261,8 @@ mod tests {
             (format!("[h.example]:2222 ssh-ed25519 {KEY}\n@revoked * ssh-ed25519 {KEY}"), false),
             (format!("[h.example]:2222 ssh-ed25519 {OTHER}"), false),
             (format!("[h.example]:2222 ssh-ed25519 {OTHER}\n[h.example]:2222 ssh-ed25519 {KEY}"), true),
+            (format!("h.example ssh-ed25519 {KEY}\n[h.example]:2222 ssh-ed25519 {OTHER}"), false),
+            (format!("h.example ssh-ed25519 {KEY}\n[h.example]:2222 ssh-rsa {OTHER}"), true),
             ("[h.example]:2222 ssh-ed25519".to_owned(), false),
             ("[h.example]:2222 ssh-ed25519 !!!".to_owned(), false),
         ] {
@@ -277,7 +289,8 @@ mod tests {
     #[test]
     fn no_key_does_harm() {
         for key in [&b""[..], b"\0\0\0", b"\xff\xff\xff\xffx", b"\0\0\0\x05a'b;c"] {
-            assert!(known("").words(&Verdict::Unknown, key).contains("SHA256:"));
+            let words = known("").words(&Verdict::Unknown, key);
+            assert!(words.contains("SHA256:") && !words.contains("echo"), "{words}");
         }
     }
 }

@@ -2,11 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
 use wl_core::error::{Error, Fault, Result};
 
 use super::process::{self, Spawn};
@@ -108,17 +110,19 @@ impl Link {
         Ok(process)
     }
 
-    /// Runs a command to its end. Fails with `Broken` if it writes more than `most` bytes.
-    pub async fn run(&self, command: Command, most: usize) -> Result<Output> {
+    /// Runs a command to its end. Fails with `Broken` if it writes more than `most` bytes, with `Busy` if it says nothing
+    /// for so long.
+    pub async fn run(&self, command: Command, most: usize, silence: Duration) -> Result<Output> {
+        let silent = |_| Error::new(Fault::Busy, "a command on the server does not end: it is tried again");
         let mut process = self.spawn(command).await?;
         let mut stdout = BytesMut::new();
-        while let Some(chunk) = process.next().await? {
+        while let Some(chunk) = timeout(silence, process.next()).await.map_err(silent)?? {
             if stdout.len() + chunk.len() > most {
                 return Err(Error::new(Fault::Broken, "a command on the server writes far more than it should"));
             }
             stdout.extend_from_slice(&chunk);
         }
-        Ok(Output { stdout: stdout.freeze(), ended: process.end().await? })
+        Ok(Output { stdout: stdout.freeze(), ended: timeout(silence, process.end()).await.map_err(silent)?? })
     }
 }
 

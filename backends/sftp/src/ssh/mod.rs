@@ -20,7 +20,7 @@ pub use failure::{Answer, Failure};
 pub use handle::Handle;
 pub use link::Link;
 pub use pool::Pool;
-pub use process::{Command, Output, Process};
+pub use process::{Command, Ended, Output, Process};
 pub use settings::Settings;
 
 #[cfg(test)]

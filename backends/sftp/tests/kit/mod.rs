@@ -121,6 +121,14 @@ impl Bench for Server {
         denied
     }
 
+    async fn leave_part(&self, dir: &RelPath) -> RelPath {
+        // Of a writer of long ago: one without a date may live.
+        let part = dir.join(".wl-part-u1600000000-0123456789ab-0").unwrap();
+        self.user_write(&part, b"half of it").await;
+        self.user_set_mtime(&part, Timestamp::UNIX_EPOCH).await;
+        part
+    }
+
     async fn remove_root(&self) -> bool {
         fs::remove_dir_all(&self.root).unwrap();
         true

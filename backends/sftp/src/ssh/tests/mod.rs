@@ -79,7 +79,7 @@ async fn a_file_is_written_and_read() {
 }
 
 async fn output(link: &Link, command: &str, stdin: &str) -> (String, Option<i32>, String) {
-    let output = link.run(Command::new(command, stdin.to_owned()), 1 << 20).await.unwrap();
+    let output = link.run(Command::new(command, stdin.to_owned()), 1 << 20, Duration::from_secs(20)).await.unwrap();
     (String::from_utf8(output.stdout.to_vec()).unwrap(), output.ended.status, output.ended.stderr)
 }
 
@@ -97,7 +97,9 @@ async fn commands_run() {
     assert_eq!(many.await, (0..40).map(|n| format!("{n}\n")).collect::<Vec<_>>());
     let long = "x".repeat(3 << 20);
     assert_eq!(output(&link, "wc -c", &long).await.0.trim(), long.len().to_string());
-    let excess = link.run(Command::new("yes", ""), 1 << 20).await;
+    let silent = link.run(Command::new("sleep 30", ""), 1 << 20, Duration::from_millis(300)).await;
+    assert_eq!(silent.unwrap_err().fault, Fault::Busy);
+    let excess = link.run(Command::new("yes", ""), 1 << 20, Duration::from_secs(20)).await;
     assert_eq!(excess.unwrap_err().fault, Fault::Broken);
 }
 
@@ -289,9 +291,9 @@ async fn keys_change_while_much_is_in_flight() {
     };
     let (a, b) = (path(&sshd, "a"), path(&sshd, "b"));
     let together = async { futures::join!(put(&link, &a, content.clone()), put(&link, &b, content.clone()), talk) };
-    tokio::time::timeout(Duration::from_secs(60), together).await.expect("it goes on");
+    tokio::time::timeout(Duration::from_mins(1), together).await.expect("it goes on");
     let file = link.open(&b, OpenFlags::READ, Attrs::default()).await.unwrap();
     let reads = (0..content.len() as u64).step_by(32 << 10).map(|at| link.read(&file, at, 32 << 10));
-    let read = tokio::time::timeout(Duration::from_secs(60), try_join_all(reads)).await.expect("it goes on").unwrap();
+    let read = tokio::time::timeout(Duration::from_mins(1), try_join_all(reads)).await.expect("it goes on").unwrap();
     assert!(read.into_iter().all(|chunk| chunk.is_some_and(|chunk| chunk == content[..32 << 10])));
 }
