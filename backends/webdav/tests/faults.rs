@@ -419,3 +419,21 @@ async fn only_a_hash_that_the_server_computes_is_believed() {
         assert_eq!(storage.facts().hash, by);
     }
 }
+
+/// A server may hide more than the trial tried: what is in a removed directory is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_hides_is_not_deleted_with_its_directory() {
+    let bench = Bench::on(servers::apache::start()).await;
+    bench.server.user_mkdir("d");
+    bench.write("d/x", b"x", &Guard::Absent).await.unwrap();
+    let token = bench.entry("d/x").await.token;
+    bench.storage.remove(&path("d/x"), &token, None).await.unwrap();
+    // Apache lists no special files.
+    let hidden = std::process::Command::new("mkfifo").arg(bench.server.root().join("d/hidden")).status().unwrap();
+    assert!(hidden.success());
+    assert_eq!(bench.list().await, ["d", "first"]);
+    bench.storage.remove_dir(&path("d")).await.unwrap();
+    assert_eq!(bench.list().await, ["first"]);
+    let mut times = std::fs::read_dir(bench.server.root().join(".wl-trash")).unwrap();
+    assert!(times.any(|time| time.unwrap().path().join("d/hidden").symlink_metadata().is_ok()));
+}
