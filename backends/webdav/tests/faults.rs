@@ -437,3 +437,34 @@ async fn what_a_server_hides_is_not_deleted_with_its_directory() {
     let mut times = std::fs::read_dir(bench.server.root().join(".wl-trash")).unwrap();
     assert!(times.any(|time| time.unwrap().path().join("d/hidden").symlink_metadata().is_ok()));
 }
+
+/// A download goes on where it broke off, as long as it is the same version.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_that_breaks_off_goes_on() {
+    let bench = Bench::on(servers::apache::start()).await;
+    let bytes: Vec<u8> = (0..300_000_u32).map(|number| number.to_le_bytes()[0] ^ number.to_le_bytes()[1]).collect();
+    let at = bench.server.root().join("big");
+    for rewritten in [false, true] {
+        bench.server.user_write("big", &bytes);
+        is_old(&at);
+        bench.proxy.take();
+        let (mut broken, user, other) = (false, at.clone(), vec![9; bytes.len()]);
+        bench.proxy.decide(move |request| {
+            if request.method != "GET" || broken {
+                if rewritten && request.header("range").is_some() {
+                    // Between the look and the rest.
+                    std::fs::write(&user, &other).unwrap();
+                }
+                return Action::Pass;
+            }
+            broken = true;
+            Action::Truncate(1000)
+        });
+        let expected = if rewritten { Err(Fault::Refused) } else { Ok(bytes.clone()) };
+        assert!(bench.read("big").await == expected, "{rewritten}");
+        let conditional = |request: &wl_test_kit::proxy::Request| {
+            request.header("range") == Some("bytes=1000-") && request.header("if-match").is_some()
+        };
+        assert_eq!(bench.proxy.count(conditional), 1);
+    }
+}
