@@ -468,3 +468,26 @@ async fn a_download_that_breaks_off_goes_on() {
         assert_eq!(bench.proxy.count(conditional), 1);
     }
 }
+
+/// Who does not say what credentials are wanted gets none: neither a server that is starting, nor a page in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_password_goes_to_a_server_that_has_not_asked_for_one() {
+    for first in [answers(503, "retry-after", "0"), answers(200, "content-type", "text/html"), Action::status(502)] {
+        let begin = first.clone();
+        let mut asked = 0;
+        let proxy = Http::with("127.0.0.1:9", move |_| {
+            asked += 1;
+            let digest = || answers(401, "www-authenticate", "Digest realm=\"dav\", qop=\"auth\", nonce=\"n\"");
+            if asked <= 12 { begin.clone() } else { digest() }
+        });
+        let storage = storage(&format!("http://{}/dav/", proxy.address()), &login());
+        for _ in 0..5 {
+            assert!(storage.root().await.is_err(), "{first:?}");
+        }
+        let sent = |kind: &str| {
+            proxy.count(|request| request.header("authorization").is_some_and(|sent| sent.starts_with(kind)))
+        };
+        assert_eq!(sent("Basic"), 0, "{first:?}");
+        assert!(sent("Digest") > 0, "{first:?}");
+    }
+}
