@@ -200,9 +200,9 @@ impl Checked {
     /// The rest of what broke off, if it still is that version: a file that is made shorter while it is sent ends early, too.
     async fn resumed(&mut self, error: Error) -> Result<Body> {
         let token = &self.token;
-        still(&self.server, &self.path, token, By::Properties).await.or_else(|now| match now.fault {
-            Fault::Refused | Fault::Missing => Err(now),
-            _ => Err(error.clone().at(&self.path)),
+        still(&self.server, &self.path, token, By::Properties).await.map_err(|now| match now.fault {
+            Fault::Refused | Fault::Missing => now,
+            _ => error.clone().at(&self.path),
         })?;
         if self.resumes >= RESUMES || error.fault != Fault::Offline {
             return Err(error.at(&self.path));
