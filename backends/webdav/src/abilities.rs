@@ -76,9 +76,10 @@ pub fn facts(abilities: Option<&Abilities>) -> Facts {
         delete: Swap::Checked,
         watcher: WatchBy::Scan,
         scan_every_s: Some(SCAN_EVERY_S),
-        server_copy: abilities.is_none_or(|abilities| abilities.copies),
+        server_copy: abilities.is_some_and(|abilities| abilities.copies),
+        // Not a claim: a server that cannot is no storage, and its trial fails.
         server_move: true,
-        trash: abilities.is_none_or(|abilities| abilities.copies),
+        trash: abilities.is_some_and(|abilities| abilities.copies),
         mtime: abilities.is_some_and(|abilities| abilities.keeps_mtime),
         mode: false,
         mtime_resolution_ns: 1_000_000_000,
@@ -124,14 +125,29 @@ fn windows(abilities: &Abilities) -> Vec<String> {
     if abilities.precision == Precision::Coarse {
         say("versions written within a second or two look alike: files changed just now are hashed again");
     }
+    say("a directory is removed by moving it to the trash: what the server may not list in it is kept there");
     if let Some(told) = names::told(&abilities.unfit) {
         say(&told);
     }
     if !abilities.move_keeps_token {
-        say("a moved file looks changed: what was written is read once more");
+        say(
+            "a moved file looks changed: what is written, moved or deleted is told by its size and hash, and read once more",
+        );
     }
     if !abilities.copies {
         say("nothing can be copied inside the storage: what is overwritten is not kept in the trash");
     }
     windows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_claimed_before_it_was_tried() {
+        let facts = facts(None);
+        assert!(!facts.server_copy && !facts.trash && !facts.mtime);
+        assert_eq!((facts.hash, facts.token), (HashBy::Read, Vouch::Weak));
+    }
 }

@@ -264,7 +264,7 @@ pub async fn make_collection(server: &Server, path: &RelPath) -> Result<()> {
 /// Removes a directory that holds nothing but wl's own leftovers. A DELETE takes everything below with it, so the directory
 /// is moved aside first: what is in it then is all there is.
 pub async fn remove_dir(server: &Arc<Server>, path: &RelPath) -> Result<()> {
-    let hides = server.abilities().await?.hides_dotfiles();
+    server.abilities().await?;
     match server.see(path).await? {
         None => return Err(Error::missing(path)),
         Some(there) if !there.is_dir => return Err(Error::changed(path)),
@@ -272,8 +272,8 @@ pub async fn remove_dir(server: &Arc<Server>, path: &RelPath) -> Result<()> {
     }
     is_empty(server, path).await?;
     let held = server.part_for(path, true).await?;
-    // What the server does not list may be in it: that is kept as long as everything else in the trash.
-    let kept = hides && !path.is_ours();
+    // What the server does not list, of whatever kind, may be in it: that is kept as long as everything else in the trash.
+    let kept = !path.is_ours();
     let aside = if kept { recovered(path) } else { RelPath::clone(&held) };
     if kept {
         make_parents(server, &aside).await?;

@@ -1,20 +1,19 @@
 //! Requests: with their credentials, tried again where that is safe, never sent to another server.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use reqwest::header::{self, HeaderName, HeaderValue};
 use reqwest::{Body, Method, Response, StatusCode, Url};
-use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use wl_core::error::{Error, Result};
 
 use crate::auth::Auth;
 use crate::config::Settings;
-use crate::error::{of_network, of_status, timed_out};
+use crate::error::{of_answer, of_network, of_status, timed_out};
 use crate::place::Base;
 
 /// How long a server may take to begin its answer…
@@ -72,7 +71,8 @@ pub struct Client {
     pub base: Base,
     http: reqwest::Client,
     auth: Auth,
-    asked: OnceCell<()>,
+    /// The server has said what credentials it wants.
+    asked: OnceLock<()>,
     /// The server wishes not to be asked anything before.
     quiet_until: Mutex<Option<Instant>>,
 }
@@ -83,7 +83,7 @@ impl Client {
             base: settings.base,
             http: settings.http,
             auth: Auth::new(settings.credentials),
-            asked: OnceCell::new(),
+            asked: OnceLock::new(),
             quiet_until: Mutex::default(),
         }
     }
@@ -120,7 +120,10 @@ impl Client {
 
     /// Sends a request once. `progress` counts what was sent of a long body: as long as it grows, the server has time.
     pub async fn once(&self, ask: &Ask, body: Option<(u64, Body)>, progress: Option<&Arc<AtomicU64>>) -> Result<Try> {
-        self.asked.get_or_try_init(|| self.ask_what_is_wanted()).await?;
+        if self.auth.should_ask() && self.asked.get().is_none() && self.ask_what_is_wanted().await? {
+            // Somebody else who asked at the same time learned the same.
+            let _ = self.asked.set(());
+        }
         self.keep_quiet().await;
         let mut request = self.http.request(ask.method.clone(), ask.url.clone());
         if let Some(value) = self.auth.header(&ask.method, &ask.url) {
@@ -163,29 +166,41 @@ impl Client {
         Ok(Try::Again(of_status(status)))
     }
 
-    /// Asks once without credentials, to learn which kind of them the server wants.
-    async fn ask_what_is_wanted(&self) -> Result<()> {
-        if !self.auth.should_ask() {
-            return Ok(());
-        }
-        let request = self.http.request(Method::OPTIONS, self.base.url().clone()).send();
-        let answer = tokio::time::timeout(PATIENCE, request).await.map_err(|_| timed_out())?;
-        let mut answer = answer.map_err(|error| of_network(&error.without_url()))?;
+    /// Asks without credentials, to learn which kind of them the server wants. Whether it said so: another answer may be that
+    /// of somebody between, and no password goes to a server that cannot answer yet.
+    async fn ask_what_is_wanted(&self) -> Result<bool> {
+        let mut answer = self.ask_plainly(Ask::new("OPTIONS", self.base.url().clone())).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
             // Some servers let anybody ask for their options.
             drain(answer).await;
-            let ask = Ask::new("PROPFIND", self.base.url().clone());
-            let request = self.http.request(ask.method, ask.url).header("depth", "0").send();
-            answer = tokio::time::timeout(PATIENCE, request)
-                .await
-                .map_err(|_| timed_out())?
-                .map_err(|error| of_network(&error.without_url()))?;
+            answer = self.ask_plainly(Ask::new("PROPFIND", self.base.url().clone()).with("depth", "0")).await?;
         }
-        if answer.status() == StatusCode::UNAUTHORIZED {
-            self.auth.learn(answer.headers());
+        let (status, error) = (answer.status(), of_answer(&answer));
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                self.auth.learn(answer.headers());
+            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => self.be_quiet_for(retry_after(&answer)),
+            _ => {}
         }
         drain(answer).await;
-        Ok(())
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::MULTI_STATUS => Ok(true),
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Err(error),
+            // It knows no such place, or hides it from strangers: its owner may see it.
+            status if status.is_client_error() => Ok(false),
+            _ => Err(error),
+        }
+    }
+
+    async fn ask_plainly(&self, ask: Ask) -> Result<Response> {
+        self.keep_quiet().await;
+        let mut request = self.http.request(ask.method, ask.url);
+        for (name, value) in ask.headers {
+            request = request.header(name, value);
+        }
+        let answer = tokio::time::timeout(PATIENCE, request.send()).await.map_err(|_| timed_out())?;
+        answer.map_err(|error| of_network(&error.without_url()))
     }
 
     /// Where a redirect leads to, if that is the same place of the same server with a slash behind it.

@@ -7,14 +7,14 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use reqwest::{Response, StatusCode, header};
 use sha2::{Digest as _, Sha256};
 use wl_core::backend::{Body, Reading};
-use wl_core::entry::{Hash, Token};
+use wl_core::entry::{Hash, Meta, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
 use crate::client::{Ask, drain, pieces};
 use crate::error::of_answer;
 use crate::server::{Server, Wanted};
-use crate::version::Seen;
+use crate::version::{ETag, Seen};
 
 /// How a version is told from another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,19 +25,43 @@ enum By {
     Properties,
 }
 
+/// How often a download that broke off is gone on with, unless so much came meanwhile.
+const RESUMES: u32 = 3;
+const PROGRESS: u64 = 1 << 20;
+
 /// Opens a version from an offset on.
 pub async fn read(server: &Arc<Server>, path: &RelPath, token: &Token, from: u64) -> Result<Reading> {
-    let mut response = get(server, path, from).await?;
+    let Opened { meta, by, left, content } = open(server, path, token, from).await?;
+    let (server, path, token) = (server.clone(), path.clone(), token.clone());
+    let checked = Checked { server, path, token, by, left, at: from, resumes: 0, since: from };
+    Ok(Reading { meta, body: checked.body(content) })
+}
+
+/// A version whose bytes are about to come.
+struct Opened {
+    meta: Meta,
+    by: By,
+    /// Bytes to come, where the server says how many.
+    left: Option<u64>,
+    content: Body,
+}
+
+async fn open(server: &Arc<Server>, path: &RelPath, token: &Token, from: u64) -> Result<Opened> {
+    let mut response = get(server, path, token, from).await?;
     if let Some(wait) = Seen::in_headers(response.headers()).settles_in(token, server.precision()) {
         // Whoever rewrites it in this second leaves its token as it is: a mixture could not be told.
         drop(response);
         tokio::time::sleep(wait).await;
-        response = get(server, path, from).await?;
+        response = get(server, path, token, from).await?;
     }
     let skip = match response.status() {
         StatusCode::OK => from,
         StatusCode::PARTIAL_CONTENT => from - begins_at(&response, from)?,
-        StatusCode::RANGE_NOT_SATISFIABLE => return beyond_the_end(server, path, token, response).await,
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            drain(response).await;
+            let meta = still(server, path, token, By::Properties).await?.meta();
+            return Ok(Opened { meta, by: By::Properties, left: Some(0), content: futures::stream::empty().boxed() });
+        }
         StatusCode::NOT_FOUND | StatusCode::GONE => return Err(Error::missing(path)),
         StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT => return Err(Error::changed(path)),
         _ => return Err(of_answer(&response).at(path)),
@@ -54,17 +78,29 @@ pub async fn read(server: &Arc<Server>, path: &RelPath, token: &Token, from: u64
         (By::Properties, listed.meta())
     };
     let left = seen.size.map(|size| size.saturating_sub(from));
-    let content = skipping(pieces(response), skip);
-    let checked = Checked { server: server.clone(), path: path.clone(), token: token.clone(), by, left };
-    Ok(Reading { meta, body: checked.body(content.boxed()) })
+    Ok(Opened { meta, by, left, content: skipping(pieces(response), skip).boxed() })
 }
 
-async fn get(server: &Server, path: &RelPath, from: u64) -> Result<Response> {
-    let mut ask = Ask::new("GET", server.client.base.file(path)).with("accept-encoding", "identity");
-    if from > 0 {
-        ask = ask.with("range", format!("bytes={from}-"));
+/// Asks for a version from an offset on: a part of it only if it still is that version, where its entity tag can say so.
+async fn get(server: &Server, path: &RelPath, token: &Token, from: u64) -> Result<Response> {
+    let plain = Ask::new("GET", server.client.base.file(path)).with("accept-encoding", "identity");
+    if from == 0 {
+        return server.client.send(plain, None).await;
     }
-    server.client.send(ask, None).await
+    let part = plain.with("range", format!("bytes={from}-"));
+    let agree = server.known_abilities().is_some_and(|abilities| abilities.heads_agree);
+    // A weak tag matches nothing (RFC 9110, section 13.1.1).
+    let Some(etag) = ETag::of(token).filter(|_| agree && !token.is_racy()) else {
+        return server.client.send(part, None).await;
+    };
+    let response = server.client.send(part.clone().with("if-match", etag.quoted()), None).await?;
+    if response.status() != StatusCode::PRECONDITION_FAILED {
+        return Ok(response);
+    }
+    drain(response).await;
+    // It may be of the same version and weak by now.
+    still(server, path, token, By::Properties).await?;
+    server.client.send(part, None).await
 }
 
 /// Where a part begins (RFC 9110, section 14.4): where it was asked for or, if the server likes that better, before.
@@ -83,12 +119,6 @@ fn not_encoded(response: &Response) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-async fn beyond_the_end(server: &Server, path: &RelPath, token: &Token, response: Response) -> Result<Reading> {
-    drain(response).await;
-    let seen = still(server, path, token, By::Properties).await?;
-    Ok(Reading { meta: seen.meta(), body: futures::stream::empty().boxed() })
 }
 
 /// What is there, if it still is that version.
@@ -133,32 +163,54 @@ struct Checked {
     by: By,
     /// Bytes still to come, where the server said how many.
     left: Option<u64>,
+    /// The offset that it has come to.
+    at: u64,
+    /// How often it was gone on with…
+    resumes: u32,
+    /// …since it had come to here.
+    since: u64,
 }
 
 impl Checked {
     fn body(self, content: Body) -> Body {
         futures::stream::try_unfold((content, Some(self)), |(mut content, checked)| async move {
             let Some(mut checked) = checked else { return Ok(None) };
-            let piece = match content.try_next().await {
-                Ok(piece) => piece,
-                Err(error) => return Err(checked.broke_off(error).await),
-            };
-            let Some(piece) = piece else {
-                checked.at_the_end().await?;
-                return Ok(None);
-            };
-            checked.left = checked.left.map(|left| left.saturating_sub(piece.len() as u64));
-            Ok(Some((piece, (content, Some(checked)))))
+            loop {
+                match content.try_next().await {
+                    Ok(Some(piece)) => {
+                        checked.came(piece.len() as u64);
+                        return Ok(Some((piece, (content, Some(checked)))));
+                    }
+                    Ok(None) => return checked.at_the_end().await.map(|()| None),
+                    Err(error) => content = checked.resumed(error).await?,
+                }
+            }
         })
         .boxed()
     }
 
-    /// Why it broke off: a file that is made shorter while it is sent ends early, too.
-    async fn broke_off(self, error: Error) -> Error {
-        match still(&self.server, &self.path, &self.token, By::Properties).await {
-            Err(changed) if matches!(changed.fault, Fault::Refused | Fault::Missing) => changed,
-            _ => error.at(&self.path),
+    fn came(&mut self, bytes: u64) {
+        self.left = self.left.map(|left| left.saturating_sub(bytes));
+        self.at += bytes;
+        if self.at - self.since >= PROGRESS {
+            (self.since, self.resumes) = (self.at, 0);
         }
+    }
+
+    /// The rest of what broke off, if it still is that version: a file that is made shorter while it is sent ends early, too.
+    async fn resumed(&mut self, error: Error) -> Result<Body> {
+        let token = &self.token;
+        still(&self.server, &self.path, token, By::Properties).await.map_err(|now| match now.fault {
+            Fault::Refused | Fault::Missing => now,
+            _ => error.clone().at(&self.path),
+        })?;
+        if self.resumes >= RESUMES || error.fault != Fault::Offline {
+            return Err(error.at(&self.path));
+        }
+        self.resumes += 1;
+        let opened = open(&self.server, &self.path, token, self.at).await?;
+        (self.by, self.left) = (opened.by, opened.left);
+        Ok(opened.content)
     }
 
     async fn at_the_end(self) -> Result<()> {

@@ -30,6 +30,12 @@ impl ETag {
         clean.then(|| Self { opaque: opaque.to_owned(), weak })
     }
 
+    /// The one that a token names, if it names one, taken for strong.
+    pub fn of(token: &Token) -> Option<Self> {
+        let opaque = token.as_bytes().strip_prefix(b"e")?;
+        Self::parse(&format!("\"{}\"", std::str::from_utf8(opaque).ok()?))
+    }
+
     /// What it says, whatever its strength.
     pub fn opaque(&self) -> &str {
         &self.opaque

@@ -62,6 +62,9 @@ impl Collection {
 #[async_trait]
 impl Bench for Collection {
     async fn backend(&self) -> Arc<dyn Backend> {
+        // A case asks what the storage can do before it does anything: the first change, even a vain one, tries that out.
+        let vain = self.storage.remove_dir(&RelPath::parse("no such directory").unwrap()).await;
+        assert!(vain.is_err());
         self.storage.clone()
     }
 

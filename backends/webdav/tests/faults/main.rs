@@ -1,13 +1,14 @@
 //! What a server or the network may do in the middle of something, and that it is never taken for an absence.
 
-use std::collections::BTreeMap;
+mod versions;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::{Value, json};
-use wl_core::backend::{Backend, Content, Guard, HashBy, Listed, Look};
+use wl_core::backend::{Backend, Content, Guard, Listed, Look};
 use wl_core::entry::{Entry, Hash, Meta};
 use wl_core::error::Fault;
 use wl_core::manifest::Storage;
@@ -287,135 +288,25 @@ async fn random_faults_lose_nothing() {
     assert!(written > 100, "retrying helps: {written} of 150");
 }
 
-/// Apache's tags are weak for a second after a write.
-fn is_old(at: &std::path::Path) {
-    let file = std::fs::File::options().write(true).open(at).unwrap();
-    file.set_modified(std::time::SystemTime::now() - Duration::from_mins(1)).unwrap();
-}
-
-/// Whoever writes right after a replacement takes nothing with it: what was replaced stays in the trash.
+/// Who does not say what credentials are wanted gets none: neither a server that is starting, nor a page in between.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_replaced_is_kept_although_somebody_wrote_next() {
-    for (server, size) in [
-        (servers::apache::start(), 10),
-        (servers::apache::start(), 9 << 20),
-        (servers::lighttpd::start(), 10),
-        (servers::sabre::start(), 10),
-        (servers::nginx::start(), 10),
-    ] {
-        let bench = Bench::on(server).await;
-        let at = bench.server.root().join("x");
-        bench.server.user_write("x", b"old");
-        is_old(&at);
-        let old = bench.entry("x").await;
-        let (mut written, mut raced) = (false, false);
-        bench.proxy.decide(move |request| {
-            if written && !raced && ["HEAD", "PROPFIND"].contains(&request.method.as_str()) && request.path == "/dav/x"
-            {
-                raced = true;
-                let beside = at.with_file_name(".wl-part-user");
-                std::fs::write(&beside, b"somebody else's").unwrap();
-                std::fs::rename(&beside, &at).unwrap();
-            }
-            written |= request.method == "MOVE" || request.method == "PUT" && request.path == "/dav/x";
-            Action::Pass
-        });
-        let trash = path(".wl-trash/now/x");
-        let content = Content::of(Bytes::from(vec![b'n'; size]), Meta::default());
-        let guard = Guard::Unchanged(old.token);
-        let replaced = bench.storage.replace(&path("x"), content, &guard, Some(&trash)).await;
-        assert_eq!(replaced.map_err(|error| error.fault), Err(Fault::Refused), "{:?}", bench.server);
-        let held = |name: &str| std::fs::read(bench.server.root().join(name)).ok();
-        assert_eq!(held("x").as_deref(), Some(&b"somebody else's"[..]));
-        assert_eq!(held(trash.as_str()).as_deref(), Some(&b"old"[..]), "{:?}", bench.server);
-    }
-}
-
-/// A proxy that begins to answer 404 to everything has deleted nothing.
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_absent_below_a_root_that_is_gone() {
-    let bench = Bench::on(servers::lighttpd::start()).await;
-    bench.server.user_mkdir("d");
-    assert_eq!(bench.storage.stat(&path("nothing")).await, Ok(Look::Absent), "the root has just been seen");
-    bench.proxy.decide(|_| Action::status(404));
-    assert_eq!(bench.storage.stat(&path("first")).await.map_err(|error| error.fault), Err(Fault::Missing));
-    let listed = bench.storage.list(&path("d"), None).collect::<Vec<_>>().await.concat();
-    assert!(matches!(&listed[..], [Listed::Blocked(..)]), "{listed:?}");
-    bench.proxy.decide(|_| Action::Pass);
-    bench.proxy.take();
-    // Those who ask at once share their looks.
-    let names: Vec<_> = (0..100).map(|number| path(&format!("nothing{number}"))).collect();
-    let looks = futures::future::join_all(names.iter().map(|name| bench.storage.stat(name))).await;
-    assert!(looks.into_iter().all(|look| look == Ok(Look::Absent)));
-    let of_root = bench.proxy.count(|request| request.path == "/dav/");
-    assert!((1..80).contains(&of_root), "{of_root} looks at the root");
-}
-
-/// A version that nobody expected does not go with the one that was to be deleted, although the answer was lost.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_answer_to_a_deletion_is_found_by_looking() {
-    for server in [servers::apache::start(), servers::lighttpd::start(), servers::nginx::start()] {
-        let bench = Bench::on(server).await;
-        for (name, trash, rewritten) in [
-            ("a", None, false),
-            ("b", Some(path(".wl-trash/now/b")), false),
-            ("c", None, true),
-            ("d", Some(path(".wl-trash/now/d")), true),
-        ] {
-            bench.server.user_write(name, b"old");
-            let at = bench.server.root().join(name);
-            is_old(&at);
-            let token = bench.entry(name).await.token;
-            let (mut done, user) = (false, at.clone());
-            bench.proxy.decide(move |request| {
-                if done || request.method != "MOVE" {
-                    return Action::Pass;
-                }
-                done = true;
-                if rewritten {
-                    std::fs::write(&user, b"somebody else's").unwrap();
-                }
-                Action::LoseAnswer
-            });
-            let removed = bench.storage.remove(&path(name), &token, trash.as_ref()).await;
-            let kept = trash.map(|trash| std::fs::read(bench.server.root().join(trash.as_str())).is_ok());
-            if rewritten {
-                assert_eq!(removed.map_err(|error| error.fault), Err(Fault::Refused), "{name} {:?}", bench.server);
-                assert_eq!(std::fs::read(&at).ok().as_deref(), Some(&b"somebody else's"[..]), "{name}");
-                assert_ne!(kept, Some(true), "{name}");
-            } else {
-                assert_eq!(removed, Ok(()), "{name} {:?}", bench.server);
-                assert!(!at.exists() && kept != Some(false), "{name}");
-            }
-        }
-    }
-}
-
-/// A hash that a client may make up proves nothing; one that the server computes does.
-#[tokio::test(flavor = "multi_thread")]
-async fn only_a_hash_that_the_server_computes_is_believed() {
-    for (stores_claims, by) in [(true, HashBy::Read), (false, HashBy::Native)] {
-        let server = servers::apache::start();
-        let root = server.root().to_owned();
-        let mut claims = BTreeMap::new();
-        let proxy = Http::with(server.address(), move |request| {
-            let claim = request.header("oc-checksum").filter(|_| stores_claims);
-            let name = request.path.strip_prefix("/dav/").unwrap_or_default();
-            if request.method == "PUT" {
-                claims.remove(name);
-                claims.extend(claim.map(|claim| (name.to_owned(), claim.to_owned())));
-            }
-            match std::fs::read(root.join(name)) {
-                Ok(bytes) if request.method == "HEAD" => {
-                    let own = || format!("SHA256:{}", Hash::of(&bytes));
-                    answers(200, "oc-checksum", &claims.get(name).cloned().unwrap_or_else(own))
-                }
-                _ => Action::Pass,
-            }
+async fn no_password_goes_to_a_server_that_has_not_asked_for_one() {
+    for first in [answers(503, "retry-after", "0"), answers(200, "content-type", "text/html"), Action::status(502)] {
+        let begin = first.clone();
+        let mut asked = 0;
+        let proxy = Http::with("127.0.0.1:9", move |_| {
+            asked += 1;
+            let digest = || answers(401, "www-authenticate", "Digest realm=\"dav\", qop=\"auth\", nonce=\"n\"");
+            if asked <= 12 { begin.clone() } else { digest() }
         });
         let storage = storage(&format!("http://{}/dav/", proxy.address()), &login());
-        let content = Content::of(Bytes::from_static(b"x"), Meta::default());
-        storage.replace(&path("x"), content, &Guard::Absent, None).await.unwrap();
-        assert_eq!(storage.facts().hash, by);
+        for _ in 0..5 {
+            assert!(storage.root().await.is_err(), "{first:?}");
+        }
+        let sent = |kind: &str| {
+            proxy.count(|request| request.header("authorization").is_some_and(|sent| sent.starts_with(kind)))
+        };
+        assert_eq!(sent("Basic"), 0, "{first:?}");
+        assert!(sent("Digest") > 0, "{first:?}");
     }
 }
