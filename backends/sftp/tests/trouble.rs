@@ -356,6 +356,25 @@ async fn a_rewrite_in_the_same_second_is_not_lost() {
     }
 }
 
+/// Its files cannot come into the trash, which is on another file system: they stay, and the others are as they were.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_mounted_below_stands_in_nobodys_way() {
+    let server = kit::Server::fresh(Mode::SftpOnly).await;
+    let (storage, below) = (&*server.storage, server.root.join("mounted"));
+    fs::create_dir(&below).unwrap();
+    let _mounted = Mounted::tmpfs(&below, "size=1m");
+    let there = create(storage, "mounted/x", b"old").await.unwrap();
+    let kept = path(".wl-trash/t/x");
+    let guard = Guard::Unchanged(there.token.clone());
+    let replaced = storage.replace(&path("mounted/x"), content(b"new"), &guard, Some(&kept)).await.unwrap_err();
+    assert!(replaced.fault == Fault::Broken && replaced.message.contains("another file system"), "{replaced:?}");
+    let removed = storage.remove(&path("mounted/x"), &there.token, Some(&kept)).await.unwrap_err();
+    assert!(!removed.fault.passes(), "{removed:?}");
+    assert_eq!(fs::read(below.join("x")).unwrap(), b"old");
+    assert_eq!(names(&server.root), ["mounted/x"]);
+    assert_eq!(storage.facts().create, wl_core::backend::Swap::Atomic);
+}
+
 /// As when the file system that belongs there is not mounted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn below_a_missing_root_nothing_is_absent() {
