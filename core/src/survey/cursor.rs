@@ -183,7 +183,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_that_turns_out_to_be_a_directory_too_is_unknown() {
-        let items = vec![listed("a"), listed("a-b"), Listed::Blocked(path("a"), obstacle()), listed("b")];
+        let items = [listed("a"), listed("a-b"), Listed::Blocked(path("a"), obstacle()), listed("b")];
         for chunk in 1..=items.len() {
             let chunks: Vec<_> = items.chunks(chunk).map(<[Listed]>::to_vec).collect();
             let mut cursor = Cursor::new(Box::pin(futures::stream::iter(chunks)), "id");

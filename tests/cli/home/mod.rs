@@ -2,7 +2,7 @@
 //!
 //! Everything goes through the built `wl`. The daemon ends with the test, however the test ends.
 
-#![allow(dead_code, reason = "the two test targets that share it use different parts")]
+#![allow(dead_code, reason = "the test targets that share it use different parts")]
 
 pub mod json;
 pub mod pair;
@@ -19,7 +19,9 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+#[allow(unused_imports, reason = "as above")]
 pub use json::shape;
+#[allow(unused_imports, reason = "as above")]
 pub use pair::Pair;
 pub use tree::tree;
 
