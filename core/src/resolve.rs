@@ -10,7 +10,8 @@ use crate::error::{Error, Fault, Result};
 use crate::job::{Pair, Run, Side, Which};
 use crate::path::{IGNORE_FILE, RelPath};
 use crate::report::{ConflictView, HistoryEntry, TrashReason};
-use crate::state::{Batch, Held};
+use crate::state::{BaseRow, Batch, Held};
+use crate::step::base_of_copy;
 use crate::survey::rules_above;
 use crate::trash;
 
@@ -29,8 +30,8 @@ struct Now {
     entry: Option<Entry>,
 }
 
-/// Resolves the conflict under a path. The base learns nothing here: the next round finds both sides equal, or carries
-/// over what is left to be carried over.
+/// Resolves the conflict under a path. The base learns which files are equal now, so that an edit in the next moment is an
+/// edit; what else there is the next round finds equal, or carries over.
 pub async fn resolve(run: &Run, path: &RelPath, keep: Keep) -> Result<()> {
     let pair = &*run.pair;
     let _turn = pair.turn.lock().await;
@@ -48,8 +49,8 @@ pub async fn resolve(run: &Run, path: &RelPath, keep: Keep) -> Result<()> {
         Keep::Side(winner) => keep_side(pair, path, winner, &now, at).await,
         Keep::Both => keep_both(pair, path, &now).await,
     };
-    done.map_err(|error| if error.path.is_some() { error } else { error.at(path) })?;
-    close(run, path, keep, &now, at)
+    let equal = done.map_err(|error| if error.path.is_some() { error } else { error.at(path) })?;
+    close(run, path, keep, &now, equal, at)
 }
 
 async fn look(pair: &Pair, path: &RelPath, which: Which) -> Result<Now> {
@@ -76,8 +77,8 @@ fn writable(side: &Side) -> Result<()> {
     Ok(())
 }
 
-/// Makes the other side what the winner is.
-async fn keep_side(pair: &Pair, path: &RelPath, winner: Which, now: &[Now; 2], at: Timestamp) -> Result<()> {
+/// Makes the other side what the winner is. The base of what was copied.
+async fn keep_side(pair: &Pair, path: &RelPath, winner: Which, now: &[Now; 2], at: Timestamp) -> Result<Vec<BaseRow>> {
     let (kept, given_up) = (&now[winner as usize], &now[winner.other() as usize]);
     let (from, to) = (pair.side(winner), pair.side(winner.other()));
     writable(to)?;
@@ -94,8 +95,8 @@ async fn keep_side(pair: &Pair, path: &RelPath, winner: Which, now: &[Now; 2], a
         trash::make_parents(&*to.backend, path).await?;
         let content = Content::on(from.backend.clone(), path.clone(), entry, Some(hash));
         let trash = trash(TrashReason::Overwritten).filter(|_| guard != Guard::Absent);
-        to.backend.replace(path, content, &guard, trash.as_ref()).await?;
-        return Ok(());
+        let written = to.backend.replace(path, content, &guard, trash.as_ref()).await?;
+        return Ok(vec![base_of_copy(path, winner, entry, &written)]);
     }
     match (given_up.held, &given_up.entry) {
         (Held::File(_), Some(there)) => {
@@ -108,7 +109,7 @@ async fn keep_side(pair: &Pair, path: &RelPath, winner: Which, now: &[Now; 2], a
         trash::make_parents(&*to.backend, path).await?;
         to.backend.make_dir(path, &Meta::default()).await?;
     }
-    Ok(())
+    Ok(Vec::new())
 }
 
 /// Removes a directory with all below it, every file by way of the trash, also where the trash keeps nothing else: the
@@ -155,8 +156,9 @@ async fn tree(backend: &dyn Backend, top: &RelPath) -> Result<(Vec<(RelPath, Ent
     Ok((files, dirs))
 }
 
-/// Gives the target's version a name of its own, on both sides, and the source's version the path.
-async fn keep_both(pair: &Pair, path: &RelPath, now: &[Now; 2]) -> Result<()> {
+/// Gives the target's version a name of its own, on both sides, and the source's version the path. The base of what was
+/// copied.
+async fn keep_both(pair: &Pair, path: &RelPath, now: &[Now; 2]) -> Result<Vec<BaseRow>> {
     let [source, target] = &pair.sides;
     let survivor = match [now[0].held, now[1].held] {
         [Held::Absent, _] => Some(Which::Target),
@@ -177,15 +179,18 @@ async fn keep_both(pair: &Pair, path: &RelPath, now: &[Now; 2]) -> Result<()> {
         }
     }
     move_over(&*target.backend, path, &now[1], &renamed).await?;
+    let mut equal = Vec::new();
     if let (Held::File(hash), Some(entry)) = (now[0].held, &now[0].entry) {
         let content = Content::on(source.backend.clone(), path.clone(), entry, Some(hash));
-        target.backend.replace(path, content, &Guard::Absent, None).await?;
+        let written = target.backend.replace(path, content, &Guard::Absent, None).await?;
+        equal.push(base_of_copy(path, Which::Source, entry, &written));
     }
     if let (Held::File(hash), Look::Entry(entry)) = (now[1].held, target.backend.stat(&renamed).await?) {
         let content = Content::on(target.backend.clone(), renamed.clone(), &entry, Some(hash));
-        source.backend.replace(&renamed, content, &Guard::Absent, None).await?;
+        let written = source.backend.replace(&renamed, content, &Guard::Absent, None).await?;
+        equal.push(base_of_copy(&renamed, Which::Target, &entry, &written));
     }
-    Ok(())
+    Ok(equal)
 }
 
 /// Moves a file, or a directory with all below it, to a name where nothing is.
@@ -227,13 +232,14 @@ fn conflict_name(path: &RelPath, backend_id: &str) -> Result<RelPath> {
     path.parent().unwrap_or_else(RelPath::root).join(&name).map_err(bad)
 }
 
-/// Closes the conflict. What the base said at and below the path is forgotten: it is a base of neither version now, and
-/// forgetting is safe.
-fn close(run: &Run, path: &RelPath, keep: Keep, now: &[Now; 2], at: Timestamp) -> Result<()> {
+/// Closes the conflict. What the base said at and below the path is forgotten, for it is a base of neither version now,
+/// and what is known to be equal takes its place.
+fn close(run: &Run, path: &RelPath, keep: Keep, now: &[Now; 2], equal: Vec<BaseRow>, at: Timestamp) -> Result<()> {
     let pair = &*run.pair;
     let mut batch = Batch { conflicts: vec![(path.clone(), None)], ..Batch::default() };
     batch.base.push((path.clone(), None));
     batch.base.extend(pair.state.base_after(path, None, usize::MAX)?.into_iter().map(|row| (row.path, None)));
+    batch.base.extend(equal.into_iter().map(|row| (row.path.clone(), Some(row))));
     let winner = match keep {
         Keep::Side(which) => which,
         Keep::Both => Which::Source,

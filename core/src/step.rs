@@ -179,14 +179,7 @@ impl Means<'_> {
     }
 
     fn copied(&self, path: &RelPath, from: Which, entry: &Entry, written: &Written) -> Done {
-        let base = BaseRow {
-            path: path.clone(),
-            kind: Kind::File,
-            hash: Some(written.hash),
-            size: written.entry.size,
-            meta: entry.meta.or(&written.entry.meta),
-            tokens: tokens(from, &entry.token, &written.entry.token),
-        };
+        let base = base_of_copy(path, from, entry, written);
         let entry = self.entry("copied", path, from.other(), Some(written.hash), base.size);
         let history = HistoryEntry { from: Some(self.run.pair.id(from).to_owned()), ..entry };
         let bytes = base.size;
@@ -286,6 +279,18 @@ impl Means<'_> {
 
 fn note(failed: &Mutex<Option<Error>>, error: &Error) {
     *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+}
+
+/// The base of a file that was copied from one side to the other.
+pub(crate) fn base_of_copy(path: &RelPath, from: Which, entry: &Entry, written: &Written) -> BaseRow {
+    BaseRow {
+        path: path.clone(),
+        kind: Kind::File,
+        hash: Some(written.hash),
+        size: written.entry.size,
+        meta: entry.meta.or(&written.entry.meta),
+        tokens: tokens(from, &entry.token, &written.entry.token),
+    }
 }
 
 fn vouching(token: &Token) -> Option<Token> {

@@ -270,6 +270,24 @@ async fn resolving() {
     }
 }
 
+/// Before any round has seen what was resolved.
+#[tokio::test]
+async fn an_edit_in_the_moment_after_resolving() {
+    for keep in [Keep::Side(Source), Keep::Side(Target), Keep::Both] {
+        for which in Which::BOTH {
+            let world = World::new();
+            on_both(&world, "a=0").await;
+            now(&world, ["a=1", "a=2"]);
+            world.settle().await;
+            resolve(&world.run().unwrap(), &path("a"), keep).await.unwrap();
+            world.side(which).user_write(&path("a"), "3");
+            world.settle().await;
+            assert_eq!(conflicts(&world), [], "{keep:?} {which:?}");
+            assert_eq!(Which::BOTH.map(|side| world.side(side).user_read(&path("a")).unwrap()), ["3", "3"]);
+        }
+    }
+}
+
 #[tokio::test]
 async fn resync() {
     check(&[
