@@ -124,7 +124,9 @@ async fn what_could_not_be_listed_is_unknown() {
         gone |= request.path == "/dav/b/";
         if gone { Action::Close } else { Action::Pass }
     });
-    assert_eq!(bench.list().await.last().map(String::as_str), Some("b..."));
+    // Directories are asked for several at a time: `a` may have come too late, too.
+    let listed = bench.list().await;
+    assert!(["a...", "b..."].contains(&listed.last().map_or("", String::as_str)), "{listed:?}");
     bench.proxy.decide(|_| Action::Pass);
     assert_eq!(bench.list().await, whole, "nothing is remembered of it");
 }
