@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use wl_core::backend::{Body, Reading};
 
-/// Operations at a time, and as many contents being read. Where a server is far away most of them are on their way.
-pub const AT_ONCE: usize = 64;
+/// Operations at a time, and as many contents being read. Most of them are on their way, or wait for a clock to tick; the
+/// servers that there are take more connections as they come (Apache 150, nginx 512).
+pub const AT_ONCE: usize = 96;
 
 /// The turns of one storage. Who has a turn to change something may wait for one to read, never the reverse.
 #[derive(Debug)]
