@@ -47,13 +47,12 @@ pub async fn replace(
     trash: Option<&RelPath>,
 ) -> Result<Written> {
     server.can_hold(path).await?;
-    let abilities = server.abilities().await?;
     if content.size >= LARGE {
         holds(server, path, guard).await?;
     }
     if let Guard::Unchanged(token) = guard
-        && abilities.conditions == Conditions::InPlace
         && content.size <= inplace::LARGEST
+        && server.conditions().await? == Conditions::InPlace
     {
         return inplace::replace(server, path, &content, token, trash).await;
     }
@@ -65,7 +64,7 @@ pub async fn replace(
         }
         match guard {
             Guard::Absent => create(server, &part, path, &uploaded).await,
-            Guard::Unchanged(token) if abilities.conditions == Conditions::Lock => {
+            Guard::Unchanged(token) if server.conditions().await? == Conditions::Lock => {
                 // A lock on nothing would make an empty file.
                 holds(server, path, guard).await?;
                 let lock = Lock::take(server, path).await.map_err(|error| gone_is_refused(error, path))?;
