@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("syncers/all", &["core", "syncers/"]),
     ("syncers/generic", &["core"]),
     ("syncers/local-local", &["core", "backends/local"]),
+    ("syncers/s3-s3", &["core", "backends/s3"]),
     ("syncers/", &["core", "backends/"]),
     ("daemon", &["core", "backends/all", "syncers/all"]),
     ("cli", &["core", "daemon", "backends/all", "syncers/all"]),

@@ -9,6 +9,8 @@ pub fn all() -> Vec<Arc<dyn Syncer>> {
     vec![
         #[cfg(feature = "local")]
         Arc::new(wl_syncer_local_local::LocalLocal),
+        #[cfg(feature = "s3")]
+        Arc::new(wl_syncer_s3_s3::S3S3::default()),
         Arc::new(wl_syncer_generic::Generic),
     ]
 }
