@@ -15,6 +15,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("syncers/generic", &["core"]),
     ("syncers/local-local", &["core", "backends/local"]),
     ("syncers/s3-s3", &["core", "backends/s3"]),
+    ("syncers/sftp-sftp", &["core", "backends/sftp"]),
+    ("syncers/webdav-webdav", &["core", "backends/webdav"]),
     ("syncers/", &["core", "backends/"]),
     ("daemon", &["core", "backends/all", "syncers/all"]),
     ("cli", &["core", "daemon", "backends/all", "syncers/all"]),

@@ -21,6 +21,7 @@ mod place;
 mod probe;
 mod read;
 mod server;
+mod take;
 mod transfer;
 mod trash;
 mod version;
@@ -40,6 +41,8 @@ use wl_core::path::{PART_PREFIX, RelPath};
 use crate::client::{Ask, drain};
 use crate::config::Settings;
 use crate::server::Server;
+
+pub use crate::take::Offer;
 
 /// A collection as a storage.
 pub struct WebDav {

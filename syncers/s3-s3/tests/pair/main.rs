@@ -169,9 +169,8 @@ async fn who_may_not_copy_reads_and_writes() {
     let world = watched.world.with(TYPES, options).await;
     let files = [("a", 100), ("b", 1 << 20), ("c", 5)];
     seed(&*world.user(Which::Source).backend().await, &files).await;
-    watched.requests.decide(|request| match copies(request) {
-        true => Action::s3_error(403, "AccessDenied"),
-        false => Action::Pass,
+    watched.requests.decide(|request| {
+        if copies(request) { Action::s3_error(403, "AccessDenied") } else { Action::Pass }
     });
     watched.requests.take();
     let (summary, _) = world.once(&S3S3::default()).await;
