@@ -23,6 +23,7 @@ mod probe;
 mod read;
 mod server;
 mod subtree;
+mod take;
 mod transfer;
 mod trash;
 mod tree;
@@ -46,6 +47,8 @@ use wl_core::path::{PART_PREFIX, RelPath};
 use crate::client::{Ask, drain};
 use crate::config::Settings;
 use crate::server::Server;
+
+pub use crate::take::Offer;
 
 /// A collection as a storage.
 pub struct WebDav {
