@@ -1,6 +1,6 @@
 //! Whether a directory's entity tag changes with everything below it, as ownCloud's and Nextcloud's do: found out by trying.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,8 @@ use crate::server::Server;
 use crate::transfer::{Over, done, move_to};
 use crate::version::{ETag, Seen};
 
-/// The four changes of a trial must be done within this. Then two of them fell into one second: tags that all differ do not
-/// come from a clock of whole seconds.
+/// The four changes of a trial must be done within this. Then one and the next fell into one second: tags that differ from
+/// change to change do not come from a clock of whole seconds.
 const QUICK: Duration = Duration::from_secs(2);
 
 /// What was found out in this process, by place and user.
@@ -87,25 +87,26 @@ async fn shows_above(server: &Server, dir: &RelPath) -> Result<bool> {
     }
     let quick = begun.elapsed() < QUICK;
     // Nor may it be another one each time: then it says nothing.
-    let steady = tag_of(server, dir).await? == tags.last;
+    let steady = tag_of(server, dir).await? == Some(tags.of_dir);
     Ok(quick && steady)
 }
 
-/// The tags of the trial's directory, and those of the root that holds it.
+/// The tags of the trial's directory, and of the root that holds it.
 #[derive(Default)]
 struct Tags {
-    seen: BTreeSet<(bool, String)>,
-    last: Option<String>,
+    of_dir: String,
+    of_root: String,
 }
 
 impl Tags {
-    /// Looks at both; whether either has a tag that it did not have before.
+    /// Looks at both; whether both have other tags than at the last look. They may come back: some are made of what is there.
     async fn take(&mut self, server: &Server, dir: &RelPath) -> Result<bool> {
         let root = RelPath::root();
         let (of_dir, of_root) = tokio::try_join!(tag_of(server, dir), tag_of(server, &root))?;
         let (Some(of_dir), Some(of_root)) = (of_dir, of_root) else { return Ok(false) };
-        self.last = Some(of_dir.clone());
-        Ok(self.seen.insert((true, of_dir)) && self.seen.insert((false, of_root)))
+        let changed = of_dir != self.of_dir && of_root != self.of_root;
+        *self = Self { of_dir, of_root };
+        Ok(changed)
     }
 }
 

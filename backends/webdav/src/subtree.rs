@@ -64,11 +64,22 @@ pub async fn below(server: &Server, dir: &RelPath, prune: Option<&Prune>) -> Opt
     if !server.trees.are_answered(dir) {
         return None;
     }
-    let mut found =
-        Found { server, dir, prune, items: Vec::new(), hidden: HashSet::new(), filled: HashSet::new(), count: 0 };
+    let mut found = Found {
+        server,
+        dir,
+        prune,
+        items: Vec::new(),
+        hidden: HashSet::new(),
+        filled: HashSet::new(),
+        count: 0,
+        unsure: false,
+    };
     let answered = server.listed(dir, Depth::Infinity, |names, seen| found.take(&names, seen)).await;
     if found.count > MOST {
         server.trees.is_too_large(dir);
+        return None;
+    }
+    if found.unsure {
         return None;
     }
     match answered.and_then(|there| if there.is_some() { found.in_order() } else { Err(Error::missing(dir)) }) {
@@ -94,6 +105,8 @@ struct Found<'a> {
     /// Directories that are shown with children.
     filled: HashSet<RelPath>,
     count: usize,
+    /// Something could not be shown: what that is, its own directory's list says best.
+    unsure: bool,
 }
 
 impl Found<'_> {
@@ -101,6 +114,10 @@ impl Found<'_> {
         self.count += 1;
         if self.count > MOST {
             return Err(Error::new(Fault::Unsupported, "more is below this directory than is asked for in one go"));
+        }
+        if let Err(error) = seen {
+            self.unsure = true;
+            return Err(error);
         }
         let Some((name, above)) = names.split_last() else { return Ok(()) };
         let parent =

@@ -36,7 +36,8 @@ async fn what_was_replaced_is_kept_although_somebody_wrote_next() {
                 std::fs::write(&beside, b"somebody else's").unwrap();
                 std::fs::rename(&beside, &at).unwrap();
             }
-            written |= request.method == "MOVE" || request.method == "PUT" && request.path == "/dav/x";
+            let moved_there = request.header("destination").is_some_and(|to| to.ends_with("/dav/x"));
+            written |= request.method == "MOVE" && moved_there || request.method == "PUT" && request.path == "/dav/x";
             Action::Pass
         });
         let trash = path(".wl-trash/now/x");
