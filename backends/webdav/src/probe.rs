@@ -21,6 +21,7 @@ use crate::error::of_answer;
 use crate::list::children;
 use crate::lock::Lock;
 use crate::names::{CLASSES, Class};
+use crate::note;
 use crate::parts;
 use crate::read::head;
 use crate::server::Server;
@@ -94,6 +95,7 @@ impl Trial<'_> {
             keeps_mtime,
             tells_hash: hashes.told,
             answers_hash: hashes.answered,
+            keeps_notes: note::is_kept(self.server, &self.at("a")?).await?,
             create_race: if races { Some(self.race(None).await?) } else { None },
             replace_race: if races && raceable { Some(self.race(Some(conditions)).await?) } else { None },
         })

@@ -30,6 +30,8 @@ pub struct Server {
     pub parts: Parts,
     /// Directories of the trash that were made.
     pub made: Made,
+    /// Nothing is ever to be changed there.
+    pub read_only: bool,
     abilities: OnceCell<Arc<Abilities>>,
     key: String,
     /// When the last look at the root began, and what it found.
@@ -47,11 +49,12 @@ pub enum Wanted {
 
 impl Server {
     pub fn new(settings: Settings) -> Self {
-        let key = settings.key.clone();
+        let (key, read_only) = (settings.key.clone(), settings.read_only);
         Self {
             client: Client::new(settings),
             parts: Parts::default(),
             made: Made::default(),
+            read_only,
             abilities: OnceCell::new(),
             key,
             root_look: Mutex::default(),
