@@ -15,7 +15,7 @@ use crate::place::Base;
 /// A server that does not take a connection within this is not there.
 const CONNECT: Duration = Duration::from_secs(15);
 /// Connections kept open.
-const IDLE: usize = 64;
+const IDLE: usize = crate::turns::AT_ONCE;
 
 /// The place, the credentials and the means to get there.
 pub struct Settings {
