@@ -81,10 +81,10 @@ async fn only_who_signed_the_certificate_is_trusted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_is_enough() {
     let server = start_with(Login::Certificate);
-    let ca = ("ca-certificate", file(&server, "ca.pem"));
-    let own = [("client-certificate", file(&server, "client.pem")), ("client-key", file(&server, "client.key"))];
-    works(&*at(server.url(), false, &[&[ca.clone()], &own[..]].concat())).await.unwrap();
-    let error = at(server.url(), false, &[ca]).root().await.unwrap_err();
+    let settings = [("ca-certificate", "ca.pem"), ("client-certificate", "client.pem"), ("client-key", "client.key")]
+        .map(|(key, name)| (key, file(&server, name)));
+    works(&*at(server.url(), false, &settings)).await.unwrap();
+    let error = at(server.url(), false, &settings[..1]).root().await.unwrap_err();
     assert!(error.message.contains("client-certificate"), "{error}");
 }
 

@@ -101,12 +101,13 @@ async fn a_note_on_sabre_is_about_its_version() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_noted_where_it_does_not_pay_or_may_not_be() {
+    let bytes = vec![1; SIZE];
     let noting = |bench: &Bench| bench.proxy.count(|request| request.method == "PROPPATCH");
     // It keeps no properties: that is tried once.
     let bench = Bench::on(servers::nginx::start()).await;
     bench.proxy.take();
-    bench.write("big", &[1; SIZE], &Guard::Absent).await.unwrap();
-    assert_eq!((noting(&bench), hash(&bench, "big").await), (0, Hash::of(&[1; SIZE])));
+    bench.write("big", &bytes, &Guard::Absent).await.unwrap();
+    assert_eq!((noting(&bench), hash(&bench, "big").await), (0, Hash::of(&bytes)));
 
     let bench = Bench::on(servers::apache::start()).await;
     bench.proxy.take();
@@ -115,8 +116,8 @@ async fn nothing_is_noted_where_it_does_not_pay_or_may_not_be() {
     let mut more = login();
     more["read-only"] = json!(true);
     let reader = storage(&format!("http://{}/dav/", bench.proxy.address()), &more);
-    bench.server.user_write("big", &[1; SIZE]);
+    bench.server.user_write("big", &bytes);
     let entry = settled(&bench, "big").await;
-    assert_eq!(reader.hash(&path("big"), &entry.token).await, Ok(Hash::of(&[1; SIZE])));
+    assert_eq!(reader.hash(&path("big"), &entry.token).await, Ok(Hash::of(&bytes)));
     assert_eq!(noting(&bench), 0, "what is only read is not written to");
 }

@@ -83,7 +83,7 @@ async fn race(server: &Dav, stale: bool) -> BTreeMap<End, u32> {
         assert!(kept == old || kept.is_empty() && end == End::Refused, "{end:?} {:?}", String::from_utf8(kept));
         *ends.entry(end).or_default() += 1;
     }
-    println!("{:?} stale {stale}, {} rounds of {usual:?}: {ends:?}", server.server().dir(), rounds());
+    println!("{} stale {stale}, {} rounds of {usual:?}: {ends:?}", server.server().dir().display(), rounds());
     ends
 }
 
