@@ -306,7 +306,8 @@ pub trait Backend: Any + Send + Sync {
     /// Looks at one path.
     async fn stat(&self, path: &RelPath) -> Result<Look>;
 
-    /// The sha256 of that version of a file; `Refused` if it is another version by now.
+    /// The sha256 of that version of a file, by the cheapest way that is sound as long as the storage keeps its word: it may
+    /// be what the storage, or a writer of that very version, noted beside it. `Refused` if it is another version by now.
     async fn hash(&self, path: &RelPath, token: &Token) -> Result<Hash>;
 
     /// Reads that version of a file from an offset on.

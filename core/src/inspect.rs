@@ -1,9 +1,14 @@
 //! Looking without touching: what a round would do, what differs, why.
 
-use futures::StreamExt as _;
+use std::sync::Arc;
 
+use futures::{StreamExt as _, TryStreamExt as _};
+use sha2::{Digest as _, Sha256};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::backend::Backend;
 use crate::brakes;
-use crate::entry::Hash;
+use crate::entry::{Hash, Token};
 use crate::error::{Error, Fault, Result};
 use crate::filter::Filter;
 use crate::job::{Pair, Run, Which};
@@ -164,7 +169,7 @@ async fn compare(pair: &Pair, found: Found) -> Compared {
     for which in Which::BOTH {
         let Some(entry) = found.entries[which as usize].as_ref().filter(|entry| !entry.is_dir()) else { continue };
         compared.files = 1;
-        match pair.side(which).backend.hash(&found.path, &entry.token).await {
+        match read_and_hash(&pair.side(which).backend, &found.path, &entry.token).await {
             Ok(hash) => hashes[which as usize] = Some(hash),
             Err(error) => {
                 let (path, storage) = (found.path.to_string(), pair.id(which).to_owned());
@@ -180,6 +185,22 @@ async fn compare(pair: &Pair, found: Found) -> Compared {
         compared.difference = Some(Difference { path: found.path.to_string(), source, target });
     }
     compared
+}
+
+/// The sha256 of what is read of that version now. A storage's own word, [`Backend::hash`], may be what somebody told it once.
+async fn read_and_hash(backend: &Arc<dyn Backend>, path: &RelPath, token: &Token) -> Result<Hash> {
+    let (backend, path, token) = (backend.clone(), path.clone(), token.clone());
+    let hashing = async move {
+        let body = backend.read(&path, &token, 0).await?.body;
+        let hasher = body.try_fold(Sha256::new(), async |mut hasher, piece| {
+            hasher.update(&piece);
+            Ok(hasher)
+        });
+        Ok(Hash(hasher.await?.finalize().into()))
+    };
+    // A task for each: all cores hash.
+    let task = AbortOnDropHandle::new(tokio::spawn(hashing));
+    task.await.unwrap_or_else(|ended| Err(Error::new(Fault::Broken, format!("the hashing ended early: {ended}"))))
 }
 
 /// The conflicts there are now, from comparing both sides.

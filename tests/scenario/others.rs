@@ -15,6 +15,7 @@
 //! | lsyncd churn, JuiceFS `hypo` and `fsrand` | `random` |
 //! | rsync append, partial, files-from, itemize | there are no such options |
 
+use wl_core::entry::Hash;
 use wl_core::error::{Error, Fault};
 use wl_core::job::Which;
 use wl_core::report::ProblemKind;
@@ -198,6 +199,21 @@ async fn verify() {
     let verified = wl_core::inspect::verify(&run).await.unwrap();
     let paths: Vec<_> = verified.differences.into_iter().map(|difference| difference.path).collect();
     assert_eq!(paths, ["a", "c"]);
+}
+
+/// A bucket's metadata, a server's checksum or a property may say anything.
+#[tokio::test]
+async fn verify_believes_no_claim() {
+    let world = World::new();
+    on_both(&world, "a=1 b=2").await;
+    now(&world, ["a=1 b=2", "a=9 b=2"]);
+    for which in Which::BOTH {
+        world.side(which).claims(Hash::of(b"1"));
+    }
+    let verified = wl_core::inspect::verify(&world.run().unwrap()).await.unwrap();
+    let differences: Vec<_> =
+        verified.differences.into_iter().map(|one| (one.path, [one.source, one.target])).collect();
+    assert_eq!(differences, [("a".to_owned(), [b"1", b"9"].map(|bytes| Some(Hash::of(bytes))))]);
 }
 
 #[tokio::test]

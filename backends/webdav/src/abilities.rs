@@ -56,6 +56,8 @@ pub struct Abilities {
     pub tells_hash: bool,
     /// The same of its answer to a PUT.
     pub answers_hash: bool,
+    /// Whether it keeps a property of wl's own beside a file, and the file's entity tag then.
+    pub keeps_notes: bool,
     /// How creating and replacing did when raced, where that was tried.
     pub create_race: Option<Race>,
     pub replace_race: Option<Race>,

@@ -38,7 +38,10 @@ pub fn words(status: StatusCode) -> String {
         507 | 509 => "no space left on the storage, or its quota is used up: make room",
         400 => "the server does not understand the request: it may not take such a name",
         414 => "the name is too long for this server",
-        300..=399 => "the server redirects to another place: put the address it names into the manifest's url",
+        300..=399 => {
+            "the server redirects to another place: put the address it names into the manifest's url, unless the network \
+             asks for a login first (a captive portal)"
+        }
         413 => "the file is too big for this server: raise its limit on uploads",
         415 | 501 | 505 => "the server cannot do this",
         200 => {
@@ -86,7 +89,9 @@ pub fn of_network(error: &reqwest::Error) -> Error {
     } else {
         "the connection to the server broke"
     };
-    let hint = if said.contains("certificate") || said.contains("UnknownIssuer") {
+    let hint = if said.contains("CertificateRequired") {
+        ": the server asks for a certificate of yours: name it as `client-certificate`"
+    } else if said.contains("certificate") || said.contains("UnknownIssuer") {
         ": name the certificate of who signed it as `ca-certificate`, if you trust it"
     } else {
         ""

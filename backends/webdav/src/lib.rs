@@ -17,6 +17,7 @@ mod list;
 mod lock;
 mod multistatus;
 mod names;
+mod note;
 mod parts;
 mod place;
 mod probe;
@@ -114,7 +115,7 @@ impl Backend for WebDav {
 
     async fn hash(&self, path: &RelPath, token: &Token) -> Result<Hash> {
         let _turn = self.server.turns.read().await;
-        read::hash(&self.server, path, token).await
+        read::hash_or_note(&self.server, path, token).await
     }
 
     async fn read(&self, path: &RelPath, token: &Token, from: u64) -> Result<Reading> {

@@ -16,6 +16,7 @@ use wl_core::entry::Hash;
 use wl_core::error::{Error, Fault, Result};
 
 use crate::checksum;
+use crate::note::{NAMESPACE, Note};
 use crate::version::http_date;
 
 /// Bytes of one tag or text.
@@ -39,8 +40,8 @@ pub const REQUEST: &str = concat!(
 
 /// The same, and what tells the content's hash and the collection's identity.
 pub const REQUEST_ALL: &str = concat!(
-    r#"<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:" xmlns:o="http://owncloud.org/ns"><prop>"#,
-    "<resourcetype/><getcontentlength/><getlastmodified/><getetag/><o:checksums/><o:fileid/>",
+    r#"<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:" xmlns:o="http://owncloud.org/ns" xmlns:w="https://wildland.io/wl"><prop>"#,
+    "<resourcetype/><getcontentlength/><getlastmodified/><getetag/><o:checksums/><o:fileid/><w:sha256/>",
     "</prop></propfind>"
 );
 
@@ -64,6 +65,8 @@ pub struct Props {
     /// The sha256 that the server tells.
     pub hash: Option<Hash>,
     pub file_id: Option<String>,
+    /// What wl itself noted.
+    pub note: Option<Note>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +85,7 @@ enum Tag {
     Checksums,
     Checksum,
     FileId,
+    Note,
     Other,
 }
 
@@ -104,6 +108,7 @@ impl Tag {
             (Some(Self::Prop), OWNCLOUD, "checksums") => Self::Checksums,
             (Some(Self::Checksums), OWNCLOUD, "checksum") => Self::Checksum,
             (Some(Self::Prop), OWNCLOUD, "fileid") => Self::FileId,
+            (Some(Self::Prop), NAMESPACE, "sha256") => Self::Note,
             _ => Self::Other,
         }
     }
@@ -218,6 +223,7 @@ impl State {
             Tag::Etag => self.pending.etag = some(text),
             Tag::Checksum => self.pending.hash = self.pending.hash.or_else(|| checksum::in_oc(text)),
             Tag::FileId => self.pending.file_id = some(text),
+            Tag::Note => self.pending.note = Note::parse(text),
             Tag::Multistatus => self.ended = true,
             Tag::Response => {
                 self.items += 1;
@@ -249,6 +255,7 @@ impl Props {
         self.etag = other.etag.or(self.etag.take());
         self.hash = other.hash.or(self.hash);
         self.file_id = other.file_id.or(self.file_id.take());
+        self.note = other.note.or(self.note.take());
     }
 }
 

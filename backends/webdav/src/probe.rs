@@ -21,6 +21,7 @@ use crate::error::of_answer;
 use crate::list::children;
 use crate::lock::Lock;
 use crate::names::{CLASSES, Class};
+use crate::note;
 use crate::parts;
 use crate::read::head;
 use crate::server::Server;
@@ -84,8 +85,14 @@ impl Trial<'_> {
             Ok((precision, keeps_mtime, self.see("a").await?, headed))
         };
         // Each with files of its own.
-        let ((precision, keeps_mtime, listed, headed), (copies, move_keeps_token, keeps_existing), hashes, unfit) =
-            tokio::try_join!(rewriting, self.shipping(), hashes::try_out(self), self.unfit_names())?;
+        let noting = async {
+            self.put("noted", "x").await?;
+            note::is_kept(self.server, &self.at("noted")?).await
+        };
+        let (rewritten, shipped, hashes, unfit, keeps_notes) =
+            tokio::try_join!(rewriting, self.shipping(), hashes::try_out(self), self.unfit_names(), noting)?;
+        let (precision, keeps_mtime, listed, headed) = rewritten;
+        let (copies, move_keeps_token, keeps_existing) = shipped;
         let heads_agree = match (&listed.etag, listed.modified) {
             (Some(_), _) => {
                 headed.etag.as_ref().map(crate::version::ETag::opaque)
@@ -107,6 +114,7 @@ impl Trial<'_> {
             keeps_mtime,
             tells_hash: hashes.told,
             answers_hash: hashes.answered,
+            keeps_notes,
             create_race: if races { Some(self.race(None).await?) } else { None },
             replace_race: match conditions.filter(|conditions| *conditions != Conditions::LookOnly) {
                 Some(conditions) => Some(self.race(Some(conditions)).await?),

@@ -13,6 +13,7 @@ use wl_core::path::RelPath;
 
 use crate::client::{Ask, drain, pieces};
 use crate::error::of_answer;
+use crate::note;
 use crate::server::{Server, Wanted};
 use crate::version::{ETag, Seen};
 
@@ -31,10 +32,15 @@ const PROGRESS: u64 = 1 << 20;
 
 /// Opens a version from an offset on.
 pub async fn read(server: &Arc<Server>, path: &RelPath, token: &Token, from: u64) -> Result<Reading> {
-    let Opened { meta, by, left, content } = open(server, path, token, from).await?;
+    let opened = open(server, path, token, from).await?;
+    Ok(checked(server, path, token, from, opened))
+}
+
+fn checked(server: &Arc<Server>, path: &RelPath, token: &Token, from: u64, opened: Opened) -> Reading {
+    let Opened { meta, by, left, content } = opened;
     let (server, path, token) = (server.clone(), path.clone(), token.clone());
     let checked = Checked { server, path, token, by, left, at: from, resumes: 0, since: from };
-    Ok(Reading { meta, body: checked.body(content) })
+    Reading { meta, body: checked.body(content) }
 }
 
 /// A version whose bytes are about to come.
@@ -222,20 +228,42 @@ impl Checked {
     }
 }
 
-/// The sha256 of a version: as the server tells it, else by reading it.
-pub async fn hash(server: &Arc<Server>, path: &RelPath, token: &Token) -> Result<Hash> {
-    if server.known_abilities().is_some_and(|abilities| abilities.tells_hash) {
-        let seen = match server.see_all(path, Wanted::All).await? {
-            Some((seen, _)) if seen.hash.is_some() => Some(seen),
-            Some(_) => head(server, path).await?,
-            None => None,
-        };
-        if let Some(hash) = seen.filter(|seen| seen.is(token)).and_then(|seen| seen.hash) {
-            return Ok(hash);
-        }
+/// The sha256 of a version: as the server tells it, or as it was noted there, else by reading it, and then it is noted.
+pub async fn hash_or_note(server: &Arc<Server>, path: &RelPath, token: &Token) -> Result<Hash> {
+    if let Some(hash) = told(server, path, token).await? {
+        return Ok(hash);
     }
-    let body = read(server, path, token, 0).await?.body;
-    hash_of(body).await
+    let opened = open(server, path, token, 0).await?;
+    // Only now is it known how much would come. What a server can do need not be known: a note that is there says it.
+    let size = opened.left.unwrap_or_default();
+    let noted = size >= note::WORTH && server.known_abilities().is_none_or(|abilities| abilities.keeps_notes);
+    if noted && let Some(hash) = note::told(server, path, token).await? {
+        return Ok(hash);
+    }
+    let hash = hash_of(checked(server, path, token, 0, opened).body).await?;
+    note::leave(server, path, token, size, hash).await;
+    Ok(hash)
+}
+
+/// The sha256 of a version: as the server computed it itself, else by reading it. Nothing that was noted counts.
+pub async fn hash(server: &Arc<Server>, path: &RelPath, token: &Token) -> Result<Hash> {
+    if let Some(hash) = told(server, path, token).await? {
+        return Ok(hash);
+    }
+    hash_of(read(server, path, token, 0).await?.body).await
+}
+
+/// The sha256 of a version that the server computed itself, where it tells it.
+async fn told(server: &Server, path: &RelPath, token: &Token) -> Result<Option<Hash>> {
+    if !server.known_abilities().is_some_and(|abilities| abilities.tells_hash) {
+        return Ok(None);
+    }
+    let seen = match server.see_all(path, Wanted::All).await? {
+        Some((seen, _)) if seen.hash.is_some() => Some(seen),
+        Some(_) => head(server, path).await?,
+        None => None,
+    };
+    Ok(seen.filter(|seen| seen.is(token)).and_then(|seen| seen.hash))
 }
 
 /// The sha256 of a body.

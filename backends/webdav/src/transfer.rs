@@ -190,8 +190,14 @@ pub async fn read_back(server: &Arc<Server>, part: &RelPath) -> Result<(Seen, Ha
         .with("accept-encoding", "identity")
         .with("cache-control", "no-cache");
     let response = server.client.send(ask, None).await?;
-    if response.status() != StatusCode::OK {
-        return Err(of_answer(&response));
+    match response.status() {
+        StatusCode::OK => {}
+        StatusCode::NOT_FOUND | StatusCode::GONE => {
+            let text =
+                "the server said that it took the content, but has nothing of it: who stands between may have said so";
+            return Err(Error::new(Fault::Offline, text));
+        }
+        _ => return Err(of_answer(&response)),
     }
     let seen = server.seen_in(&response);
     let hash = hash_of(pieces(response).boxed()).await?;

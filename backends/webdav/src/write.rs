@@ -17,6 +17,7 @@ use crate::client::drain;
 use crate::error::{of_answer, of_status};
 use crate::inplace;
 use crate::lock::Lock;
+use crate::note;
 use crate::read::{hash, head, read};
 use crate::server::Server;
 use crate::transfer::{Over, Uploaded, copy_to, done, move_to, no_directory, upload};
@@ -38,8 +39,20 @@ pub const LOOKS: u32 = 3;
 /// …and how long is waited in between.
 pub const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
-/// Puts a content under a path if that is what the guard says.
+/// Puts a content under a path if that is what the guard says, and leaves a note of its hash.
 pub async fn replace(
+    server: &Arc<Server>,
+    path: &RelPath,
+    content: Content,
+    guard: &Guard,
+    trash: Option<&RelPath>,
+) -> Result<Written> {
+    let written = put(server, path, content, guard, trash).await?;
+    note::leave(server, path, &written.entry.token, written.entry.size, written.hash).await;
+    Ok(written)
+}
+
+async fn put(
     server: &Arc<Server>,
     path: &RelPath,
     content: Content,

@@ -1,6 +1,9 @@
 //! What a server or the network may do in the middle of something, and that it is never taken for an absence.
 
+mod login;
+mod notes;
 mod pruning;
+mod race;
 mod trees;
 mod versions;
 
@@ -145,6 +148,19 @@ async fn a_refused_write_changes_nothing_and_leaves_nothing() {
         ("PUT", Action::status(507), Fault::Full),
         ("PUT", Action::status(413), Fault::Unsupported),
         ("PUT", Action::status(403), Fault::Denied),
+        ("PUT", Action::status(401), Fault::Denied),
+        ("PUT", Action::status(404), Fault::Missing),
+        ("PUT", Action::status(409), Fault::Missing),
+        ("PUT", Action::status(412), Fault::Refused),
+        ("PUT", Action::status(423), Fault::Busy),
+        ("PUT", answers(429, "retry-after", "0"), Fault::Busy),
+        ("PUT", answers(503, "retry-after", "0"), Fault::Busy),
+        ("PUT", answers(200, "content-type", "text/html"), Fault::Offline),
+        ("PUT", answers(302, "location", "http://127.0.0.2:1/login"), Fault::Malformed),
+        ("GET", answers(200, "content-type", "text/html"), Fault::Broken),
+        ("MOVE", Action::status(401), Fault::Denied),
+        ("MOVE", Action::status(409), Fault::Refused),
+        ("MOVE", Action::status(412), Fault::Refused),
         ("MOVE", Action::status(423), Fault::Busy),
         ("MOVE", Action::status(507), Fault::Full),
         ("MOVE", Action::status(403), Fault::Denied),
@@ -156,6 +172,29 @@ async fn a_refused_write_changes_nothing_and_leaves_nothing() {
         bench.proxy.decide(move |request| if request.method == method { wanted.clone() } else { Action::Pass });
         assert_eq!(bench.write("new", b"new", &Guard::Absent).await, Err(fault), "{method} {action:?}");
         assert_eq!(bench.on_disk(), ["first"], "{method} {action:?}");
+    }
+}
+
+/// A login that is refused for a while, as when a password is being changed: nothing is known, nothing is done, and then it
+/// goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_401_in_the_middle_is_over_when_it_is_over() {
+    for server in [servers::apache::start(), servers::nginx::start()] {
+        let bench = Bench::on(server).await;
+        let old = bench.entry("first").await;
+        bench.proxy.decide(|_| Action::status(401));
+        let look = bench.storage.stat(&path("first")).await;
+        assert!(matches!(&look, Ok(Look::Blocked(why)) if why.message.contains("credentials")), "{look:?}");
+        assert_eq!(bench.list().await, ["!"]);
+        let gone = bench.storage.remove(&path("first"), &old.token, None).await;
+        assert_eq!(gone.map_err(|error| error.fault), Err(Fault::Denied));
+        assert_eq!(bench.write("new", b"new", &Guard::Absent).await, Err(Fault::Denied));
+        assert_eq!(bench.storage.root().await.map_err(|error| error.fault), Err(Fault::Denied));
+        bench.proxy.decide(|_| Action::Pass);
+        assert_eq!(bench.list().await, ["first"]);
+        bench.write("new", b"new", &Guard::Absent).await.unwrap();
+        let token = bench.entry("first").await.token;
+        assert_eq!(bench.storage.remove(&path("first"), &token, None).await, Ok(()));
     }
 }
 
@@ -214,21 +253,6 @@ async fn a_body_that_breaks_off_is_no_content() {
     let rest = bench.storage.read(&path("big"), &entry.token, 299_000).await.unwrap().body;
     assert_eq!(rest.try_collect::<Vec<_>>().await.unwrap().concat().len(), 1000);
     assert!(bench.proxy.count(|request| request.header("range") == Some("bytes=299000-")) == 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn credentials_follow_no_redirect() {
-    let server = servers::lighttpd::start();
-    let elsewhere = Http::start(server.address());
-    let to = format!("http://{}/dav/", elsewhere.address());
-    let proxy = Http::with(server.address(), move |_| answers(301, "location", &to));
-    for more in [login(), json!({ "bearer-token": "t0ken" })] {
-        let storage = storage(&format!("http://{}/dav/", proxy.address()), &more);
-        let error = storage.root().await.unwrap_err();
-        assert!(error.fault == Fault::Malformed && error.message.contains(&elsewhere.address()), "{error}");
-        assert!(!error.message.contains("t0ken"));
-    }
-    assert_eq!(elsewhere.requests().len(), 0, "nothing was sent there at all");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use wl_core::backend::HashBy;
 use super::*;
 
 /// Apache's tags are weak for a second after a write.
-fn is_old(at: &std::path::Path) {
+pub fn is_old(at: &std::path::Path) {
     let file = std::fs::File::options().write(true).open(at).unwrap();
     file.set_modified(std::time::SystemTime::now() - Duration::from_mins(1)).unwrap();
 }

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
 use wl_core::backend::{Facts, HashBy, Hint, Swap, Vouch, WatchBy};
+use wl_core::entry::Hash;
 use wl_core::error::{Error, Result};
 use wl_core::path::RelPath;
 
@@ -112,6 +113,7 @@ struct Disk {
     facts: Facts,
     racy: bool,
     untimed: bool,
+    claimed: Option<Hash>,
     /// The root that is mounted, and those that were.
     root: Option<(u64, Tree)>,
     away: Vec<(u64, Tree)>,
@@ -141,6 +143,7 @@ impl Memory {
             facts,
             racy: false,
             untimed: false,
+            claimed: None,
             root: Some((1, Tree::default())),
             away: Vec::new(),
             roots: 1,
@@ -190,6 +193,15 @@ impl Memory {
     /// Makes listings leave out modification times and modes from now on.
     pub fn lists_without_times(&self) {
         self.disk().untimed = true;
+    }
+
+    /// From now on it tells this hash of every file when it is asked for one, as a storage does that believes a client.
+    pub fn claims(&self, hash: Hash) {
+        self.disk().claimed = Some(hash);
+    }
+
+    fn claimed_hash(&self) -> Option<Hash> {
+        self.disk().claimed
     }
 
     /// From now on every token vouches for nothing.

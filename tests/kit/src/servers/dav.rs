@@ -47,6 +47,11 @@ impl Dav {
         })
     }
 
+    /// The same, to be reached over TLS.
+    pub(super) fn over_tls(self) -> Self {
+        Self { url: self.url.replacen("http:", "https:", 1), ..self }
+    }
+
     /// The collection that may be used, with a slash at its end.
     pub fn url(&self) -> &str {
         &self.url
@@ -54,7 +59,7 @@ impl Dav {
 
     /// Where the server listens, as HOST:PORT.
     pub fn address(&self) -> &str {
-        self.url.trim_start_matches("http://").trim_end_matches("/dav/")
+        self.url.trim_start_matches("https:").trim_start_matches("http:").trim_matches('/').trim_end_matches("/dav")
     }
 
     /// The directory behind the collection, for access past the server.
