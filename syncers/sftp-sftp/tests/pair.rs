@@ -51,7 +51,7 @@ mod without_commands {
     use super::*;
 
     wl_test_kit::pairs_scenarios!(TYPES, SftpSftp, two(sftp_only(), [sftp_only().port(); 2]);
-        a_first_contact, edits_and_deletions, the_source_changes_meanwhile, the_target_changes_meanwhile);
+        edits_and_deletions, the_target_changes_meanwhile);
 }
 
 /// How many bytes went each way for a file of that size, with both storages behind one proxy, or only the target.

@@ -126,21 +126,21 @@ mod on_lighttpd {
     use super::*;
 
     wl_test_kit::pairs_scenarios!(TYPES, WebDavWebDav, two(lighttpd());
-        a_first_contact, edits_and_deletions, the_source_changes_meanwhile, the_target_changes_meanwhile);
+        edits_and_deletions, the_target_changes_meanwhile);
 }
 
 mod on_nginx {
     use super::*;
 
     wl_test_kit::pairs_scenarios!(TYPES, WebDavWebDav, two(nginx());
-        edits_and_deletions, the_source_changes_before, the_target_changes_meanwhile);
+        edits_and_deletions, the_target_changes_meanwhile);
 }
 
 mod on_sabre {
     use super::*;
 
     wl_test_kit::pairs_scenarios!(TYPES, WebDavWebDav, two(sabre());
-        edits_and_deletions, the_source_changes_meanwhile, the_target_changes_before);
+        edits_and_deletions, the_target_changes_before);
 }
 
 fn sends_content(request: &Request) -> bool {
