@@ -47,13 +47,12 @@ pub async fn replace(
     trash: Option<&RelPath>,
 ) -> Result<Written> {
     server.can_hold(path).await?;
-    let abilities = server.abilities().await?;
     if content.size >= LARGE {
         holds(server, path, guard).await?;
     }
     if let Guard::Unchanged(token) = guard
-        && abilities.conditions == Conditions::InPlace
         && content.size <= inplace::LARGEST
+        && server.conditions().await? == Conditions::InPlace
     {
         return inplace::replace(server, path, &content, token, trash).await;
     }
