@@ -22,11 +22,8 @@ mod place;
 mod probe;
 mod read;
 mod server;
-<<<<<<< HEAD
-mod take;
-=======
 mod subtree;
->>>>>>> main
+mod take;
 mod transfer;
 mod trash;
 mod tree;
