@@ -51,8 +51,8 @@ impl WebDav {
         server.can_hold(path).await?;
         let abilities = server.abilities().await?;
         // What such a server replaces by a PUT is safer so.
-        let in_place = abilities.conditions == Conditions::InPlace && offer.size <= inplace::LARGEST;
-        if !abilities.copies || in_place && *guard != Guard::Absent {
+        let replaces = *guard != Guard::Absent && offer.size <= inplace::LARGEST;
+        if !abilities.copies || replaces && server.conditions().await? == Conditions::InPlace {
             return Ok(None);
         }
         holds(server, path, guard).await?;
