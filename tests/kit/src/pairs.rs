@@ -44,7 +44,7 @@ macro_rules! pairs {
     };
 }
 
-/// Makes one test of every scenario named: for further servers, on which some tell enough.
+/// Makes one test of every scenario named: where servers are slow, or several, those that tell most of a carrier.
 #[macro_export]
 macro_rules! pairs_scenarios {
     ($types:expr, $carrier:expr, $fresh:expr; $($scenario:ident),+) => {

@@ -35,7 +35,9 @@ fn two_vouched() -> [Box<dyn Bench>; 2] {
     [Bucket::on_seaweed(), Bucket::on_seaweed()].map(|bucket| Box::new(Vouched(bucket)) as Box<dyn Bench>)
 }
 
-wl_test_kit::pairs!(TYPES, S3S3::default(), two_vouched());
+wl_test_kit::pairs_scenarios!(TYPES, S3S3::default(), two_vouched();
+    a_first_contact, edits_and_deletions, no_deletion_is_lost_in_a_copy, the_source_changes_before,
+    the_source_changes_meanwhile, the_source_vanishes_meanwhile, the_target_changes_meanwhile);
 
 mod without_checksums {
     use super::*;
