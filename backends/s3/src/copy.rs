@@ -100,7 +100,9 @@ pub(crate) async fn copy_within(place: &Arc<Place>, from: &RelPath, token: &Toke
     let (key, version) = (place.key(from)?, Version::of(token)?);
     target.check_nothing_below().await?;
     let source = Source { place, key: &key, version: &version };
-    let copied = copy(place, &traits, source, &target.key, Wanted::onto(Onto::Nothing)).await.map_err(|error| refused(error, from))?;
+    let copied = copy(place, &traits, source, &target.key, Wanted::onto(Onto::Nothing))
+        .await
+        .map_err(|error| refused(error, from))?;
     dirs::holds_something(place, &target.key).await;
     let seen = Seen::at(place, &target.key).await?.filter(|seen| seen.version == copied);
     let entry = seen.ok_or_else(|| target.changed())?.entry();

@@ -14,7 +14,8 @@ pub fn status(jobs: &[JobStatus]) -> String {
     if jobs.is_empty() {
         return "Nothing is being synced.\n".to_owned();
     }
-    let heads = ["CONTAINER", "STATE", "SOURCE", "", "TARGET", "MODE", "SYNCER", "FILES", "SIZE", "CONFLICTS", "PROBLEMS"];
+    let heads =
+        ["CONTAINER", "STATE", "SOURCE", "", "TARGET", "MODE", "SYNCER", "FILES", "SIZE", "CONFLICTS", "PROBLEMS"];
     let rows = jobs.iter().map(|job| {
         [
             job.container.clone(),

@@ -44,14 +44,16 @@ fn two(sshd: &Sshd, ports: [u16; 2]) -> [Box<dyn Bench>; 2] {
 mod with_commands {
     use super::*;
 
-    wl_test_kit::pairs!(TYPES, SftpSftp, two(commands(), [commands().port(); 2]));
+    wl_test_kit::pairs_scenarios!(TYPES, SftpSftp, two(commands(), [commands().port(); 2]);
+        a_first_contact, edits_and_deletions, no_deletion_is_lost_in_a_copy, the_source_changes_meanwhile,
+        the_source_vanishes_meanwhile, the_target_changes_meanwhile);
 }
 
 mod without_commands {
     use super::*;
 
     wl_test_kit::pairs_scenarios!(TYPES, SftpSftp, two(sftp_only(), [sftp_only().port(); 2]);
-        a_first_contact, edits_and_deletions, the_source_changes_meanwhile, the_target_changes_meanwhile);
+        edits_and_deletions);
 }
 
 /// How many bytes went each way for a file of that size, with both storages behind one proxy, or only the target.

@@ -45,7 +45,10 @@ pub(super) async fn copy(
     let dressed = match wanted.dress {
         Some(dress) => dress.clone(),
         None => {
-            Seen::at(from.place, from.key).await?.ok_or_else(|| Error::new(Fault::Refused, "it changed meanwhile"))?.head
+            Seen::at(from.place, from.key)
+                .await?
+                .ok_or_else(|| Error::new(Fault::Refused, "it changed meanwhile"))?
+                .head
         }
     };
     let begun = client
