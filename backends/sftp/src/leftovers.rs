@@ -1,7 +1,7 @@
 //! Part files that listings come across: those whose writer is dead are cleared away.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt as _;
 use wl_core::error::Result;
@@ -35,7 +35,7 @@ impl Leftovers {
 
 /// Removes those that were come across and whose writer is dead; a user's version that a crash left under a held name
 /// goes to the trash.
-pub async fn sweep(root: &Root) -> Result<usize> {
+pub async fn sweep(root: &Arc<Root>) -> Result<usize> {
     let seen = std::mem::take(&mut *root.leftovers.lock());
     if seen.is_empty() {
         return Ok(0);
@@ -62,7 +62,7 @@ pub async fn sweep(root: &Root) -> Result<usize> {
 }
 
 /// Removes every dead part file in a directory.
-pub async fn sweep_dir(root: &Root, at: &At, dir: &RelPath) -> Result<()> {
+pub async fn sweep_dir(root: &Arc<Root>, at: &At, dir: &RelPath) -> Result<()> {
     for name in crate::walk::names_in(at, dir).await.map_err(|failure| error(&failure, dir))? {
         let text = std::str::from_utf8(&name.name).ok().filter(|text| text.starts_with(PART_PREFIX));
         if let Some(path) = text.and_then(|text| dir.join(text).ok()) {
@@ -73,7 +73,7 @@ pub async fn sweep_dir(root: &Root, at: &At, dir: &RelPath) -> Result<()> {
 }
 
 /// Removes a part file if its writer is dead; whether it was.
-async fn judge(root: &Root, at: &At, path: &RelPath, seen: &Seen) -> Result<bool> {
+async fn judge(root: &Arc<Root>, at: &At, path: &RelPath, seen: &Seen) -> Result<bool> {
     if seen.what != What::File {
         return Ok(false);
     }
