@@ -57,9 +57,13 @@ impl Pair {
 
     /// Whether a job keeps these two storages equal, in whichever order.
     pub fn is_of(&self, job: &JobStatus) -> bool {
+        self.is_between(&job.source.backend_id, &job.target.backend_id)
+    }
+
+    /// Whether these are its two storages, in whichever order.
+    pub fn is_between(&self, one: &str, other: &str) -> bool {
         let ours = [self.source.backend_id(), self.target.backend_id()];
-        let (source, target) = (job.source.backend_id.as_str(), job.target.backend_id.as_str());
-        ours == [source, target] || ours == [target, source]
+        ours == [one, other] || ours == [other, one]
     }
 
     /// The same pair as the job that runs over it has it, so that the two take turns.

@@ -259,8 +259,8 @@ pub struct Facts {
     pub delete: Swap,
     /// How changes are noticed.
     pub watcher: WatchBy,
-    /// How often it is to be scanned, in seconds, unless the manifest says: none where its watcher tells everything.
-    /// Beneath a watcher whose messages may get lost, too.
+    /// How often it is to be scanned, in seconds, unless the manifest says: none where its watcher tells everything, or
+    /// itself scans at the manifest's interval. Beneath a watcher whose messages may get lost, too.
     pub scan_every_s: Option<u64>,
     /// Whether content can be copied inside the storage.
     pub server_copy: bool,

@@ -117,6 +117,11 @@ impl<'a> Executor<'a> {
     async fn run_group(&mut self, mut group: Vec<Step>) -> Result<()> {
         let run = self.means.run;
         group.retain(|step| !self.is_barred(step));
+        // The largest content begins first, beside the others: at the end it would be all that goes on.
+        let largest = (0..group.len()).max_by_key(|at| group[*at].bytes());
+        if let Some(at) = largest.filter(|at| group[*at].bytes() >= LARGE) {
+            group[..=at].rotate_right(1);
+        }
         self.batch.intents = group.iter().flat_map(Step::intents).collect();
         if !self.batch.intents.is_empty() {
             self.intended = true;

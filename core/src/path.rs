@@ -141,6 +141,14 @@ fn check_segment(segment: &str) -> Result<(), BadPath> {
     }
 }
 
+/// The order of a listing among the names of one directory, each with whether it is a directory: by bytes, with a slash
+/// behind a directory's.
+pub fn listing_order((a, a_is_dir): (&[u8], bool), (b, b_is_dir): (&[u8], bool)) -> Ordering {
+    let common = a.len().min(b.len());
+    let next = |name: &[u8], is_dir: bool| name.get(common).copied().or(is_dir.then_some(b'/'));
+    a[..common].cmp(&b[..common]).then_with(|| next(a, a_is_dir).cmp(&next(b, b_is_dir)))
+}
+
 impl Ord for RelPath {
     fn cmp(&self, other: &Self) -> Ordering {
         let (a, b) = (self.0.as_bytes(), other.0.as_bytes());
@@ -242,5 +250,23 @@ mod tests {
                 && !path("ab").is_below(&path("a"))
         );
         assert!(path(".wl-trash/x").is_ours() && path("a/.wl-part-1").is_ours() && !path("a/.wl-trash").is_ours());
+    }
+
+    #[test]
+    fn listings_sort_a_directory_as_if_a_slash_followed() {
+        let names: [(&[u8], bool); 7] = [
+            (b"a", false),
+            (b"a-b", false),
+            (b"a.txt", false),
+            (b"a", true),
+            (b"a0", false),
+            (b"ab", true),
+            (b"\xc3\xa9", false),
+        ];
+        for (i, x) in names.iter().enumerate() {
+            for (j, y) in names.iter().enumerate() {
+                assert_eq!(listing_order(*x, *y), i.cmp(&j), "{x:?} {y:?}");
+            }
+        }
     }
 }

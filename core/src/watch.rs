@@ -176,12 +176,17 @@ impl Watch {
         for which in Which::BOTH {
             let side = run.pair.side(which);
             let facts = side.backend.facts();
-            let every = scan_every(side);
-            let scan = Some((every, Instant::now() + every));
+            let scan = || {
+                let every = scan_every(side);
+                Some((every, Instant::now() + every))
+            };
+            // A watcher that looks at the interval named, and at less than everything.
+            let looks_itself = facts.watcher == WatchBy::Scan && facts.scan_every_s.is_none();
             // A watcher whose messages may get lost, and scanning, each do what the other cannot.
             let both = facts.watcher == WatchBy::Native && facts.scan_every_s.is_some();
-            if side.watcher_interval.is_some() || facts.watcher == WatchBy::Scan || both {
-                scans[which as usize] = scan;
+            let scanned = side.watcher_interval.is_some() || facts.watcher == WatchBy::Scan || both;
+            if scanned && !looks_itself {
+                scans[which as usize] = scan();
                 if !both {
                     continue;
                 }
@@ -198,7 +203,7 @@ impl Watch {
                     });
                 }
                 Err(error) => {
-                    scans[which as usize] = scan;
+                    scans[which as usize] = scan();
                     if error.fault != Fault::Unsupported {
                         problems.push(degraded(run, which, &error.message));
                     }

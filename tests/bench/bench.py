@@ -1,4 +1,4 @@
-"""wl beside its peers, section by section: see local.py, s3.py, sftp.py and webdav.py.
+"""wl beside its peers, section by section: see local.py, s3.py, sftp.py, webdav.py and migration.py.
 
 Traps avoided: everybody finds the sources in the page cache and nothing left to be written; who comes first changes from
 round to round; nothing is deleted between runs, since ext4 makes whoever creates files in the minutes after a deletion
@@ -15,6 +15,8 @@ import shutil
 import tempfile
 
 SECTIONS = ("local", "s3", "sftp", "webdav")
+# Only if named.
+MORE = ("migration",)
 
 
 def main():
@@ -40,7 +42,7 @@ def main():
 def arguments():
     parser = argparse.ArgumentParser(prog="tests/bench/run", epilog="also: --no-install; --tools DIR, where peers and S3 "
                                      "servers are; --wl PROGRAM and --proxy PROGRAM (wl-test-proxy) instead of building them")
-    parser.add_argument("sections", nargs="*", choices=SECTIONS, help="default: all")
+    parser.add_argument("sections", nargs="*", choices=SECTIONS + MORE, help="default: all but migration")
     parser.add_argument("--wl", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--proxy", help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true", help="a tenth of the size")
@@ -51,6 +53,7 @@ def arguments():
     parser.add_argument("--changes", type=int, default=100, help="local: for the latency")
     parser.add_argument("--idle", type=float, default=30, help="local: seconds of idling")
     parser.add_argument("--only", default="copy,unchanged,watch", help="local: which of copy,unchanged,watch")
+    parser.add_argument("--large", action="store_true", help="migration: also a file of 8 GiB between two directories")
     parser.add_argument("--dir", help="where to work; on the file system to be measured (default: a temporary directory)")
     parser.add_argument("--json", help="a file for all figures")
     return parser.parse_args()

@@ -1,6 +1,7 @@
 //! Two remote storages, and nothing of this machine between them.
 
 use crate::home::wait_until;
+use crate::manifest;
 use crate::once::noise;
 use crate::remote::Remote;
 use crate::trio::Trio;
@@ -23,7 +24,7 @@ fn sftp_and_webdav() {
 /// `a` feeds the one, `b` is fed from the other.
 fn between(one: &Remote, other: &Remote) {
     let trio = Trio::between(one, other);
-    trio.write_manifest("middle", &[&one.lines, &other.lines]);
+    manifest::write(&trio.home, "middle", &[&one.lines, &other.lines]);
     trio.write("a/d/f", "first");
     trio.write("a/piece", noise(20 << 20, 1));
     trio.write("b/back", "travels back");

@@ -5,9 +5,11 @@
 
 #[path = "../cli/home/mod.rs"]
 mod home;
+mod manifest;
 mod remote;
 mod trio;
 
+mod all;
 mod between;
 mod continuous;
 mod crash;

@@ -1,5 +1,7 @@
 //! A fresh place on a real server, and how a manifest names it.
 
+use std::path::Path;
+
 use wl_test_kit::servers::{Dav, PASSWORD, S3, Sshd, USER, apache, seaweed, sshd};
 
 /// An empty storage on a server.
@@ -7,7 +9,7 @@ pub struct Remote {
     /// The lines of its storage in a manifest, but for the backend-id.
     pub lines: Vec<String>,
     /// Lives as long as it is needed.
-    _server: Server,
+    server: Server,
 }
 
 #[allow(dead_code, reason = "held for their lives")]
@@ -18,6 +20,15 @@ enum Server {
 }
 
 impl Remote {
+    /// The directory behind the server, where it is one, for access past the server.
+    pub fn behind(&self) -> Option<&Path> {
+        match &self.server {
+            Server::S3(_) => None,
+            Server::Sftp(server) => Some(server.remote_root()),
+            Server::Webdav(server) => Some(server.root()),
+        }
+    }
+
     /// A bucket of SeaweedFS.
     pub fn s3() -> Self {
         let server = seaweed::shared();
@@ -28,7 +39,7 @@ impl Remote {
             format!("region: {}", S3::REGION),
             format!("credentials: {{access-key: {}, secret-key: {}}}", S3::ACCESS_KEY, S3::SECRET_KEY),
         ];
-        Self { lines, _server: Server::S3(server) }
+        Self { lines, server: Server::S3(server) }
     }
 
     /// A directory of an OpenSSH server.
@@ -43,7 +54,7 @@ impl Remote {
             format!("ssh-identity: {}", server.identity().display()),
             format!("known-hosts: {}", server.known_hosts().display()),
         ];
-        Self { lines, _server: Server::Sftp(server) }
+        Self { lines, server: Server::Sftp(server) }
     }
 
     /// A collection of Apache.
@@ -54,6 +65,6 @@ impl Remote {
             format!("url: {}", server.url()),
             format!("credentials: {{login: {USER}, password: {PASSWORD}}}"),
         ];
-        Self { lines, _server: Server::Webdav(server) }
+        Self { lines, server: Server::Webdav(server) }
     }
 }

@@ -1,25 +1,18 @@
 //! Two directories and a remote storage between them.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
 
 use crate::home::tree::tree;
 use crate::home::{Home, wait_until};
+use crate::manifest;
 use crate::remote::Remote;
 
 /// The containers `up` (directory `a` and the remote) and `down` (directory `b` and the remote).
 pub struct Trio {
     pub home: Home,
 }
-
-/// Backend-ids, as a manifest has them.
-const IDS: [&str; 3] = [
-    "aaaaaaaa-0000-4000-8000-000000000001",
-    "bbbbbbbb-0000-4000-8000-000000000002",
-    "cccccccc-0000-4000-8000-000000000003",
-];
 
 impl Trio {
     /// Everything empty; the remote is scanned every second.
@@ -31,30 +24,9 @@ impl Trio {
     pub fn between(up: &Remote, down: &Remote) -> Self {
         let trio = Self { home: Home::new() };
         for (container, dir, remote) in [("up", "a", up), ("down", "b", down)] {
-            fs::create_dir_all(trio.home.path(dir)).unwrap();
-            let here = vec!["type: local".to_owned(), format!("location: {}", trio.home.path(dir).display())];
-            trio.write_manifest(container, &[&here, &remote.lines]);
+            manifest::write(&trio.home, container, &[&manifest::local(&trio.home, dir), &remote.lines]);
         }
         trio
-    }
-
-    /// Writes the manifest of a container of these storages.
-    pub fn write_manifest(&self, container: &str, storages: &[&Vec<String>]) {
-        let storage = |(index, lines): (usize, &&Vec<String>)| {
-            let begun = format!("    - backend-id: {}\n", IDS[index]);
-            let scanned = if lines[0] == "type: local" { "" } else { "      watcher-interval: 1\n" };
-            lines.iter().fold(begun, |text, line| text + "      " + line + "\n") + scanned
-        };
-        let uuid = uuid::Uuid::new_v4();
-        let storages: String = storages.iter().enumerate().map(storage).collect();
-        let text = format!(
-            "object: container\nversion: '1'\npaths: [/.uuid/{uuid}, /{container}]\nbackends:\n  storage:\n{storages}"
-        );
-        let dir = self.home.path("base/containers");
-        fs::create_dir_all(&dir).unwrap();
-        let file = dir.join(format!("{container}.container.yaml"));
-        fs::write(&file, text).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     /// Syncs a container once and expects that exit code.

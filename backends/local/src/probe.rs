@@ -18,6 +18,10 @@ use crate::seen::Clock;
 use crate::sys;
 use crate::trash::Place;
 
+/// How often a directory of another machine is scanned, in seconds, unless the manifest says: what others do there no
+/// watcher tells.
+const SCAN_EVERY_S: u64 = 60;
+
 /// How many small operations at once pay: so many share a sync. Each may hold a few files open.
 pub fn in_flight() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
@@ -55,7 +59,7 @@ pub fn facts(nature: Option<&Nature>) -> Facts {
         create: swap(no_replace),
         delete: swap(no_replace),
         watcher: if nature.is_some_and(|nature| nature.remote) { WatchBy::Scan } else { WatchBy::Native },
-        scan_every_s: None,
+        scan_every_s: nature.is_some_and(|nature| nature.remote).then_some(SCAN_EVERY_S),
         server_copy: true,
         server_move: true,
         trash: true,

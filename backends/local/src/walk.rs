@@ -1,6 +1,5 @@
 //! Listing: a thread of its own walks the tree in order and sends what it sees.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use rustix::io::Errno;
 use tokio::sync::mpsc;
 use wl_core::backend::{Listed, Listing, Obstacle, Prune};
 use wl_core::entry::Kind;
-use wl_core::path::{PART_PREFIX, RelPath, TRASH_DIR};
+use wl_core::path::{PART_PREFIX, RelPath, TRASH_DIR, listing_order};
 use wl_core::report::ProblemKind;
 
 use crate::error::obstacle;
@@ -235,7 +234,7 @@ impl Names {
         }
         let Self { bytes, items } = &mut names;
         items.sort_unstable_by(|a, b| {
-            in_order((&bytes[a.start..a.end], a.what == What::Dir), (&bytes[b.start..b.end], b.what == What::Dir))
+            listing_order((&bytes[a.start..a.end], a.what == What::Dir), (&bytes[b.start..b.end], b.what == What::Dir))
         });
         Ok(names)
     }
@@ -255,35 +254,5 @@ impl Names {
 
     fn get(&self, at: usize) -> Option<(&[u8], What)> {
         self.items.get(at).map(|item| (&self.bytes[item.start..item.end], item.what))
-    }
-}
-
-/// Bytes of the name, with a slash behind a directory's.
-fn in_order((a, a_is_dir): (&[u8], bool), (b, b_is_dir): (&[u8], bool)) -> Ordering {
-    let common = a.len().min(b.len());
-    let next = |name: &[u8], is_dir: bool| name.get(common).copied().or(is_dir.then_some(b'/'));
-    a[..common].cmp(&b[..common]).then_with(|| next(a, a_is_dir).cmp(&next(b, b_is_dir)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_directory_sorts_as_if_a_slash_followed() {
-        let names: [(&[u8], bool); 7] = [
-            (b"a", false),
-            (b"a-b", false),
-            (b"a.txt", false),
-            (b"a", true),
-            (b"a0", false),
-            (b"ab", true),
-            (b"\xc3\xa9", false),
-        ];
-        for (i, x) in names.iter().enumerate() {
-            for (j, y) in names.iter().enumerate() {
-                assert_eq!(in_order(*x, *y), i.cmp(&j), "{x:?} {y:?}");
-            }
-        }
     }
 }

@@ -22,7 +22,10 @@ use crate::write::Tries;
 use crate::{Place, client, dirs, look, remove};
 
 /// What CopyObject copies at most (Amazon S3 API reference, CopyObject: 5 GB).
-const AT_ONCE: u64 = 5_000_000_000;
+pub(crate) const AT_ONCE: u64 = 5_000_000_000;
+
+/// What other servers are asked to copy at once, though they may refuse: some only note down that there is one more name.
+const MAYBE_AT_ONCE: u64 = 16 << 30;
 
 /// What of `x-amz-copy-source` needs no encoding (RFC 3986 section 2.3, and the slash).
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
@@ -30,6 +33,8 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_'
 /// A version to be copied.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
+    /// Where it lies: a bucket that the server of the copy's place has, too.
+    pub place: &'a Arc<Place>,
     pub key: &'a str,
     pub version: &'a Version,
 }
@@ -40,14 +45,27 @@ pub(crate) struct Wanted<'a> {
     /// What it is dressed with, in place of what its source is dressed with.
     pub dress: Option<&'a HeadObjectOutput>,
     /// What it finds where it goes.
-    pub onto: Onto,
+    pub onto: Onto<'a>,
+    /// Whether it is copied in parts, though it could be copied at once.
+    pub in_parts: bool,
+    /// Who is told of bytes that were copied.
+    pub passed: Option<&'a (dyn Fn(u64) + Send + Sync)>,
+}
+
+impl<'a> Wanted<'a> {
+    /// A copy that is dressed as its source is, if nothing else is said.
+    pub fn onto(onto: Onto<'a>) -> Self {
+        Self { dress: None, onto, in_parts: false, passed: None }
+    }
 }
 
 /// What a copy finds under its key.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Onto {
+pub(crate) enum Onto<'a> {
     /// Nothing, or it is refused.
     Nothing,
+    /// That version, or it is refused.
+    This(&'a Version),
     /// The version that is copied, or it is refused.
     Itself,
     /// What does not count: the place is wl's own.
@@ -81,9 +99,8 @@ pub(crate) async fn copy_within(place: &Arc<Place>, from: &RelPath, token: &Toke
     let target = Target::new(place, to, &Guard::Absent)?;
     let (key, version) = (place.key(from)?, Version::of(token)?);
     target.check_nothing_below().await?;
-    let source = Source { key: &key, version: &version };
-    let wanted = Wanted { dress: None, onto: Onto::Nothing };
-    let copied = copy(place, &traits, source, &target.key, wanted).await.map_err(|error| refused(error, from))?;
+    let source = Source { place, key: &key, version: &version };
+    let copied = copy(place, &traits, source, &target.key, Wanted::onto(Onto::Nothing)).await.map_err(|error| refused(error, from))?;
     dirs::holds_something(place, &target.key).await;
     let seen = Seen::at(place, &target.key).await?.filter(|seen| seen.version == copied);
     let entry = seen.ok_or_else(|| target.changed())?.entry();
@@ -122,8 +139,8 @@ pub(crate) async fn set_meta(place: &Arc<Place>, path: &RelPath, token: &Token, 
     metadata.insert(MTIME.to_owned(), mtime.to_string());
     // RACE: where CopyObject has no condition for what it replaces, which is its source here, a version put between the two
     // inside the server is lost; `Facts::windows` says so.
-    let source = Source { key: &target.key, version: &seen.version };
-    let wanted = Wanted { dress: Some(&dress), onto: Onto::Itself };
+    let source = Source { place, key: &target.key, version: &seen.version };
+    let wanted = Wanted { dress: Some(&dress), ..Wanted::onto(Onto::Itself) };
     let copied = copy(place, &traits, source, &target.key, wanted).await.map_err(|error| refused(error, path))?;
     if !traits.copy_source && !traits.copy_replace {
         same_content(&target, &traits, &seen, &copied).await?;
@@ -157,14 +174,22 @@ pub(crate) async fn copy(
     to: &str,
     wanted: Wanted<'_>,
 ) -> Result<Version> {
-    let copied = if from.version.size <= AT_ONCE {
-        copy_at_once(place, traits, from, to, wanted).await?
+    let size = from.version.size;
+    let maybe = place.config.endpoint.is_some() && size <= MAYBE_AT_ONCE;
+    let copied = if (size <= AT_ONCE || maybe) && !wanted.in_parts {
+        match copy_at_once(place, traits, from, to, wanted).await {
+            Err(error) if size > AT_ONCE && !error.fault.passes() && error.fault != Fault::Refused => {
+                tracing::debug!(to, "the server does not copy it at once: {error}");
+                parts::copy(place, traits, from, to, wanted).await?
+            }
+            copied => copied?,
+        }
     } else {
         parts::copy(place, traits, from, to, wanted).await?
     };
-    if !traits.copy_source && to != from.key {
+    if !traits.copy_source && wanted.onto != Onto::Itself {
         // The server copies whatever is there: it is that version if it still is.
-        let still = Seen::at(place, from.key).await?.is_some_and(|seen| seen.version == *from.version);
+        let still = Seen::at(from.place, from.key).await?.is_some_and(|seen| seen.version == *from.version);
         if !still {
             remove::discard(place, to, &copied).await;
             return Err(Error::new(Fault::Refused, "it changed meanwhile"));
@@ -182,6 +207,7 @@ async fn copy_at_once(
 ) -> Result<Version> {
     let conditional = match wanted.onto {
         Onto::Nothing => traits.copy_create,
+        Onto::This(_) => traits.copy_replace,
         Onto::Itself => traits.copy_source || traits.copy_replace,
         Onto::Anything => true,
     };
@@ -201,9 +227,10 @@ async fn copy_at_once(
 }
 
 /// Looks whether a copy finds what it is to find.
-async fn look_at(place: &Place, from: Source<'_>, to: &str, onto: Onto) -> Result<()> {
+async fn look_at(place: &Place, from: Source<'_>, to: &str, onto: Onto<'_>) -> Result<()> {
     let expected = match onto {
         Onto::Nothing => None,
+        Onto::This(version) => Some(version),
         Onto::Itself => Some(from.version),
         Onto::Anything => return Ok(()),
     };
@@ -220,12 +247,17 @@ async fn send(
     config: Builder,
 ) -> Result<Version> {
     let mut request = place.client().await?.copy_object().bucket(place.bucket()).key(to);
-    request = request.copy_source(source(place, from.key)).copy_source_if_match(from.version.quoted());
+    request = request.copy_source(from.named()).copy_source_if_match(from.version.quoted());
     if wanted.onto == Onto::Nothing && traits.copy_create {
         request = request.if_none_match("*");
     }
-    if wanted.onto == Onto::Itself && traits.copy_replace {
-        request = request.if_match(traits.if_match(from.version));
+    let over = match wanted.onto {
+        Onto::This(version) => Some(version),
+        Onto::Itself => Some(from.version),
+        Onto::Nothing | Onto::Anything => None,
+    };
+    if let Some(version) = over.filter(|_| traits.copy_replace) {
+        request = request.if_match(traits.if_match(version));
     }
     if let Some(dress) = wanted.dress {
         request = request
@@ -242,6 +274,9 @@ async fn send(
     }
     let sent = request.customize().config_override(config).send().await;
     let answer = sent.map_err(|error| place.error(&error))?;
+    if let Some(passed) = wanted.passed {
+        passed(from.version.size);
+    }
     let etag = answer.copy_object_result().and_then(|result| result.e_tag());
     match Version::new(etag, from.version.size) {
         Some(version) => Ok(version),
@@ -255,8 +290,11 @@ pub(crate) async fn there(place: &Place, key: &str) -> Result<Version> {
     seen.map(|seen| seen.version).ok_or_else(|| Error::new(Fault::Refused, "it was deleted meanwhile"))
 }
 
-fn source(place: &Place, key: &str) -> String {
-    utf8_percent_encode(&format!("{}/{key}", place.bucket()), PLAIN).to_string()
+impl Source<'_> {
+    /// As `x-amz-copy-source` has it.
+    fn named(&self) -> String {
+        utf8_percent_encode(&format!("{}/{}", self.place.bucket(), self.key), PLAIN).to_string()
+    }
 }
 
 /// A version that was kept before it was replaced or deleted.
@@ -278,8 +316,8 @@ pub(crate) async fn keep<'a>(
     }
     let place = target.place;
     let key = place.key(trash)?;
-    let source = Source { key: &target.key, version };
-    let kept = copy(place, traits, source, &key, Wanted { dress: None, onto: Onto::Anything })
+    let source = Source { place, key: &target.key, version };
+    let kept = copy(place, traits, source, &key, Wanted::onto(Onto::Anything))
         .await
         .map_err(|error| refused(error, target.path))?;
     Ok(Some(Kept { place, key, version: kept }))

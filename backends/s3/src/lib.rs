@@ -26,6 +26,7 @@ mod read;
 mod remove;
 mod resume;
 mod shape;
+mod take;
 mod token;
 mod trial;
 mod walk;
@@ -48,6 +49,8 @@ use wl_core::path::RelPath;
 
 use crate::config::Config;
 use crate::list::Leftover;
+
+pub use crate::take::{Offer, Taken};
 
 /// A prefix of a bucket as a storage.
 pub struct S3 {

@@ -21,6 +21,7 @@ mod root;
 mod seen;
 mod shell;
 mod ssh;
+mod take;
 mod trash;
 mod upload;
 mod walk;
@@ -43,6 +44,8 @@ use wl_core::report::ProblemKind;
 
 use crate::root::{Found, Root};
 use crate::ssh::Settings;
+
+pub use crate::take::Offer;
 
 /// A directory of an SSH server as a storage.
 pub struct Sftp {

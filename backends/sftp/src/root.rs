@@ -138,6 +138,11 @@ impl Root {
         }
     }
 
+    /// Whether another root is on the same server, and reached as the same user.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        self.pool.is_alike(&other.pool)
+    }
+
     /// The connection that has the least to do, and where the root is.
     pub async fn open(&self) -> Result<At> {
         let link = self.pool.link().await?;
@@ -276,6 +281,11 @@ impl Root {
 }
 
 impl At {
+    /// The same connection, for what lies below another root on its server.
+    pub fn below(&self, other: &Self) -> Self {
+        Self { link: self.link.clone(), root: other.root.clone() }
+    }
+
     /// The path as the server has it.
     pub fn full(&self, path: &RelPath) -> Vec<u8> {
         if path.is_root() {

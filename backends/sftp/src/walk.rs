@@ -1,13 +1,12 @@
 //! Listing directory by directory: many are read at once, ahead of the one that is reported.
 
-use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures::future::join_all;
 use tokio::task::JoinHandle;
 use wl_core::error::{Error, Fault, Result};
-use wl_core::path::RelPath;
+use wl_core::path::{RelPath, listing_order};
 
 use crate::error::error;
 use crate::list::{Gone, Out};
@@ -118,7 +117,9 @@ async fn entries(root: &Root, path: &RelPath) -> Result<Entries> {
     let names = root.attempt(|at, _| async move { names_in(&at, path).await.map_err(|failure| error(&failure, path)) });
     let mut entries: Vec<_> =
         names.await?.into_iter().map(|name| (name.name.to_vec(), Seen::of(&name.attrs))).collect();
-    entries.sort_unstable_by(|(a, one), (b, other)| in_order((a, one.what == What::Dir), (b, other.what == What::Dir)));
+    entries.sort_unstable_by(|(a, one), (b, other)| {
+        listing_order((a, one.what == What::Dir), (b, other.what == What::Dir))
+    });
     Ok(entries.into())
 }
 
@@ -140,35 +141,5 @@ pub async fn names_in(at: &At, dir: &RelPath) -> Answer<Vec<Name>> {
             return Ok(found);
         }
         parts = PARTS[1];
-    }
-}
-
-/// Bytes of the name, with a slash behind a directory's.
-fn in_order((a, a_is_dir): (&[u8], bool), (b, b_is_dir): (&[u8], bool)) -> Ordering {
-    let common = a.len().min(b.len());
-    let next = |name: &[u8], is_dir: bool| name.get(common).copied().or(is_dir.then_some(b'/'));
-    a[..common].cmp(&b[..common]).then_with(|| next(a, a_is_dir).cmp(&next(b, b_is_dir)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_directory_sorts_as_if_a_slash_followed() {
-        let names: [(&[u8], bool); 7] = [
-            (b"a", false),
-            (b"a-b", false),
-            (b"a.txt", false),
-            (b"a", true),
-            (b"a0", false),
-            (b"ab", true),
-            (b"\xc3\xa9", false),
-        ];
-        for (i, x) in names.iter().enumerate() {
-            for (j, y) in names.iter().enumerate() {
-                assert_eq!(in_order(*x, *y), i.cmp(&j), "{x:?} {y:?}");
-            }
-        }
     }
 }

@@ -36,7 +36,8 @@ pub struct Race {
 /// What a server does, found out under a temporary name.
 #[derive(Debug, Clone)]
 pub struct Abilities {
-    pub conditions: Conditions,
+    /// None where that was not tried yet.
+    pub conditions: Option<Conditions>,
     pub precision: Precision,
     /// Whether a PROPFIND tells entity tags.
     pub lists_etags: bool,
@@ -61,9 +62,9 @@ pub struct Abilities {
 }
 
 /// How often it is listed, in seconds, unless the manifest says.
-const SCAN_EVERY_S: u64 = 30;
+pub const SCAN_EVERY_S: u64 = 30;
 /// How many small operations at once pay.
-const IN_FLIGHT: usize = 32;
+const IN_FLIGHT: usize = crate::turns::AT_ONCE;
 
 /// What is told of a server; before it was tried nothing is claimed that it may not hold.
 pub fn facts(abilities: Option<&Abilities>) -> Facts {
@@ -92,20 +93,21 @@ fn windows(abilities: &Abilities) -> Vec<String> {
     let mut windows = Vec::new();
     let mut say = |text: &str| windows.push(text.to_owned());
     say(match abilities.conditions {
-        Conditions::IfHeader => {
+        None => "how a replacement is made conditional is found out when the first file is replaced",
+        Some(Conditions::IfHeader) => {
             "a file is replaced by a MOVE that names its entity tag: the window is within the server, between its check \
              and its renaming; for a moment there may be nothing under the name"
         }
-        Conditions::Lock => {
+        Some(Conditions::Lock) => {
             "this server ignores conditions on entity tags: a file is locked, looked at and replaced; what other HTTP \
              clients write meanwhile is refused, but not what is written to its disk directly"
         }
-        Conditions::InPlace => {
+        Some(Conditions::InPlace) => {
             "a file of up to 8 MiB is replaced by a PUT that names its entity tag: the window is from the server's check to \
              its renaming, which is as long as the content takes to arrive; a larger one by a MOVE that names its entity \
              tag: that window is shorter, but for a moment there may be nothing under the name"
         }
-        Conditions::LookOnly => {
+        Some(Conditions::LookOnly) => {
             "this server heeds neither conditions nor locks: a file that changes between the last look and its \
              replacement, one round trip, is replaced"
         }

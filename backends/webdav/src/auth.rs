@@ -20,6 +20,20 @@ pub enum Credentials {
     Bearer(SecretString),
 }
 
+impl Credentials {
+    /// Whether they prove the same.
+    fn are(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Anonymous, Self::Anonymous) => true,
+            (Self::Login(login, password), Self::Login(login_there, password_there)) => {
+                login == login_there && password.expose_secret() == password_there.expose_secret()
+            }
+            (Self::Bearer(token), Self::Bearer(there)) => token.expose_secret() == there.expose_secret(),
+            _ => false,
+        }
+    }
+}
+
 /// The credentials, and what the server has asked for so far.
 pub struct Auth {
     credentials: Credentials,
@@ -29,6 +43,11 @@ pub struct Auth {
 impl Auth {
     pub fn new(credentials: Credentials) -> Self {
         Self { credentials, challenge: Mutex::default() }
+    }
+
+    /// Whether both prove the same.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        self.credentials.are(&other.credentials)
     }
 
     /// Whether the server should be asked what it wants before anything is sent: a password goes in the clear only to a

@@ -88,6 +88,11 @@ impl Client {
         }
     }
 
+    /// Whether both lead to one server as one user.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        self.base.url().origin() == other.base.url().origin() && self.auth.is_alike(&other.auth)
+    }
+
     /// Sends a request whose body, if any, is short. What changes nothing is tried again after a failure; anything else
     /// only if the server did not do it.
     pub async fn send(&self, ask: Ask, body: Option<Bytes>) -> Result<Response> {

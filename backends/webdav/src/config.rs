@@ -15,7 +15,7 @@ use crate::place::Base;
 /// A server that does not take a connection within this is not there.
 const CONNECT: Duration = Duration::from_secs(15);
 /// Connections kept open.
-const IDLE: usize = 64;
+const IDLE: usize = crate::turns::AT_ONCE;
 
 /// The place, the credentials and the means to get there.
 pub struct Settings {
@@ -24,6 +24,7 @@ pub struct Settings {
     pub http: Client,
     /// What abilities are remembered under: place and user.
     pub key: String,
+    pub read_only: bool,
 }
 
 impl Settings {
@@ -37,7 +38,7 @@ impl Settings {
         };
         let key = format!("{user}@{}", base.url());
         let http = client(&base, text)?;
-        Ok(Self { base, credentials, http, key })
+        Ok(Self { base, credentials, http, key, read_only: storage.read_only() })
     }
 }
 

@@ -10,6 +10,7 @@ mod change;
 mod checksum;
 mod client;
 mod config;
+mod deep;
 mod error;
 mod inplace;
 mod list;
@@ -21,19 +22,25 @@ mod place;
 mod probe;
 mod read;
 mod server;
+mod subtree;
+mod take;
 mod transfer;
 mod trash;
+mod tree;
+mod turns;
 mod version;
+mod watch;
 mod write;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use reqwest::StatusCode;
 use wl_core::backend::{Backend, Content, Facts, Guard, Hint, Listing, Look, Prune, Reading, Written};
 use wl_core::entry::{Entry, Hash, Meta, Token};
-use wl_core::error::{Error, Fault, Result};
+use wl_core::error::{Fault, Result};
 use wl_core::manifest::Storage;
 use wl_core::path::{PART_PREFIX, RelPath};
 
@@ -41,20 +48,26 @@ use crate::client::{Ask, drain};
 use crate::config::Settings;
 use crate::server::Server;
 
+pub use crate::take::Offer;
+
 /// A collection as a storage.
 pub struct WebDav {
     server: Arc<Server>,
+    /// How often it is looked at.
+    every: Duration,
 }
 
 /// The storage that a manifest describes. Its server need not be reachable yet.
 pub fn open(storage: &Storage) -> Result<Arc<dyn Backend>> {
-    Ok(Arc::new(WebDav { server: Arc::new(Server::new(Settings::read(storage)?)) }))
+    let server = Server::new(Settings::read(storage)?);
+    Ok(Arc::new(WebDav { server: Arc::new(server), every: storage.watcher_interval().unwrap_or(watch::EVERY) }))
 }
 
 #[async_trait]
 impl Backend for WebDav {
     fn facts(&self) -> Facts {
-        abilities::facts(self.server.known_abilities().as_deref())
+        let facts = abilities::facts(self.server.known_abilities().as_deref());
+        Facts { scan_every_s: facts.scan_every_s.filter(|_| !self.server.may_watch()), ..facts }
     }
 
     async fn root(&self) -> Result<String> {
@@ -78,7 +91,8 @@ impl Backend for WebDav {
     }
 
     async fn probe(&self) -> Result<Facts> {
-        self.server.try_hard().await.map(|abilities| abilities::facts(Some(&abilities)))
+        self.server.try_hard().await?;
+        Ok(self.facts())
     }
 
     fn list(&self, under: &RelPath, prune: Option<Prune>) -> Listing {
@@ -86,6 +100,7 @@ impl Backend for WebDav {
     }
 
     async fn stat(&self, path: &RelPath) -> Result<Look> {
+        let _turn = self.server.turns.change().await;
         if path.segments().any(|segment| segment.starts_with(PART_PREFIX)) {
             return Ok(Look::Absent);
         }
@@ -98,11 +113,13 @@ impl Backend for WebDav {
     }
 
     async fn hash(&self, path: &RelPath, token: &Token) -> Result<Hash> {
+        let _turn = self.server.turns.read().await;
         read::hash(&self.server, path, token).await
     }
 
     async fn read(&self, path: &RelPath, token: &Token, from: u64) -> Result<Reading> {
-        read::read(&self.server, path, token, from).await
+        let turn = self.server.turns.read().await;
+        Ok(turns::within(turn, read::read(&self.server, path, token, from).await?))
     }
 
     async fn replace(
@@ -112,14 +129,17 @@ impl Backend for WebDav {
         guard: &Guard,
         trash: Option<&RelPath>,
     ) -> Result<Written> {
+        let _turn = self.server.turns.change().await;
         write::replace(&self.server, path, content, guard, trash).await
     }
 
     async fn remove(&self, path: &RelPath, token: &Token, trash: Option<&RelPath>) -> Result<()> {
+        let _turn = self.server.turns.change().await;
         change::remove(&self.server, path, token, trash).await
     }
 
     async fn make_dir(&self, path: &RelPath, _meta: &Meta) -> Result<()> {
+        let _turn = self.server.turns.change().await;
         if path.is_root() {
             return self.make_root().await;
         }
@@ -127,23 +147,27 @@ impl Backend for WebDav {
     }
 
     async fn remove_dir(&self, path: &RelPath) -> Result<()> {
+        let _turn = self.server.turns.change().await;
         change::remove_dir(&self.server, path).await
     }
 
     async fn move_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
+        let _turn = self.server.turns.change().await;
         change::move_within(&self.server, from, token, to).await
     }
 
     async fn copy_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
+        let _turn = self.server.turns.change().await;
         change::copy_within(&self.server, from, token, to).await
     }
 
     async fn set_meta(&self, path: &RelPath, token: &Token, meta: &Meta) -> Result<Entry> {
+        let _turn = self.server.turns.change().await;
         write::set_meta(&self.server, path, token, meta).await
     }
 
     async fn watch(&self) -> Result<BoxStream<'static, Hint>> {
-        Err(Error::new(Fault::Unsupported, "a WebDAV server tells nobody what changes: it is listed from time to time"))
+        watch::watch(self.server.clone(), self.every).await
     }
 
     async fn sweep(&self) -> Result<usize> {

@@ -1,4 +1,5 @@
-//! Listing: one `Depth: 1` request a directory, several ahead, put together as one sorted stream.
+//! Listing: whole trees in one answer where the server gives them, else one `Depth: 1` request a directory, several ahead;
+//! put together as one sorted stream.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use wl_core::path::{PART_PREFIX, RelPath, TRASH_DIR};
 use wl_core::report::ProblemKind;
 
 use crate::error::{ends_it_all, obstacle};
-use crate::server::Server;
+use crate::server::{Depth, Server};
+use crate::subtree;
 use crate::version::Seen;
 
 /// Directories asked for ahead of their turn.
@@ -52,14 +54,40 @@ struct Walker {
     ahead: usize,
 }
 
-/// A directory on the way down.
+/// A directory on the way down, or everything below one.
 struct Level {
-    children: std::vec::IntoIter<Listed>,
+    children: std::vec::IntoIter<Child>,
     /// The answers asked for ahead, in order; as many as directories will be come across.
     asked: std::collections::VecDeque<Asked>,
 }
 
-type Asked = AbortOnDropHandle<Result<Option<Vec<Listed>>>>;
+type Asked = AbortOnDropHandle<Result<Option<Vec<Child>>>>;
+
+struct Child {
+    item: Listed,
+    inside: Inside,
+}
+
+/// Where what is in a directory is known from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inside {
+    /// There is nothing in it to be listed, or it follows.
+    Told,
+    /// It is to be asked for, in whatever way.
+    Unknown,
+    /// It was told that nothing is in it: it is to be asked itself.
+    Doubtful,
+}
+
+impl Child {
+    /// The directory that it is, if what is in it is to be asked for.
+    fn dir(&self) -> Option<&RelPath> {
+        match &self.item {
+            Listed::Entry(path, entry) if entry.is_dir() && self.inside != Inside::Told => Some(path),
+            _ => None,
+        }
+    }
+}
 
 impl Walker {
     async fn walk(mut self, under: RelPath) {
@@ -69,7 +97,7 @@ impl Walker {
     }
 
     async fn walk_below(&mut self, under: RelPath) -> Result<(), Over> {
-        match self.children_of(&under).await {
+        match self.inside(&under, Inside::Unknown).await {
             Ok(Some(children)) => self.enter(children),
             Ok(None) => return self.missing(under).await,
             Err(error) => return self.out.push(Listed::Blocked(under, obstacle(&error))).await,
@@ -79,20 +107,17 @@ impl Walker {
                 self.levels.pop();
                 continue;
             };
-            let dir = match &child {
-                Listed::Entry(path, entry) if entry.is_dir() => Some(path.clone()),
-                _ => None,
-            };
-            self.out.push(child).await?;
+            let (dir, inside) = (child.dir().cloned(), child.inside);
+            self.out.push(child.item).await?;
             if let Some(dir) = dir {
-                self.descend(dir).await?;
+                self.descend(dir, inside).await?;
             }
         }
         Ok(())
     }
 
     /// Goes into a directory that was listed.
-    async fn descend(&mut self, dir: RelPath) -> Result<(), Over> {
+    async fn descend(&mut self, dir: RelPath, inside: Inside) -> Result<(), Over> {
         self.ask_ahead();
         let asked = self.levels.last_mut().and_then(|level| level.asked.pop_front());
         let mut answer = match asked {
@@ -100,7 +125,7 @@ impl Walker {
                 self.ahead -= 1;
                 asked.await.unwrap_or_else(|_| Err(Error::stopped()))
             }
-            None => self.children_of(&dir).await,
+            None => self.inside(&dir, inside).await,
         };
         if let Err(error) = &mut answer
             && error.fault == Fault::Offline
@@ -137,11 +162,11 @@ impl Walker {
         }
     }
 
-    async fn children_of(&self, dir: &RelPath) -> Result<Option<Vec<Listed>>> {
-        children(&self.server, dir, self.prune.as_ref()).await
+    async fn inside(&self, dir: &RelPath, inside: Inside) -> Result<Option<Vec<Child>>> {
+        ask(&self.server, dir, inside, self.prune.as_ref()).await
     }
 
-    fn enter(&mut self, children: Vec<Listed>) {
+    fn enter(&mut self, children: Vec<Child>) {
         self.levels.push(Level { children: children.into_iter(), asked: std::collections::VecDeque::new() });
         self.ask_ahead();
     }
@@ -152,18 +177,36 @@ impl Walker {
             if self.ahead >= AHEAD {
                 return;
             }
-            let dirs = level.children.as_slice().iter().filter_map(|child| match child {
-                Listed::Entry(path, entry) if entry.is_dir() => Some(path),
-                _ => None,
-            });
-            for dir in dirs.skip(level.asked.len()).take(AHEAD - self.ahead) {
+            let rest = level.children.as_slice().iter();
+            let dirs = rest.filter_map(|child| child.dir().map(|dir| (dir, child.inside)));
+            for (dir, inside) in dirs.skip(level.asked.len()).take(AHEAD - self.ahead) {
                 let (server, dir, prune) = (self.server.clone(), dir.clone(), self.prune.clone());
-                let asking = async move { children(&server, &dir, prune.as_ref()).await };
+                let asking = async move { ask(&server, &dir, inside, prune.as_ref()).await };
                 level.asked.push_back(AbortOnDropHandle::new(tokio::spawn(asking)));
                 self.ahead += 1;
             }
         }
     }
+}
+
+/// What is in a directory, maybe with everything below; none if it is not there.
+async fn ask(server: &Server, dir: &RelPath, inside: Inside, prune: Option<&Prune>) -> Result<Option<Vec<Child>>> {
+    if inside == Inside::Unknown
+        && dir.as_str().len() <= LONGEST_PATH
+        && let Some(tree) = subtree::below(server, dir, prune).await
+    {
+        let child = |item: Listed| {
+            let doubtful = path_of(&item).is_some_and(|path| tree.doubtful.contains(path));
+            Child { item, inside: if doubtful { Inside::Doubtful } else { Inside::Told } }
+        };
+        return Ok(Some(tree.items.into_iter().map(child).collect()));
+    }
+    let listed = children(server, dir, prune).await?;
+    if inside == Inside::Doubtful && listed.as_ref().is_some_and(|listed| !listed.is_empty()) {
+        server.trees.are_refused();
+    }
+    let child = |item| Child { item, inside: Inside::Unknown };
+    Ok(listed.map(|listed| listed.into_iter().map(child).collect()))
 }
 
 /// A directory's children in the order of a listing; none if it is not there.
@@ -173,7 +216,7 @@ pub async fn children(server: &Server, dir: &RelPath, prune: Option<&Prune>) -> 
     }
     let mut listed = Vec::new();
     let answered = server
-        .children(dir, |names, seen| {
+        .listed(dir, Depth::One, |names, seen| {
             let [name] = &names[..] else {
                 return Err(Error::new(Fault::Malformed, "the server listed more than it was asked for"));
             };
@@ -184,7 +227,8 @@ pub async fn children(server: &Server, dir: &RelPath, prune: Option<&Prune>) -> 
     Ok(answered.map(|()| in_order(listed)))
 }
 
-fn listed_as(
+/// A resource as an item of a listing; none if it is not one.
+pub fn listed_as(
     server: &Server,
     dir: &RelPath,
     name: &[u8],
@@ -232,7 +276,8 @@ fn in_order(mut listed: Vec<Listed>) -> Vec<Listed> {
     listed
 }
 
-fn path_of(listed: &Listed) -> Option<&RelPath> {
+/// The path that an item is about.
+pub fn path_of(listed: &Listed) -> Option<&RelPath> {
     match listed {
         Listed::Entry(path, _) | Listed::Blocked(path, _) | Listed::Cut(path, _) => Some(path),
         Listed::Nameless(..) => None,
@@ -240,7 +285,7 @@ fn path_of(listed: &Listed) -> Option<&RelPath> {
 }
 
 /// Bytes of the path, with a slash behind a directory's.
-fn by_bytes(a: &Listed, b: &Listed) -> Ordering {
+pub fn by_bytes(a: &Listed, b: &Listed) -> Ordering {
     fn key(listed: &Listed) -> impl Iterator<Item = u8> {
         let is_dir = matches!(listed, Listed::Entry(_, entry) if entry.is_dir());
         let path = path_of(listed).map(RelPath::as_str).unwrap_or_default();

@@ -46,18 +46,29 @@ pub fn remember(key: &str, found: Abilities) -> Arc<Abilities> {
     found
 }
 
-/// Tries the server out; with `races`, lets writers race against each other, too.
+/// Tries the server out; with `races`, also how it replaces, and lets writers race against each other.
 pub fn try_out(server: &Server, races: bool) -> BoxFuture<'_, Result<Abilities>> {
     Box::pin(async move {
         server.root_is_there().await?;
-        let dir = parts::fresh(&RelPath::root(), false);
-        make_collection(server, &dir).await?;
-        let found = Trial { server, dir: &dir }.run(races).await;
-        if let Ok(response) = server.client.send(Ask::new("DELETE", server.client.base.dir(&dir)), None).await {
-            drain(response).await;
-        }
-        found
+        in_a_directory(server, async |trial| trial.run(races).await).await
     })
+}
+
+/// Tries out how a replacement is made conditional. That takes longer than everything else, for Apache's entity tags are weak
+/// for a second after a write, and who only creates files has no need of it.
+pub fn try_conditions(server: &Server) -> BoxFuture<'_, Result<Conditions>> {
+    Box::pin(in_a_directory(server, async |trial| trial.conditions().await))
+}
+
+/// Tries something in a directory under a temporary name, which is deleted then.
+async fn in_a_directory<T>(server: &Server, run: impl AsyncFnOnce(Trial<'_>) -> Result<T>) -> Result<T> {
+    let dir = parts::fresh(&RelPath::root(), false);
+    make_collection(server, &dir).await?;
+    let found = run(Trial { server, dir: &dir }).await;
+    if let Ok(response) = server.client.send(Ask::new("DELETE", server.client.base.dir(&dir)), None).await {
+        drain(response).await;
+    }
+    found
 }
 
 struct Trial<'a> {
@@ -67,9 +78,14 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     async fn run(&self, races: bool) -> Result<Abilities> {
-        let (precision, keeps_mtime) = self.rewrite().await?;
-        let listed = self.see("a").await?;
-        let headed = head(self.server, &self.at("a")?).await?.unwrap_or_default();
+        let rewriting = async {
+            let (precision, keeps_mtime) = self.rewrite().await?;
+            let headed = head(self.server, &self.at("a")?).await?.unwrap_or_default();
+            Ok((precision, keeps_mtime, self.see("a").await?, headed))
+        };
+        // Each with files of its own.
+        let ((precision, keeps_mtime, listed, headed), (copies, move_keeps_token, keeps_existing), hashes, unfit) =
+            tokio::try_join!(rewriting, self.shipping(), hashes::try_out(self), self.unfit_names())?;
         let heads_agree = match (&listed.etag, listed.modified) {
             (Some(_), _) => {
                 headed.etag.as_ref().map(crate::version::ETag::opaque)
@@ -78,10 +94,7 @@ impl Trial<'_> {
             (None, Some(modified)) => headed.modified == Some(modified),
             (None, None) => false,
         };
-        let conditions = self.conditions().await?;
-        let (copies, move_keeps_token, keeps_existing) = self.shipping().await?;
-        let hashes = hashes::try_out(self).await?;
-        let raceable = conditions != Conditions::LookOnly;
+        let conditions = if races { Some(self.conditions().await?) } else { None };
         Ok(Abilities {
             conditions,
             precision,
@@ -90,12 +103,15 @@ impl Trial<'_> {
             keeps_existing,
             move_keeps_token,
             copies,
-            unfit: self.unfit_names().await?,
+            unfit,
             keeps_mtime,
             tells_hash: hashes.told,
             answers_hash: hashes.answered,
             create_race: if races { Some(self.race(None).await?) } else { None },
-            replace_race: if races && raceable { Some(self.race(Some(conditions)).await?) } else { None },
+            replace_race: match conditions.filter(|conditions| *conditions != Conditions::LookOnly) {
+                Some(conditions) => Some(self.race(Some(conditions)).await?),
+                None => None,
+            },
         })
     }
 
@@ -152,6 +168,7 @@ impl Trial<'_> {
     async fn conditions(&self) -> Result<Conditions> {
         let (from, to) = (self.at("b")?, self.at("a")?);
         let url = self.server.client.base.file(&to);
+        self.put("a", "old").await?;
         self.put("b", "new").await?;
         let stale = Over::If(format!("<{url}> ([\"wl-{}\"])", "stale"));
         let refused = drain(move_to(self.server, &from, &to, false, &stale).await?).await;
@@ -237,9 +254,9 @@ impl Trial<'_> {
 
     /// Whether it copies, whether a move keeps the token, and whether what exists is kept from a move.
     async fn shipping(&self) -> Result<(bool, bool, bool)> {
-        let [a, c, d] = ["a", "c", "d"].map(|name| self.at(name));
-        let (a, c, d) = (a?, c?, d?);
-        let answer = drain(copy_to(self.server, &a, &c).await?).await;
+        let (there, c, d) = (self.at("there")?, self.at("c")?, self.at("d")?);
+        self.put("there", "x").await?;
+        let answer = drain(copy_to(self.server, &there, &c).await?).await;
         let copies = done(answer) && self.see("c").await.is_ok();
         self.put("c", "moved").await?;
         let before = self.see("c").await?;
@@ -249,7 +266,7 @@ impl Trial<'_> {
             return Err(Error::new(Fault::Unsupported, text));
         }
         let keeps_token = self.see("d").await?.is(&before.token(Precision::Fine));
-        let onto = drain(move_to(self.server, &d, &a, false, &Over::Nothing).await?).await;
+        let onto = drain(move_to(self.server, &d, &there, false, &Over::Nothing).await?).await;
         let keeps_existing = !done(onto) && self.see("d").await.is_ok();
         Ok((copies, keeps_token, keeps_existing))
     }

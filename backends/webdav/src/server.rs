@@ -15,13 +15,16 @@ use wl_core::path::{PART_PREFIX, RelPath};
 use crate::abilities::{Abilities, Conditions};
 use crate::client::{Ask, Client, pieces};
 use crate::config::Settings;
+use crate::deep;
 use crate::error::{of_answer, of_status};
 use crate::multistatus::{self, Item, REQUEST, REQUEST_ALL};
 use crate::names;
 use crate::parts::{self, Part, Parts};
 use crate::place::Href;
 use crate::probe;
+use crate::subtree::Trees;
 use crate::trash::{Made, make_parents};
+use crate::turns::Turns;
 use crate::version::{ETag, Precision, Seen, http_date};
 
 /// A storage on a server.
@@ -30,10 +33,23 @@ pub struct Server {
     pub parts: Parts,
     /// Directories of the trash that were made.
     pub made: Made,
+    pub trees: Trees,
+    pub turns: Turns,
+    /// Nothing is ever to be changed there.
+    pub read_only: bool,
     abilities: OnceCell<Arc<Abilities>>,
+    conditions: OnceCell<Conditions>,
     key: String,
     /// When the last look at the root began, and what it found.
     root_look: Mutex<Option<(Instant, Result<()>)>>,
+}
+
+/// How far a question about a collection reaches (RFC 4918, section 10.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    Zero,
+    One,
+    Infinity,
 }
 
 /// What properties are asked for.
@@ -47,12 +63,16 @@ pub enum Wanted {
 
 impl Server {
     pub fn new(settings: Settings) -> Self {
-        let key = settings.key.clone();
+        let (key, read_only) = (settings.key.clone(), settings.read_only);
         Self {
             client: Client::new(settings),
             parts: Parts::default(),
             made: Made::default(),
+            trees: Trees::default(),
+            turns: Turns::default(),
             abilities: OnceCell::new(),
+            conditions: OnceCell::new(),
+            read_only,
             key,
             root_look: Mutex::default(),
         }
@@ -80,6 +100,24 @@ impl Server {
         Ok(probe::remember(&self.key, probe::try_out(self, true).await?))
     }
 
+    /// Whether a directory's entity tag changes with everything below it: found out by trying, once.
+    pub async fn tags_are_deep(&self) -> Result<bool> {
+        if self.read_only {
+            return Ok(false);
+        }
+        if let Some(known) = deep::remembered(&self.key) {
+            return Ok(known);
+        }
+        let found = deep::try_out(self).await?;
+        deep::remember(&self.key, found);
+        Ok(found)
+    }
+
+    /// Whether a watcher may be of use, as far as that is known without asking the server anything.
+    pub fn may_watch(&self) -> bool {
+        !self.read_only && deep::remembered(&self.key).unwrap_or(true)
+    }
+
     pub fn precision(&self) -> Precision {
         self.known_abilities().map_or_else(Precision::default, |abilities| abilities.precision)
     }
@@ -96,9 +134,23 @@ impl Server {
         Ok(part)
     }
 
-    /// How a replacement is made conditional.
+    /// How a replacement is made conditional: found out by trying, once.
     pub async fn conditions(&self) -> Result<Conditions> {
-        Ok(self.abilities().await?.conditions)
+        self.abilities().await?;
+        let known = || self.known_abilities().and_then(|abilities| abilities.conditions);
+        let found = self.conditions.get_or_try_init(|| async {
+            if let Some(known) = known() {
+                return Ok(known);
+            }
+            let found = probe::try_conditions(self).await?;
+            if let Some(abilities) = self.known_abilities() {
+                probe::remember(&self.key, Abilities { conditions: Some(found), ..Abilities::clone(&abilities) });
+            }
+            Ok(found)
+        });
+        // A later, thorough trial may have found something else.
+        let found = *found.await?;
+        Ok(known().unwrap_or(found))
     }
 
     /// What headers say, in the terms of a listing: without an entity tag if listings have none.
@@ -111,7 +163,12 @@ impl Server {
     }
 
     /// Asks for the properties of a resource and maybe of its children. None if it is not there.
-    async fn propfind(&self, url: Url, depth: &str, wanted: Wanted) -> Result<Option<Response>> {
+    async fn propfind(&self, url: Url, depth: Depth, wanted: Wanted) -> Result<Option<Response>> {
+        let depth = match depth {
+            Depth::Zero => "0",
+            Depth::One => "1",
+            Depth::Infinity => "infinity",
+        };
         let ask = Ask::new("PROPFIND", url).with("depth", depth).with("content-type", "application/xml; charset=utf-8");
         let body = if wanted == Wanted::All { REQUEST_ALL } else { REQUEST };
         let response = self.client.send(ask, Some(Bytes::from_static(body.as_bytes()))).await?;
@@ -131,7 +188,7 @@ impl Server {
     pub fn see_all<'a>(&'a self, path: &'a RelPath, wanted: Wanted) -> BoxFuture<'a, Result<Option<(Seen, Item)>>> {
         Box::pin(async move {
             let url = if path.is_root() { self.client.base.url().clone() } else { self.client.base.file(path) };
-            let response = match self.propfind(url, "0", wanted).await {
+            let response = match self.propfind(url, Depth::Zero, wanted).await {
                 // Below a file there is nothing, but Apache answers 400 and lighttpd 403.
                 Err(error) if matches!(error.fault, Fault::Malformed | Fault::Refused | Fault::Denied) => {
                     return match path.parent() {
@@ -154,13 +211,14 @@ impl Server {
         })
     }
 
-    /// Lists a collection's children: each href below it with what is said of it. None if it is not there.
-    pub async fn children(
+    /// Lists a collection's children, or everything below: each href with what is said of it. None if it is not there.
+    pub async fn listed(
         &self,
         dir: &RelPath,
+        depth: Depth,
         mut each: impl FnMut(Vec<Vec<u8>>, Result<Option<Seen>>) -> Result<()>,
     ) -> Result<Option<()>> {
-        let Some(response) = self.propfind(self.client.base.dir(dir), "1", Wanted::Usual).await? else {
+        let Some(response) = self.propfind(self.client.base.dir(dir), depth, Wanted::Usual).await? else {
             return Ok(None);
         };
         let mut itself = None;

@@ -185,7 +185,7 @@ async fn see(server: &Server, path: &RelPath) -> Result<Seen> {
 }
 
 /// What the server holds under a name that nobody else writes to, and its hash, by reading it.
-async fn read_back(server: &Arc<Server>, part: &RelPath) -> Result<(Seen, Hash)> {
+pub async fn read_back(server: &Arc<Server>, part: &RelPath) -> Result<(Seen, Hash)> {
     let ask = Ask::new("GET", server.client.base.file(part))
         .with("accept-encoding", "identity")
         .with("cache-control", "no-cache");

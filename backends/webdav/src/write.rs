@@ -47,41 +47,52 @@ pub async fn replace(
     trash: Option<&RelPath>,
 ) -> Result<Written> {
     server.can_hold(path).await?;
-    let abilities = server.abilities().await?;
     if content.size >= LARGE {
         holds(server, path, guard).await?;
     }
     if let Guard::Unchanged(token) = guard
-        && abilities.conditions == Conditions::InPlace
         && content.size <= inplace::LARGEST
+        && server.conditions().await? == Conditions::InPlace
     {
         return inplace::replace(server, path, &content, token, trash).await;
     }
     let part = server.part_for(path, false).await?;
     let result = async {
         let uploaded = upload(server, &part, &content).await.map_err(|error| error.at(path))?;
-        if uploaded.seen.is_weak() {
-            tokio::time::sleep_until(uploaded.at + TICK).await;
-        }
-        match guard {
-            Guard::Absent => create(server, &part, path, &uploaded).await,
-            Guard::Unchanged(token) if abilities.conditions == Conditions::Lock => {
-                // A lock on nothing would make an empty file.
-                holds(server, path, guard).await?;
-                let lock = Lock::take(server, path).await.map_err(|error| gone_is_refused(error, path))?;
-                let condition = Over::If(lock.condition(server));
-                let replaced = exchange(server, &part, path, token, trash, &uploaded, Some(condition)).await;
-                lock.release(server).await;
-                replaced
-            }
-            Guard::Unchanged(token) => exchange(server, &part, path, token, trash, &uploaded, None).await,
-        }
+        publish(server, &part, path, &uploaded, guard, trash).await
     }
     .await;
     if result.is_err() {
         discard(server, &part).await;
     }
     result
+}
+
+/// Gives a part that is proven its name, if that is what the guard says.
+pub async fn publish(
+    server: &Arc<Server>,
+    part: &RelPath,
+    path: &RelPath,
+    uploaded: &Uploaded,
+    guard: &Guard,
+    trash: Option<&RelPath>,
+) -> Result<Written> {
+    if uploaded.seen.is_weak() {
+        tokio::time::sleep_until(uploaded.at + TICK).await;
+    }
+    match guard {
+        Guard::Absent => create(server, part, path, uploaded).await,
+        Guard::Unchanged(token) if server.conditions().await? == Conditions::Lock => {
+            // A lock on nothing would make an empty file.
+            holds(server, path, guard).await?;
+            let lock = Lock::take(server, path).await.map_err(|error| gone_is_refused(error, path))?;
+            let condition = Over::If(lock.condition(server));
+            let replaced = exchange(server, part, path, token, trash, uploaded, Some(condition)).await;
+            lock.release(server).await;
+            replaced
+        }
+        Guard::Unchanged(token) => exchange(server, part, path, token, trash, uploaded, None).await,
+    }
 }
 
 fn gone_is_refused(error: Error, path: &RelPath) -> Error {

@@ -1,9 +1,11 @@
 //! `wl container resolve`: ends conflicts by keeping one version, or both.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use wl_core::manifest::Manifest;
-use wl_core::report::Conflict;
+use wl_core::manifest::{Manifest, Storage};
+use wl_core::report::{Conflict, JobStatus};
 
 use super::list_conflicts;
 use crate::args::Resolve;
@@ -30,19 +32,19 @@ pub async fn run(context: &Context, args: &Resolve) -> Outcome {
     let keep = keep(&manifest, &args.keep)?;
     let link = context.link().await?;
     let open = list_conflicts::of_each_pair(&link, &manifest, false).await?;
+    let jobs = pairs::jobs_of(&manifest, link.jobs().await?);
+    let asked = Asked { keep: &keep, open: &open, jobs: &jobs };
     let mut all = Resolved::default();
-    let mut refused = unknown(&paths, &keep, &open);
-    for (pair, conflicts) in &open {
-        let here = in_pair(pair, conflicts, &paths, &keep);
-        if here.is_empty() {
-            continue;
-        }
-        let mut request = pair.args(&manifest);
-        request.insert("paths".into(), json!(here));
-        request.insert("keep".into(), json!(keep));
-        match link.call::<Resolved>("resolve", request).await {
-            Ok(done) => all.resolved.extend(done.resolved),
-            Err(failure) => refused.push(failure.to_string()),
+    let mut refused: Vec<_> = paths.iter().filter_map(|path| asked.cannot(path)).collect();
+    for (pair, _) in &open {
+        for (keep, paths) in asked.of_pair(pair, &paths) {
+            let mut request = pair.args(&manifest);
+            request.insert("paths".into(), json!(paths));
+            request.insert("keep".into(), json!(keep));
+            match link.call::<Resolved>("resolve", request).await {
+                Ok(done) => all.resolved.extend(done.resolved),
+                Err(failure) => refused.push(failure.to_string()),
+            }
         }
     }
     if refused.is_empty() {
@@ -62,24 +64,61 @@ fn keep(manifest: &Manifest, text: &str) -> Outcome<String> {
     Ok(pairs::find(manifest, text)?.backend_id().to_owned())
 }
 
-fn in_pair(pair: &Pair, conflicts: &[Conflict], paths: &[String], keep: &str) -> Vec<String> {
-    let has_kept = keep == BOTH || [pair.source.backend_id(), pair.target.backend_id()].contains(&keep);
-    let is_open = |path: &&String| conflicts.iter().any(|conflict| conflict.path == **path);
-    paths.iter().filter(|_| has_kept).filter(is_open).cloned().collect()
+/// Which version of what is open is to stay.
+struct Asked<'a> {
+    /// A backend-id, or `both`.
+    keep: &'a str,
+    /// Every pair with its open conflicts.
+    open: &'a [(Pair, Vec<Conflict>)],
+    jobs: &'a [JobStatus],
 }
 
-/// What cannot be resolved because there is no such conflict.
-fn unknown(paths: &[String], keep: &str, open: &[(Pair, Vec<Conflict>)]) -> Vec<String> {
-    let why = |path: &String| {
-        let is_here = |(pair, conflicts): &&(Pair, Vec<Conflict>)| {
-            !in_pair(pair, conflicts, std::slice::from_ref(path), keep).is_empty()
-        };
-        let is_anywhere = open.iter().any(|(_, conflicts)| conflicts.iter().any(|conflict| conflict.path == *path));
-        match (open.iter().find(is_here), is_anywhere) {
-            (Some(_), _) => None,
-            (None, true) => Some(format!("{path}: the storage to keep has no part in this conflict")),
-            (None, false) => Some(format!("{path}: no conflict is open under this path")),
+impl<'a> Asked<'a> {
+    /// What is to be kept of these paths in a pair.
+    fn of_pair(&self, pair: &'a Pair, paths: &'a [String]) -> BTreeMap<&'a str, Vec<&'a str>> {
+        let mut found = BTreeMap::<_, Vec<_>>::new();
+        for path in paths {
+            if let Some(keep) = self.meant(pair, path) {
+                found.entry(keep).or_default().push(path.as_str());
+            }
         }
-    };
-    paths.iter().filter_map(why).collect()
+        found
+    }
+
+    /// The storage whose version is meant in a pair that has a conflict there: the one to keep; or, where that one is not
+    /// of this pair, the one of the two that a job keeps equal with it and that agrees with it there. So of three storages
+    /// that one job each keeps equal with a fourth, any can be named.
+    fn meant(&self, pair: &'a Pair, path: &str) -> Option<&'a str> {
+        self.open.iter().find(|(one, conflicts)| std::ptr::eq(one, pair) && has(conflicts, path))?;
+        let ids = [pair.source.backend_id(), pair.target.backend_id()];
+        if self.keep == BOTH || ids.contains(&self.keep) {
+            return Some(self.keep);
+        }
+        let agrees = |id: &&str| {
+            let kept_equal =
+                |other: &Pair| other.is_between(id, self.keep) && self.jobs.iter().any(|job| other.is_of(job));
+            self.open.iter().any(|(other, conflicts)| kept_equal(other) && !has(conflicts, path))
+        };
+        let mut agreeing = ids.into_iter().filter(agrees);
+        agreeing.next().filter(|_| agreeing.next().is_none())
+    }
+
+    /// Why nothing can be done about a path; none if something can.
+    fn cannot(&self, path: &str) -> Option<String> {
+        if self.open.iter().any(|(pair, _)| self.meant(pair, path).is_some()) {
+            return None;
+        }
+        let of_it = self.open.iter().find(|(_, conflicts)| has(conflicts, path));
+        Some(of_it.map_or_else(
+            || format!("{path}: no conflict is open under this path"),
+            |(pair, _)| {
+                let [one, other] = [&pair.source, &pair.target].map(Storage::location);
+                format!("{path}: the storage to keep has no part in this conflict, which is between {one} and {other}")
+            },
+        ))
+    }
+}
+
+fn has(conflicts: &[Conflict], path: &str) -> bool {
+    conflicts.iter().any(|conflict| conflict.path == path)
 }

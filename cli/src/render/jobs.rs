@@ -14,7 +14,7 @@ pub fn status(jobs: &[JobStatus]) -> String {
     if jobs.is_empty() {
         return "Nothing is being synced.\n".to_owned();
     }
-    let heads = ["CONTAINER", "STATE", "SOURCE", "", "TARGET", "MODE", "FILES", "SIZE", "CONFLICTS", "PROBLEMS"];
+    let heads = ["CONTAINER", "STATE", "SOURCE", "", "TARGET", "MODE", "SYNCER", "FILES", "SIZE", "CONFLICTS", "PROBLEMS"];
     let rows = jobs.iter().map(|job| {
         [
             job.container.clone(),
@@ -23,6 +23,7 @@ pub fn status(jobs: &[JobStatus]) -> String {
             arrow(job).to_owned(),
             job.target.location.clone(),
             mode(job.mode).to_owned(),
+            job.syncer.clone(),
             job.files.to_string(),
             size(job.bytes),
             job.conflicts.len().to_string(),

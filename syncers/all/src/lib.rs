@@ -9,6 +9,12 @@ pub fn all() -> Vec<Arc<dyn Syncer>> {
     vec![
         #[cfg(feature = "local")]
         Arc::new(wl_syncer_local_local::LocalLocal),
+        #[cfg(feature = "s3")]
+        Arc::new(wl_syncer_s3_s3::S3S3::default()),
+        #[cfg(feature = "sftp")]
+        Arc::new(wl_syncer_sftp_sftp::SftpSftp),
+        #[cfg(feature = "webdav")]
+        Arc::new(wl_syncer_webdav_webdav::WebDavWebDav),
         Arc::new(wl_syncer_generic::Generic),
     ]
 }

@@ -51,6 +51,12 @@ impl Pool {
         Self { inner: Arc::new(inner) }
     }
 
+    /// Whether both lead to one server as one user, as far as the settings say.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        let (a, b) = (&self.inner.settings, &other.inner.settings);
+        (&a.host, a.port, &a.user) == (&b.host, b.port, &b.user)
+    }
+
     /// The connection that has the least to do. Tries a few times to make one where there is none; then fails: with
     /// `Offline`, or with `Denied` where the server or its key was refused.
     pub async fn link(&self) -> Result<Arc<Link>> {

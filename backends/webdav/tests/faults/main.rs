@@ -1,5 +1,7 @@
 //! What a server or the network may do in the middle of something, and that it is never taken for an absence.
 
+mod pruning;
+mod trees;
 mod versions;
 
 use std::sync::Arc;
@@ -100,6 +102,11 @@ async fn what_could_not_be_listed_is_unknown() {
     for name in ["a/x", "b/x", "c/x"] {
         bench.server.user_write(name, b"x");
     }
+    // Each directory is asked for by itself from now on.
+    bench.proxy.decide(|request| match request.header("depth") {
+        Some("infinity") => Action::status(403),
+        _ => Action::Pass,
+    });
     let whole = ["a", "a/x", "b", "b/x", "c", "c/x", "first"];
     assert_eq!(bench.list().await, whole);
     let cases = [

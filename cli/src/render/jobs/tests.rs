@@ -27,8 +27,8 @@ fn shown(text: &str) -> String {
 fn a_calm_job_is_one_line() {
     assert_eq!(
         shown(&status(&[job()])),
-        "CONTAINER  STATE   SOURCE       TARGET  MODE        FILES  SIZE     CONFLICTS  PROBLEMS\n\
-         photos     SYNCED  /a      <->  /b      continuous  3      2.0 KiB  0          0\n"
+        "CONTAINER  STATE   SOURCE       TARGET  MODE        SYNCER   FILES  SIZE     CONFLICTS  PROBLEMS\n\
+         photos     SYNCED  /a      <->  /b      continuous  generic  3      2.0 KiB  0          0\n"
     );
     assert_eq!(status(&[]), "Nothing is being synced.\n");
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use wl_core::backend::{Guard, Hint, WatchBy};
+use wl_core::error::Fault;
 use wl_core::path::RelPath;
 
 use super::{Bench, content, create, does_not_apply, entry, path};
@@ -20,13 +21,18 @@ struct Watched {
 
 async fn watched(bench: &dyn Bench) -> Option<Watched> {
     let backend = bench.backend().await;
-    if backend.facts().watcher == WatchBy::Scan {
-        let refusal = backend.watch().await.err().map(|error| error.fault);
-        assert_eq!(refusal, Some(wl_core::error::Fault::Unsupported));
-        does_not_apply("it can only be scanned, and says so");
-        return None;
-    }
-    let hints = backend.watch().await.unwrap_or_else(|error| panic!("{error}"));
+    let hints = match backend.watch().await {
+        Ok(hints) => hints,
+        Err(error) => {
+            let facts = backend.facts();
+            assert_eq!((error.fault, facts.watcher), (Fault::Unsupported, WatchBy::Scan), "{error}");
+            assert!(facts.scan_every_s.is_some());
+            does_not_apply("it can only be scanned, and says so");
+            return None;
+        }
+    };
+    let facts = backend.facts();
+    assert!(facts.watcher == WatchBy::Native || facts.scan_every_s.is_none(), "its watcher is not listened to");
     Some(Watched { hints, seen: Vec::new() })
 }
 

@@ -9,8 +9,35 @@ use super::process::program;
 
 /// Starts one.
 pub fn start() -> Dav {
+    start_with("")
+}
+
+/// Starts one whose directories' ETags change with everything below them, as those of Nextcloud and ownCloud do.
+pub fn start_with_deep_tags() -> Dav {
+    start_with(DEEP_TAGS)
+}
+
+const DEEP_TAGS: &str = r#"
+function tag_of($dir) {
+    $all = '';
+    foreach (scandir($dir) as $name) {
+        if ($name === '.' || $name === '..' || $name === '.sabredav') continue;
+        $path = $dir . '/' . $name;
+        $all .= $name . (is_dir($path) ? '/' . tag_of($path) : ':' . @md5_file($path)) . PHP_EOL;
+    }
+    return md5($all);
+}
+$server->subscribeEvent('beforeGetProperties', function($uri, $node, &$wanted, &$known) {
+    if ($node instanceof Sabre\DAV\ICollection && in_array('{DAV:}getetag', $wanted)) {
+        clearstatcache();
+        $known[200]['{DAV:}getetag'] = '"' . tag_of(__DIR__ . '/root/' . trim($uri, '/')) . '"';
+    }
+});
+"#;
+
+fn start_with(more: &'static str) -> Dav {
     Dav::start("sabre/dav", |dir, port| {
-        fs::write(dir.join("server.php"), script()).expect("writing a file");
+        fs::write(dir.join("server.php"), script(more)).expect("writing a file");
         let mut command = Command::new(program("php"));
         command.args(["-d", "include_path=/usr/share/php", "-d", "post_max_size=0", "-d", "realpath_cache_size=0"]);
         command.args(["-S", &format!("127.0.0.1:{port}")]).arg(dir.join("server.php"));
@@ -19,7 +46,7 @@ pub fn start() -> Dav {
     })
 }
 
-fn script() -> String {
+fn script(more: &str) -> String {
     format!(
         r"<?php
 error_reporting(E_ALL & ~E_DEPRECATED & ~E_STRICT);
@@ -33,6 +60,7 @@ class Users extends Sabre\DAV\Auth\Backend\AbstractBasic {{
     protected function validateUserPass($user, $password) {{ return $user === '{USER}' && $password === '{PASSWORD}'; }}
 }}
 $server->addPlugin(new Sabre\DAV\Auth\Plugin(new Users(), 'dav'));
+{more}
 $server->exec();
 "
     )

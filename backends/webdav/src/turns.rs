@@ -1,0 +1,49 @@
+//! How much is asked of a server at once: more waits here, not in front of a server that has no more workers.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use wl_core::backend::{Body, Reading};
+
+/// Operations at a time, and as many contents being read. Most of them are on their way, or wait for a clock to tick; the
+/// servers that there are take more connections as they come (Apache 150, nginx 512).
+pub const AT_ONCE: usize = 96;
+
+/// The turns of one storage. Who has a turn to change something may wait for one to read, never the reverse.
+#[derive(Debug)]
+pub struct Turns {
+    changes: Semaphore,
+    reads: Arc<Semaphore>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { changes: Semaphore::new(AT_ONCE), reads: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+}
+
+impl Turns {
+    /// A turn to change or look at something; it ends when this is dropped. Nobody closes the semaphore, so there always
+    /// is one.
+    pub async fn change(&self) -> Option<SemaphorePermit<'_>> {
+        self.changes.acquire().await.ok()
+    }
+
+    /// A turn to read.
+    pub async fn read(&self) -> Option<OwnedSemaphorePermit> {
+        self.reads.clone().acquire_owned().await.ok()
+    }
+}
+
+/// The same, whose turn ends with its body.
+pub fn within(turn: Option<OwnedSemaphorePermit>, reading: Reading) -> Reading {
+    use futures::StreamExt as _;
+
+    reading.wrapped(|body: Body| {
+        let body = body.map(move |piece| {
+            let _until_the_end = &turn;
+            piece
+        });
+        body.boxed()
+    })
+}

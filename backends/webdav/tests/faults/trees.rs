@@ -1,0 +1,97 @@
+//! Everything below a directory in one answer, where the server gives it truly.
+
+use super::*;
+
+/// How often each depth was asked for since the last time.
+fn depths(proxy: &Http) -> [usize; 2] {
+    let asked = proxy.take();
+    ["1", "infinity"].map(|depth| asked.iter().filter(|request| request.header("depth") == Some(depth)).count())
+}
+
+const FILES: [&str; 6] = ["a-b", "a/x/deep/er", "a/x/file", "a.b/y", "z/y/x", "ü/ö"];
+const LISTED: [&str; 14] = [
+    "a-b",
+    "a.b",
+    "a.b/y",
+    "a",
+    "a/empty",
+    "a/x",
+    "a/x/deep",
+    "a/x/deep/er",
+    "a/x/file",
+    "first",
+    "z",
+    "z/y",
+    "z/y/x",
+    "ü",
+];
+
+async fn with_files(server: Dav) -> Bench {
+    let bench = Bench::on(server).await;
+    for name in FILES {
+        bench.server.user_write(name, b"x");
+    }
+    bench.server.user_mkdir("a/empty");
+    bench.server.user_write(".wl-trash/1/a", b"old");
+    bench.server.user_write("a/.wl-part-left", b"half");
+    bench.proxy.take();
+    bench
+}
+
+fn listed() -> Vec<String> {
+    LISTED.iter().copied().chain(["ü/ö"]).map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_is_asked_for_at_once() {
+    for server in [servers::apache::start(), servers::lighttpd::start()] {
+        let bench = with_files(server).await;
+        for _ in 0..2 {
+            assert_eq!(bench.list().await, listed(), "{:?}", bench.server);
+            // What is shown to be empty is asked itself.
+            assert_eq!(depths(&bench.proxy), [1, 1], "{:?}", bench.server);
+        }
+    }
+}
+
+/// sabre/dav answers such a question as if only the children had been asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_is_not_shown_whole_is_not_taken_for_empty() {
+    let bench = with_files(servers::sabre::start()).await;
+    assert_eq!(bench.list().await, listed());
+    assert!(depths(&bench.proxy)[1] > 0);
+    assert_eq!(bench.list().await, listed());
+    assert_eq!(depths(&bench.proxy), [9, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_is_no_tree() {
+    let bench = with_files(servers::apache::start()).await;
+    let infinite = |request: &wl_test_kit::proxy::Request| request.header("depth") == Some("infinity");
+    for action in
+        [Action::Truncate(2_000), Action::Close, Action::status(403), answers(200, "content-type", "text/html")]
+    {
+        let wanted = action.clone();
+        bench.proxy.decide(move |request| if infinite(request) { wanted.clone() } else { Action::Pass });
+        assert_eq!(bench.list().await, listed(), "{action:?}");
+    }
+    // Who refuses is not asked again.
+    bench.proxy.take();
+    assert_eq!(bench.list().await, listed());
+    assert_eq!(depths(&bench.proxy), [9, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_is_asked_for_in_parts() {
+    let bench = with_files(servers::apache::start()).await;
+    let many = (0..5_100).map(|number| format!("many/{number:04}"));
+    many.clone().for_each(|name| bench.server.user_write(name, b"x"));
+    let mut expected = listed();
+    let at = expected.iter().position(|name| name == "z").unwrap();
+    expected.splice(at..at, std::iter::once("many".to_owned()).chain(many));
+    assert_eq!(bench.list().await, expected);
+    bench.proxy.take();
+    assert_eq!(bench.list().await, expected);
+    // The root, `many` and `a/empty`; `a`, `a.b`, `z` and `ü`.
+    assert_eq!(depths(&bench.proxy), [3, 4]);
+}
