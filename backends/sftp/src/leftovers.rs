@@ -14,7 +14,7 @@ use crate::seen::{Seen, What};
 use crate::trash::recover;
 
 /// Part files judged at once.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 64;
 
 /// Part files seen and not judged yet.
 #[derive(Default)]
@@ -40,23 +40,24 @@ pub async fn sweep(root: &Arc<Root>) -> Result<usize> {
     if seen.is_empty() {
         return Ok(0);
     }
-    let at = root.open().await?;
-    let judged = futures::stream::iter(seen).map(|path| {
-        let at = &at;
-        async move {
-            let swept = match at.look(&path).await {
-                Ok(Found::Seen(seen)) => judge(root, at, &path, &seen).await,
-                Ok(_) => return 0,
-                Err(error) => Err(error),
-            };
-            match swept {
-                Ok(true) => return 1,
-                Ok(false) => {}
-                Err(error) => tracing::debug!(%error, "a part file could not be swept"),
+    let judged = futures::stream::iter(seen).map(|path| async move {
+        let look = |at: At, _| {
+            let path = &path;
+            async move {
+                match at.look(path).await? {
+                    Found::Seen(seen) => judge(root, &at, path, &seen).await.map(Some),
+                    _ => Ok(None),
+                }
             }
-            root.leftovers.came_across(path);
-            0
+        };
+        match root.attempt(look).await {
+            Ok(Some(true)) => return 1,
+            Ok(None) => return 0,
+            Ok(Some(false)) => {}
+            Err(error) => tracing::debug!(%error, "a part file could not be swept"),
         }
+        root.leftovers.came_across(path);
+        0
     });
     Ok(judged.buffer_unordered(AT_ONCE).fold(0, |sum, one| async move { sum + one }).await)
 }
