@@ -43,7 +43,7 @@ impl Aside {
 
 /// Puts back what an attempt moved whose answer was lost, unless its name is taken by now. To be called by who has the
 /// path's turn.
-pub async fn bring_back(root: &Root, at: &At, path: &RelPath) -> Result<()> {
+pub async fn bring_back(root: &Arc<Root>, at: &At, path: &RelPath) -> Result<()> {
     let Some(place) = root.aside.place(path) else { return Ok(()) };
     match at.link.lstat(&at.full(&place)).await {
         Ok(_) => {}

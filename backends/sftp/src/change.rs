@@ -52,7 +52,7 @@ pub async fn make_dir(root: &Root, path: &RelPath, meta: &Meta) -> Result<()> {
 }
 
 /// Removes a directory that holds nothing, or nothing but what dead writers left.
-pub async fn remove_dir(root: &Root, path: &RelPath) -> Result<()> {
+pub async fn remove_dir(root: &Arc<Root>, path: &RelPath) -> Result<()> {
     root.attempt(|at, tries| async move {
         match at.look(path).await? {
             Found::Seen(Seen { what: What::Dir, .. }) => {}

@@ -54,7 +54,8 @@ pub fn write_error(failure: &Failure, room: Option<&StatVfs>, path: &RelPath) ->
         _ if said("no space") => (Fault::Full, NO_SPACE),
         _ if said("quota") => (Fault::Full, QUOTA),
         Some(room) if room.read_only => (Fault::Denied, READ_ONLY),
-        Some(room) if room.blocks_available == 0 => (Fault::Full, NO_SPACE),
+        // A system without room for a write may still count a few blocks, which it keeps for itself.
+        Some(room) if room.blocks_available.saturating_mul(room.block_size) < LITTLE => (Fault::Full, NO_SPACE),
         Some(room) if room.files_available == 0 && room.files > 0 => (Fault::Full, NO_SPACE),
         _ => {
             let text = format!(
@@ -66,6 +67,9 @@ pub fn write_error(failure: &Failure, room: Option<&StatVfs>, path: &RelPath) ->
     };
     Error::new(fault, text).at(path)
 }
+
+/// Less than this is no room.
+const LITTLE: u64 = 1 << 20;
 
 const READ_ONLY: &str =
     "the server's file system is mounted read-only: mount it writable, or mark the storage `read-only: true`";
@@ -128,9 +132,10 @@ mod tests {
     #[test]
     fn a_failed_write_is_explained_by_the_file_system() {
         let room =
-            StatVfs { block_size: 4096, blocks_available: 9, files_available: 9, files: 9, id: 1, read_only: false };
+            StatVfs { block_size: 4096, blocks_available: 9000, files_available: 9, files: 9, id: 1, read_only: false };
         for (code, message, room, expected, part) in [
             (Code::Failure, "Failure", Some(StatVfs { blocks_available: 0, ..room }), Fault::Full, "no space"),
+            (Code::Failure, "Failure", Some(StatVfs { blocks_available: 9, ..room }), Fault::Full, "no space"),
             (Code::Failure, "Failure", Some(StatVfs { files_available: 0, ..room }), Fault::Full, "no space"),
             (
                 Code::Failure,

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use futures::join;
 use wl_core::backend::{Facts, HashBy, Swap, Vouch, WatchBy};
 use wl_core::error::{Fault, Result};
 use wl_core::path::{RelPath, TRASH_DIR};
@@ -16,7 +17,7 @@ use crate::wire::Attrs;
 use crate::wire::extension::HARDLINK;
 
 /// How many small operations at once pay: each takes a few round trips.
-const IN_FLIGHT: usize = 128;
+const IN_FLIGHT: usize = 256;
 
 /// How often a server is scanned that tells of no changes, in seconds, unless the manifest says.
 const SCAN_EVERY: u64 = 30;
@@ -94,16 +95,20 @@ pub fn facts(root: &Root) -> Facts {
 
 /// Finds out, once, what has to be known before anything is looked at: the shell and the clock.
 pub async fn meet(root: &std::sync::Arc<Root>) -> Result<()> {
-    shell(root).await?;
-    if !root.clock.is_due() {
-        return Ok(());
-    }
-    if !root.read_only {
-        match root.attempt(|at, _| async move { measure(root, &at).await }).await {
-            Ok(()) => return Ok(()),
-            Err(error) if error.fault == Fault::Offline => return Err(error),
-            Err(_) => {}
+    let due = root.clock.is_due();
+    let measured = async {
+        if due && !root.read_only {
+            root.attempt(|at, _| async move { measure(root, &at).await }).await
+        } else {
+            Ok(())
         }
+    };
+    let (asked, measured) = join!(shell(root), measured);
+    asked?;
+    match measured {
+        Ok(()) if !(due && root.read_only) => return Ok(()),
+        Err(error) if error.fault == Fault::Offline => return Err(error),
+        _ => {}
     }
     match tell_time(root).await {
         Err(error) if error.fault == Fault::Offline => Err(error),
@@ -123,7 +128,7 @@ async fn measure(root: &std::sync::Arc<Root>, at: &At) -> Result<()> {
         at.link.fstat(file).await
     }
     .await;
-    part.discard().await;
+    drop(part);
     let seen = seen.map(|attrs| Seen::of(&attrs)).map_err(|failure| error(&failure, &here))?;
     root.note(|known| known.usual_mode = seen.mode.unwrap_or(known.usual_mode));
     root.clock.stood(i64::from(seen.mtime) * 1000, 1000, begun);

@@ -1,7 +1,10 @@
 //! Listing by one command: `find` tells, `sort` puts it into the order of a listing, however much it is.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt as _;
+use tokio::time::timeout;
 use wl_core::error::{Error, Fault};
 use wl_core::path::RelPath;
 
@@ -11,6 +14,10 @@ use crate::seen::{Seen, What};
 use crate::shell::{after_beginning, quoted, script};
 use crate::ssh::{Command, Process};
 
+/// A command that says nothing for so long has stalled: what it did not say is unknown. Each directory it comes to is
+/// something said.
+const SILENCE: Duration = if cfg!(test) { Duration::from_secs(1) } else { Duration::from_mins(5) };
+
 /// More bytes than one record has: a path has 4,096 on Linux, and no record is believed that is longer than this.
 const LONGEST: usize = 64 << 10;
 
@@ -19,6 +26,9 @@ const LONGEST: usize = 64 << 10;
 /// type `X`. The record with no path, which comes first, says how `find` ended: if it came across anything else that it
 /// could not do, the listing is made in the other way, which knows what to say about it. The last record, with no path
 /// either, is of type `Z`: without it the listing was cut off, whatever status the server tells.
+///
+/// Sorted, nothing comes before the end of `find`. So it writes a dot past `sort` for each directory, which shows that it
+/// lives; with its complaints they stand before the first record.
 fn command(at: &At, under: &RelPath) -> Command {
     let (start, but) = if under.is_root() {
         (".".to_owned(), "-path ./.wl-trash -prune -o ")
@@ -29,21 +39,26 @@ fn command(at: &At, under: &RelPath) -> Command {
     let (dir, shut, other) = (tell("d", "/"), tell("X", "/"), tell("%y", ""));
     let find = format!(
         "find {start} -ignore_readdir_race -mindepth 1 {but}\
-         \\( -type d \\( -readable -executable {dir} -o {shut} -prune \\) -o {other} \\)"
+         \\( -type d -fprintf /dev/stderr . \\( -readable -executable {dir} -o {shut} -prune \\) -o {other} \\)"
     );
-    let line =
-        format!("{{ {find}; printf \"E $? 0 0/\\0\"; }} 2>/dev/null | sort -z -s -t/ -k2 && printf \"Z 0 0 0/\\0\"");
+    let line = format!(
+        "{{ {{ {find}; printf \"E $? 0 0/\\0\"; }} 2>&3 | sort -z -s -t/ -k2 2>/dev/null; }} 3>&1 && printf \"Z 0 0 0/\\0\""
+    );
     Command::new(script(at.root(), &line), Bytes::new())
 }
 
 /// Lists everything below the directory that `out` is about; false, and nothing is listed, if it cannot be done in this
 /// way now.
 pub async fn find(out: &mut Out) -> Result<bool, Gone> {
-    let Ok(mut records) = Records::begin(out).await else { return Ok(false) };
-    match records.next().await {
-        Ok(Some(record)) if record.path.is_empty() && record.kind == b'E' && record.size == 0 => {}
+    let mut records = match Records::begin(out).await {
+        Ok(Some(records)) => records,
+        // Another way to list would wait for the same.
+        Err(error) if error.fault == Fault::Busy => {
+            out.blocked(out.under.clone(), &error).await?;
+            return Ok(true);
+        }
         _ => return Ok(false),
-    }
+    };
     // One record is kept back: if the listing breaks off, that is where.
     let mut next = records.next().await;
     let mut skip: Option<Vec<u8>> = None;
@@ -172,23 +187,39 @@ struct Records {
 }
 
 impl Records {
-    async fn begin(out: &Out) -> wl_core::error::Result<Self> {
+    /// Waits until `find` has ended; none if it could not do everything.
+    async fn begin(out: &Out) -> wl_core::error::Result<Option<Self>> {
         let at = out.root.open().await?;
-        let mut process = at.link.spawn(command(&at, &out.under)).await?;
+        let process = at.link.spawn(command(&at, &out.under)).await?;
+        let mut records = Self { process: Some(process), bytes: BytesMut::new(), whole: false };
         let mut said = Bytes::new();
-        let bytes = loop {
-            match process.next().await? {
-                Some(more) => said = [&said[..], &more].concat().into(),
-                None => return Err(cut_off()),
-            }
+        let rest = loop {
+            said = [&said[..], &records.more().await?.ok_or_else(cut_off)?].concat().into();
             if let Some(rest) = after_beginning(&said) {
-                break BytesMut::from(&rest[..]);
+                break rest;
             }
             if said.len() > 1 << 20 {
                 return Err(cut_off());
             }
         };
-        Ok(Self { process: Some(process), bytes, whole: false })
+        records.bytes.extend_from_slice(&rest);
+        loop {
+            if let Some(end) = records.bytes.iter().position(|byte| *byte == 0) {
+                let said = records.bytes.split_to(end + 1);
+                return Ok(said.ends_with(b"E 0 0 0/\0").then_some(records));
+            }
+            // Only its end matters.
+            let before = records.bytes.len().saturating_sub(LONGEST);
+            let _ = records.bytes.split_to(before);
+            let more = records.more().await?.ok_or_else(cut_off)?;
+            records.bytes.extend_from_slice(&more);
+        }
+    }
+
+    /// What it says next; none at its end.
+    async fn more(&mut self) -> wl_core::error::Result<Option<Bytes>> {
+        let Some(process) = self.process.as_mut() else { return Ok(None) };
+        timeout(SILENCE, process.next()).await.unwrap_or_else(|_| Err(stalled()))
     }
 
     /// The next one; none at the end of a listing that was not cut off.
@@ -206,13 +237,12 @@ impl Records {
             if self.bytes.len() > LONGEST {
                 return Err(cut_off());
             }
-            let Some(process) = self.process.as_mut() else { return Ok(None) };
-            if let Some(more) = process.next().await? {
+            if let Some(more) = self.more().await? {
                 self.bytes.extend_from_slice(&more);
                 continue;
             }
             let ended = match self.process.take() {
-                Some(process) => process.end().await?,
+                Some(process) => timeout(SILENCE, process.end()).await.unwrap_or_else(|_| Err(stalled()))?,
                 None => return Ok(None),
             };
             // A status that a server did not tell looks like 0.
@@ -223,13 +253,45 @@ impl Records {
     }
 }
 
+fn stalled() -> Error {
+    Error::new(Fault::Busy, "the listing stalled on the server: it is tried again; does a disk there not answer?")
+}
+
 fn cut_off() -> Error {
     Error::new(Fault::Broken, "the listing was cut off on the server: it is tried again")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use futures::StreamExt as _;
+    use wl_core::backend::Listed;
+    use wl_core::report::ProblemKind;
+    use wl_test_kit::servers::Sshd;
+    use wl_test_kit::servers::sshd::Mode;
+
     use super::*;
+    use crate::tests::storage_on;
+
+    /// A `find` that says something and then nothing any more, as where a disk does not answer.
+    #[tokio::test]
+    async fn a_listing_that_stalls_is_unknown_and_not_empty() {
+        let sshd = Sshd::start(Mode::Exec);
+        let storage = storage_on(&sshd);
+        storage.root().await.unwrap();
+        let bin = sshd.home().join("bin");
+        fs::create_dir(&bin).unwrap();
+        fs::write(bin.join("find"), "#!/bin/sh\nprintf . >&2\nexec sleep 20\n").unwrap();
+        fs::set_permissions(bin.join("find"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(sshd.home().join(".bashrc"), format!("export PATH={}:$PATH\n", bin.display())).unwrap();
+        let listed: Vec<_> = storage.list(&RelPath::root(), None).concat().await;
+        assert!(
+            matches!(&listed[..], [Listed::Blocked(path, why)] if path.is_root() && why.kind == ProblemKind::Busy),
+            "{listed:?}"
+        );
+    }
 
     #[test]
     fn a_record_says_what_find_said() {

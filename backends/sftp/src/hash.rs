@@ -190,21 +190,26 @@ async fn run(root: &Arc<Root>, batch: &[Job]) -> Result<HashMap<Vec<u8>, Hash>> 
     // It would not end by itself if a file became a named pipe, or a disk behind the server does not answer.
     let bytes: u64 = batch.iter().map(|job| job.size).sum();
     let patience = PATIENCE + Duration::from_secs(bytes / SLOWEST);
-    let line = format!("exec timeout {} xargs -0 sha256sum -z --", patience.as_secs());
+    // `openssl` ends its lines with newlines, and writes some names otherwise.
+    let plain = |job: &Job| !job.path.as_str().contains(|c: char| c.is_control() || c == '\\');
+    let digests = shell(root).await?.is_some_and(|shell| shell.digests) && batch.iter().all(plain);
+    let (by, end) = if digests { ("openssl dgst -sha256 -r", b'\n') } else { ("sha256sum -z --", 0) };
+    let line = format!("exec timeout {} xargs -0 {by}", patience.as_secs());
     let command = Command::new(script(at.root(), &line), names.freeze());
     let output = match at.link.run(command, most, patience + PATIENCE).await {
         // They are read instead.
         Err(error) if error.fault == Fault::Busy => return Ok(HashMap::new()),
         output => output?,
     };
-    Ok(after_beginning(&output.stdout).map(|said| hashes(&said)).unwrap_or_default())
+    Ok(after_beginning(&output.stdout).map(|said| hashes(&said, end)).unwrap_or_default())
 }
 
-/// What `sha256sum -z` printed: the hash, two characters, the name, a NUL. A last line without its NUL was cut off.
-fn hashes(said: &Bytes) -> HashMap<Vec<u8>, Hash> {
+/// What was printed in lines that end like this: the hash, two characters, the name. A last line without its end was cut
+/// off.
+fn hashes(said: &Bytes, end: u8) -> HashMap<Vec<u8>, Hash> {
     let mut found = HashMap::new();
-    let Some(end) = said.iter().rposition(|byte| *byte == 0) else { return found };
-    for line in said[..end].split(|byte| *byte == 0) {
+    let Some(last) = said.iter().rposition(|byte| *byte == end) else { return found };
+    for line in said[..last].split(|byte| *byte == end) {
         let Some((hash, rest)) = line.split_at_checked(64) else { continue };
         let hash = std::str::from_utf8(hash).ok().and_then(|hash| hash.parse().ok());
         // The second character says whether it was read as text, which means nothing here.
@@ -225,9 +230,11 @@ mod tests {
     fn only_whole_lines_are_believed() {
         let (one, two) = (Hash::of(b"1"), Hash::of(b"2"));
         let said = Bytes::from(format!("{one}  ./a\nb\0nonsense\0{two} *./c\0{two}  ./cut"));
-        let found = hashes(&said);
+        let found = hashes(&said, 0);
         assert_eq!(found, HashMap::from([(b"a\nb".to_vec(), one), (b"c".to_vec(), two)]));
-        assert_eq!(hashes(&Bytes::from_static(b"no end")), HashMap::new());
+        assert_eq!(hashes(&Bytes::from_static(b"no end"), 0), HashMap::new());
+        let said = Bytes::from(format!("{one} *./a b\n{two} *./cut"));
+        assert_eq!(hashes(&said, b'\n'), HashMap::from([(b"a b".to_vec(), one)]));
     }
 
     #[test]

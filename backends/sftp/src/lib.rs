@@ -6,10 +6,12 @@
 mod aside;
 mod change;
 mod clock;
+mod durable;
 mod error;
 mod facts;
 mod find;
 mod hash;
+mod identity;
 mod leftovers;
 mod list;
 mod part;
@@ -69,7 +71,7 @@ impl Backend for Sftp {
     }
 
     async fn root(&self) -> Result<String> {
-        self.root.identity().await
+        identity::identity(&self.root).await
     }
 
     async fn make_root(&self) -> Result<()> {
@@ -167,5 +169,39 @@ impl Backend for Sftp {
 
     async fn sweep(&self) -> Result<usize> {
         leftovers::sweep(&self.root).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use wl_test_kit::servers::Sshd;
+
+    use super::*;
+
+    fn manifest(sshd: &Sshd) -> Storage {
+        let params = json!({
+            "object": "storage",
+            "type": "sftp",
+            "backend-id": "3cba7968-da34-4b8c-8dc7-83d8860a8933",
+            "host": "127.0.0.1",
+            "port": sshd.port(),
+            "ssh-user": sshd.user(),
+            "ssh-identity": sshd.identity(),
+            "known-hosts": sshd.known_hosts(),
+            "path": sshd.remote_root(),
+        });
+        Storage::from_params(params).unwrap()
+    }
+
+    /// The directory that a server serves.
+    pub fn storage_on(sshd: &Sshd) -> Arc<dyn Backend> {
+        open(&manifest(sshd)).unwrap()
+    }
+
+    /// The same, from the inside.
+    pub fn root_on(sshd: &Sshd) -> Arc<Root> {
+        let path = sshd.remote_root().to_str().unwrap();
+        Arc::new(Root::new(Settings::of(&manifest(sshd)).unwrap(), path, false))
     }
 }

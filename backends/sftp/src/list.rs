@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, join};
 use tokio::sync::mpsc;
 use wl_core::backend::{Listed, Listing, Obstacle, Prune};
 use wl_core::entry::Kind;
@@ -90,8 +90,11 @@ impl Out {
         facts::meet(root).await?;
         bring_all_back(root).await?;
         // A missing root is not an empty one.
-        root.attempt(|at, _| async move { root.seen(&at).await }).await?;
-        match root.attempt(|at, _| async move { at.look(under).await }).await? {
+        let looks = root.attempt(|at, _| async move {
+            let (there, found) = join!(root.seen(&at), at.look(under));
+            there.and(found)
+        });
+        match looks.await? {
             Found::Seen(Seen { what: What::Dir, .. }) => Ok(Some(shell(root).await?.is_some_and(|shell| shell.lists))),
             Found::Behind(what) | Found::Seen(Seen { what: What::Special(what), .. }) => {
                 Err(Error::new(Fault::Broken, format!("a {what} is in the way")).at(under))

@@ -247,14 +247,18 @@ impl Part {
         self.file.clone().ok_or_else(|| Error::changed(&self.path))
     }
 
-    /// Opens it on another connection.
+    /// Goes on with it on another connection.
     pub async fn reopen(&mut self, at: &At, beside: &RelPath) -> Result<()> {
-        let flags = OpenFlags::READ.and(OpenFlags::WRITE);
-        let file = at.link.open(&at.full(&self.path), flags, Attrs::default()).await;
-        let file = file.map_err(|failure| refused_if_gone(&failure, beside))?;
-        self.file = Some(Arc::new(file));
+        self.file = Some(self.open_on(at, beside).await?);
         self.at = at.clone();
         Ok(())
+    }
+
+    /// Opens it on another connection, too.
+    pub async fn open_on(&self, at: &At, beside: &RelPath) -> Result<Arc<Handle>> {
+        let flags = OpenFlags::READ.and(OpenFlags::WRITE);
+        let file = at.link.open(&at.full(&self.path), flags, Attrs::default()).await;
+        file.map(Arc::new).map_err(|failure| refused_if_gone(&failure, beside))
     }
 
     /// Says that it has another name now.

@@ -9,12 +9,13 @@ use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
 use crate::aside::bring_back;
+use crate::durable;
 use crate::error::{error, is_missing, is_plain_refusal};
 use crate::facts::meet_links;
 use crate::part::Part;
 use crate::root::{At, Found, Root, no_parent, refused_if_gone};
 use crate::seen::Seen;
-use crate::ssh::{Answer, Failure};
+use crate::ssh::{Answer, Failure, Handle};
 use crate::trash::{How, Trash};
 use crate::wire::extension::{FSYNC, HARDLINK};
 use crate::young::is_still;
@@ -135,8 +136,9 @@ impl Finished<'_> {
             });
         }
         self.part.renamed();
-        let (durable, kept, there) = join!(self.sync(), at.link.lstat(&aside), at.link.lstat(&target));
-        durable?;
+        let durable = self.make_durable();
+        let (durable, kept, there) = join!(durable, at.link.lstat(&aside), at.link.lstat(&target));
+        let there = if durable? { at.link.lstat(&target).await } else { there };
         let same = match kept {
             Ok(attrs) if !Seen::of(&attrs).is(token) => Ok(false),
             _ => is_still(self.root, self.path, token, &held).await,
@@ -150,7 +152,7 @@ impl Finished<'_> {
             // What it holds is not known: it is kept.
             Err(_) => trash.rescue(&held).await,
         }
-        Ok(Some(self.stands(there)))
+        self.stands(there).map(Some)
     }
 
     /// Somebody wrote into the expected version after the last look: it goes back. If by then yet another took the name,
@@ -180,35 +182,47 @@ impl Finished<'_> {
     async fn settle(&mut self, at: &At, has_both: bool) -> Result<Seen> {
         let (part, target) = (at.full(self.part.path()), at.full(self.path));
         let remove = async { if has_both { at.link.remove(&part).await } else { Ok(()) } };
-        let (durable, removed, there) = join!(self.sync(), remove, at.link.lstat(&target));
+        let together = durable::commit(self.root).await;
+        let alone = async { if together { Ok(()) } else { sync(self.part).await } };
+        let (durable, removed, there) = join!(alone, remove, at.link.lstat(&target));
         if removed.is_ok() {
             self.part.renamed();
         }
-        durable?;
-        Ok(self.stands(there))
+        durable.map_err(|failure| error(&failure, self.path))?;
+        self.stands(there)
     }
 
-    /// File systems with a journal make a file's newest name durable with the file.
-    async fn sync(&self) -> Result<()> {
-        sync(self.part).await.map_err(|failure| error(&failure, self.path))
+    /// File systems with a journal make a file's newest name durable with the file. Whether it was done together with
+    /// others, so that only an answer on the same connection shows that it was the same server.
+    async fn make_durable(&self) -> Result<bool> {
+        if durable::commit(self.root).await {
+            return Ok(true);
+        }
+        sync(self.part).await.map(|()| false).map_err(|failure| error(&failure, self.path))
     }
 
-    fn stands(&self, there: Answer<crate::wire::Attrs>) -> Seen {
-        there.map(|attrs| Seen::of(&attrs)).ok().filter(|seen| seen.same(&self.sealed)).unwrap_or(self.sealed)
+    fn stands(&self, there: Answer<crate::wire::Attrs>) -> Result<Seen> {
+        match there.map(|attrs| Seen::of(&attrs)) {
+            Ok(seen) if seen.same(&self.sealed) => Ok(seen),
+            Err(Failure::Link(lost)) => Err(lost.at(self.path)),
+            _ => Ok(self.sealed),
+        }
     }
 }
 
 /// Makes what a part holds durable, where the server can.
 pub async fn sync(part: &Part) -> Answer<()> {
-    let file = part.file()?;
-    if !file.link().server().extensions.has(FSYNC) {
+    sync_file(part.at(), part.file()?, part.path()).await
+}
+
+/// Makes what a file holds durable, and its newest name, where the server can.
+pub async fn sync_file(at: &At, file: &Handle, path: &RelPath) -> Answer<()> {
+    if !at.has(FSYNC) {
         return Ok(());
     }
     match file.link().fsync(file).await {
-        // A file system that cannot sync says so like this.
-        Err(failure) if !is_plain_refusal(&failure) => Err(failure),
-        Err(failure) => Err(part.at().why(&failure, part.path()).await.into()),
-        Ok(()) => Ok(()),
+        Err(failure) if is_plain_refusal(&failure) => Err(at.why(&failure, path).await.into()),
+        done => done,
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use bytes::Bytes;
 use futures::future::join_all;
 use tokio::sync::{OnceCell, Semaphore};
 use wl_core::backend::Guard;
@@ -13,14 +12,15 @@ use wl_core::path::RelPath;
 
 use crate::aside::Aside;
 use crate::clock::Clock;
+use crate::durable::Commits;
 use crate::error::{error, is_missing, is_plain_refusal, write_error};
-use crate::facts;
 use crate::hash::Hasher;
+use crate::identity::Introduced;
 use crate::leftovers::Leftovers;
 use crate::part::Names;
 use crate::seen::{Seen, What};
-use crate::shell::{PATIENCE, Shell, after_beginning, script, shell};
-use crate::ssh::{Command, Failure, Link, Pool, Settings};
+use crate::shell::Shell;
+use crate::ssh::{Failure, Link, Pool, Settings};
 use crate::width::Width;
 use crate::wire::extension::{HARDLINK, POSIX_RENAME, STATVFS};
 use crate::young::Young;
@@ -38,6 +38,8 @@ pub struct Root {
     pub read_only: bool,
     at: OnceCell<Arc<[u8]>>,
     pub known: Mutex<Known>,
+    /// Which directory it is, if that was found out just now.
+    pub introduced: Introduced,
     /// What commands there are; none inside where none can be run.
     pub shell: OnceCell<Option<Shell>>,
     pub clock: Clock,
@@ -52,6 +54,7 @@ pub struct Root {
     pub uploads: Semaphore,
     /// Small files written at once.
     pub width: Width,
+    pub commits: Commits,
     /// Directories of the trash that are there.
     pub trash_dirs: Mutex<HashSet<RelPath>>,
     /// Paths whose content is being exchanged or taken away, each by one of this process alone.
@@ -119,6 +122,7 @@ impl Root {
             read_only,
             at: OnceCell::new(),
             known: Mutex::default(),
+            introduced: Introduced::default(),
             shell: OnceCell::new(),
             clock: Clock::default(),
             hasher: Hasher::default(),
@@ -128,6 +132,7 @@ impl Root {
             aside: Aside::default(),
             uploads: Semaphore::new(8),
             width: Width::default(),
+            commits: Commits::default(),
             trash_dirs: Mutex::default(),
             turns: Mutex::default(),
         }
@@ -143,6 +148,11 @@ impl Root {
         let link = self.pool.link().await?;
         let root = self.at.get_or_try_init(|| self.resolve(&link)).await?.clone();
         Ok(At { link, root })
+    }
+
+    /// The same on a connection that is none of these, where there is one already.
+    pub fn another(&self, at: &At, than: &[Arc<Link>]) -> Option<At> {
+        self.pool.another(than).map(|link| At { link, root: at.root.clone() })
     }
 
     async fn resolve(&self, link: &Arc<Link>) -> Result<Arc<[u8]>> {
@@ -229,35 +239,6 @@ impl Root {
             )),
             Err(failure) => Err(error(&failure, &RelPath::root())),
         }
-    }
-
-    /// The text that tells this directory from any other that may take its place: by inode and birth time where commands
-    /// can be run, else by its file system.
-    pub async fn identity(self: &Arc<Self>) -> Result<String> {
-        let at = self.open().await?;
-        self.seen(&at).await?;
-        facts::meet(self).await?;
-        if shell(self).await?.is_some() {
-            let output = self.attempt(|at, _| async move {
-                let command = Command::new(script(at.root(), "stat -c \"%i born %W\" ."), Bytes::new());
-                at.link.run(command, 1 << 20, PATIENCE).await
-            });
-            let said = after_beginning(&output.await?.stdout).unwrap_or_default();
-            // Without the end of its line it was cut off.
-            let said = said.strip_suffix(b"\n").map(|said| String::from_utf8_lossy(said).trim().to_owned());
-            let said = said.unwrap_or_default();
-            if said.is_empty() {
-                // It vanished meanwhile, or the server is out of processes.
-                self.seen(&at).await?;
-                return Err(Error::new(Fault::Busy, "the server could not look at the root: it is tried again"));
-            }
-            return Ok(said);
-        }
-        if !self.known().tells_room {
-            return Ok("a directory".to_owned());
-        }
-        let found = at.link.statvfs(at.root()).await.map_err(|failure| error(&failure, &RelPath::root()))?;
-        Ok(format!("on {:x}", found.id))
     }
 
     /// Makes the directory if its parent exists.

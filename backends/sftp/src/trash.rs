@@ -1,20 +1,25 @@
 //! Where a user's version goes when another takes its place: the trash, or a held name for a moment.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use jiff::Timestamp;
 use wl_core::error::{Error, Fault, Result};
-use wl_core::path::RelPath;
+use wl_core::path::{PART_PREFIX, RelPath};
 use wl_core::report::TrashReason;
 
 use crate::error::{error, is_missing, is_plain_refusal};
+use crate::hash::of_content;
+use crate::publish::sync_file;
 use crate::root::{At, Root};
 use crate::seen::{Seen, What};
 use crate::ssh::Answer;
-use crate::wire::Attrs;
+use crate::wire::extension::COPY_DATA;
+use crate::wire::{Attrs, OpenFlags};
 
 /// Names tried in the trash before giving up.
 const NAMES: usize = 100;
+/// Bytes that the server copies at once.
+const STEP: usize = 64 << 20;
 
 /// How a version comes to its second place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,11 +28,13 @@ pub enum How {
     Link,
     /// By taking its name away.
     Move,
+    /// By a copy that the server makes and that is proven, for another file system; then its name is taken away.
+    Copy,
 }
 
 /// Where displaced versions of a path are kept.
 pub struct Trash<'a> {
-    root: &'a Root,
+    root: &'a Arc<Root>,
     at: &'a At,
     path: &'a RelPath,
     wanted: Option<&'a RelPath>,
@@ -35,29 +42,47 @@ pub struct Trash<'a> {
 
 impl<'a> Trash<'a> {
     /// Keeps what is displaced under that path, or nowhere.
-    pub fn new(root: &'a Root, at: &'a At, path: &'a RelPath, wanted: Option<&'a RelPath>) -> Self {
+    pub fn new(root: &'a Arc<Root>, at: &'a At, path: &'a RelPath, wanted: Option<&'a RelPath>) -> Self {
         Self { root, at, path, wanted }
     }
 
     /// Gives what is under the path a second place: where it is to be kept, else a held name beside it, from where
-    /// [`settle`](Self::settle) deletes it.
+    /// [`settle`](Self::settle) takes it.
     pub async fn take_in(&self, how: How) -> Answer<RelPath> {
         if let Some(wanted) = self.wanted {
             let aside = (how == How::Move).then_some(self.path);
-            return keep(self.root, self.at, self.path, wanted, how, aside).await;
+            match keep(self.root, self.at, self.path, wanted, how, aside).await {
+                // It may lie on another file system than the trash: it is held first, and copied when it is settled.
+                Err(failure) if is_plain_refusal(&failure) && self.at.has(COPY_DATA) => {}
+                done => return done,
+            }
         }
         let held = self.root.names.held(self.path, self.root.clock.seconds());
-        if how == How::Move {
+        let (from, to) = (self.at.full(self.path), self.at.full(&held));
+        let put = if how == How::Link {
+            self.at.link.hardlink(&from, &to).await
+        } else {
             self.root.aside.goes(self.path, &held);
-        }
-        put(self.at, self.path, &held, how).await.map(|()| held)
+            self.at.link.rename(&from, &to).await
+        };
+        put.map(|()| held)
     }
 
     /// What was displaced was the expected version: it stays where it is kept, or is deleted.
     pub async fn settle(&self, held: &RelPath) {
-        if self.wanted.is_none() {
+        match self.wanted {
             // If that fails, the next sweep takes it to the trash.
-            let _ = self.at.link.remove(&self.at.full(held)).await;
+            None => drop(self.at.link.remove(&self.at.full(held)).await),
+            Some(wanted) if is_held(held) => self.carry(held, wanted).await,
+            Some(_) => {}
+        }
+    }
+
+    async fn carry(&self, held: &RelPath, wanted: &RelPath) {
+        if let Err(failure) = carry(self.root, self.at, held, wanted).await {
+            // It stays under its held name, which the next sweep tries again.
+            tracing::warn!(path = %self.path, %failure, "a displaced version could not be moved to the trash yet");
+            self.root.leftovers.came_across(held.clone());
         }
     }
 
@@ -68,12 +93,8 @@ impl<'a> Trash<'a> {
 
     /// What was displaced was not expected, and its name is taken by now: it is kept in any case.
     pub async fn rescue(&self, held: &RelPath) {
-        if self.wanted.is_some() {
-            return;
-        }
-        if let Err(failure) = keep(self.root, self.at, held, &recovered(self.path), How::Move, None).await {
-            // It stays under its held name, which the next sweep tries again.
-            tracing::warn!(path = %self.path, %failure, "a displaced version could not be moved to the trash yet");
+        if is_held(held) {
+            self.carry(held, self.wanted.unwrap_or(&recovered(self.path))).await;
         }
     }
 }
@@ -84,16 +105,31 @@ fn recovered(path: &RelPath) -> RelPath {
 }
 
 /// Moves a held file, which a crash left, into the trash.
-pub async fn recover(root: &Root, at: &At, held: &RelPath) -> Result<()> {
+pub async fn recover(root: &Arc<Root>, at: &At, held: &RelPath) -> Result<()> {
     let shown = held.name().trim_start_matches('.');
     let path = held.parent().and_then(|parent| parent.join(shown).ok());
     let wanted = recovered(path.as_ref().unwrap_or(held));
-    keep(root, at, held, &wanted, How::Move, None).await.map(drop).map_err(|failure| error(&failure, held))
+    carry(root, at, held, &wanted).await.map_err(|failure| error(&failure, held))
+}
+
+/// Whether a version has a held name, and is not in the trash yet.
+fn is_held(place: &RelPath) -> bool {
+    place.name().starts_with(PART_PREFIX)
+}
+
+/// Puts a held version into the trash, from another file system, too.
+async fn carry(root: &Arc<Root>, at: &At, held: &RelPath, wanted: &RelPath) -> Answer<()> {
+    match keep(root, at, held, wanted, How::Move, None).await {
+        Err(failure) if is_plain_refusal(&failure) && at.has(COPY_DATA) => {
+            keep(root, at, held, wanted, How::Copy, None).await.map(drop)
+        }
+        done => done.map(drop),
+    }
 }
 
 /// Puts a file into the trash, under another name if that one is taken. `aside` is the path that loses it.
 async fn keep(
-    root: &Root,
+    root: &Arc<Root>,
     at: &At,
     from: &RelPath,
     wanted: &RelPath,
@@ -108,7 +144,12 @@ async fn keep(
         if let Some(path) = aside {
             root.aside.goes(path, &place);
         }
-        match put(at, from, &place, how).await {
+        let put = match how {
+            How::Link => at.link.hardlink(&at.full(from), &at.full(&place)).await,
+            How::Move => at.link.rename(&at.full(from), &at.full(&place)).await,
+            How::Copy => copy(root, at, from, &place).await,
+        };
+        match put {
             Ok(()) => return Ok(place),
             Err(failure) if is_missing(&failure) && !made_again => {
                 // Somebody emptied the trash.
@@ -124,12 +165,30 @@ async fn keep(
     }
 }
 
-async fn put(at: &At, from: &RelPath, to: &RelPath, how: How) -> Answer<()> {
-    let (from, to) = (at.full(from), at.full(to));
-    match how {
-        How::Link => at.link.hardlink(&from, &to).await,
-        How::Move => at.link.rename(&from, &to).await,
+/// Copies a file inside the server, proves the copy, makes it durable and takes away what was copied.
+async fn copy(root: &Arc<Root>, at: &At, from: &RelPath, to: &RelPath) -> Answer<()> {
+    let source = at.link.open(&at.full(from), OpenFlags::READ, Attrs::default()).await?;
+    let seen = Seen::of(&at.link.fstat(&source).await?);
+    let flags = [OpenFlags::WRITE, OpenFlags::CREATE, OpenFlags::EXCLUSIVE];
+    let flags = flags.into_iter().fold(OpenFlags::READ, OpenFlags::and);
+    let private = Attrs { permissions: Some(0o600), ..Attrs::default() };
+    let target = at.link.open(&at.full(to), flags, private).await?;
+    let copied = async {
+        // In steps: a server that copies answers nothing else on this connection.
+        for offset in (0..seen.size).step_by(STEP) {
+            let length = (seen.size - offset).min(STEP as u64);
+            at.link.copy_data(&source, offset, length, &target, offset).await?;
+        }
+        let dress = Attrs { permissions: seen.mode, times: Some((seen.read, seen.mtime)), ..Attrs::default() };
+        at.link.fsetstat(&target, dress).await?;
+        sync_file(at, &target, to).await?;
+        let (before, after) = (of_content(root, from, seen.size).await?, of_content(root, to, seen.size).await?);
+        let same = before == after && Seen::of(&at.link.fstat(&source).await?).same(&seen);
+        if same { Ok(()) } else { Err(Error::changed(from).into()) }
     }
+    .await;
+    let gone = if copied.is_ok() { from } else { to };
+    at.link.remove(&at.full(gone)).await.and(copied)
 }
 
 /// Makes the directories a path in the trash is in, for the server's user alone. The trash may not be a link.

@@ -18,13 +18,16 @@ use crate::part::Part;
 use crate::publish::sync;
 use crate::root::Root;
 use crate::seen::Seen;
-use crate::ssh::{Answer, Failure};
+use crate::ssh::{Answer, Failure, Handle};
 use crate::write::{damaged, dress, give_back, prove, refused};
 
 /// From this size on a part outlives a lost connection and a crash, for a later attempt to go on with.
 const LASTING: u64 = 4 << 20;
 /// Bytes in flight of one file.
 const WINDOW: u64 = 8 << 20;
+/// Connections it is written on at once, and how many bytes after one the next is taken.
+const LANES: usize = 4;
+const WIDEN: u64 = 4 << 20;
 /// Connections lost in a row, without a byte written in between, before giving up.
 const ATTEMPTS: u32 = 6;
 
@@ -46,7 +49,11 @@ pub async fn upload(root: &Arc<Root>, path: &RelPath, content: &Content, guard: 
                 let old = at.check(path, guard).await?;
                 let name = content.version.or(content.hash);
                 let (part, from) = match name.filter(|_| content.size >= LASTING && may_go_on) {
-                    Some(name) => Part::go_on(root, &at, path, name, content.size).await?,
+                    Some(name) => {
+                        let (part, size) = Part::go_on(root, &at, path, name, content.size).await?;
+                        // What was in flight on several connections left holes, if it was cut off.
+                        (part, size.saturating_sub(WINDOW))
+                    }
                     None => (Part::create(root, &at, path).await?, 0),
                 };
                 Ok((old, Upload::new(root, part, path, from), from))
@@ -82,13 +89,17 @@ struct Upload<'a> {
     /// Asked and not answered, the oldest first, with its answers to come.
     pending: VecDeque<(u64, Bytes)>,
     answers: FuturesOrdered<BoxFuture<'static, Answer<()>>>,
+    /// The part, open on other connections, to write on several at once.
+    lanes: Vec<Arc<Handle>>,
+    /// When another lane is looked for.
+    widen_at: u64,
     lost: u32,
 }
 
 impl<'a> Upload<'a> {
     fn new(root: &'a Arc<Root>, part: Part, path: &'a RelPath, from: u64) -> Self {
         let (pending, answers) = (VecDeque::new(), FuturesOrdered::new());
-        Self { root, part, path, asked: from, pending, answers, lost: 0 }
+        Self { root, part, path, asked: from, pending, answers, lanes: Vec::new(), widen_at: from + WIDEN, lost: 0 }
     }
 
     /// Writes it all and proves it; none if the part holds something else in the end.
@@ -126,6 +137,7 @@ impl<'a> Upload<'a> {
                         }
                         hasher.update(&piece);
                         self.ask(piece)?;
+                        self.widen().await?;
                     }
                     None => ended = true,
                 },
@@ -150,12 +162,32 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
+    /// On the connection that has the least to do.
     fn send(&mut self, at: u64, bytes: Bytes) -> Result<()> {
-        let file = self.part.shared()?;
-        // Unconstrained: a write that gave way here would be overtaken by later ones, and after a crash the part would
-        // have holes.
+        let own = self.part.shared()?;
+        let alive = self.lanes.iter().filter(|lane| !lane.link().is_lost());
+        let file = alive.chain([&own]).min_by_key(|lane| lane.link().load()).unwrap_or(&own).clone();
+        // Unconstrained: it is to be on its way before the next one chooses.
         let write = tokio::task::unconstrained(async move { file.link().write(&file, at, bytes).await });
         self.answers.push_back(Box::pin(write));
+        Ok(())
+    }
+
+    /// Takes one more connection where there is one: a channel brings no more than its window in a round trip.
+    async fn widen(&mut self) -> Result<()> {
+        if self.asked < self.widen_at || self.lanes.len() + 1 >= LANES {
+            return Ok(());
+        }
+        self.widen_at = self.asked + WIDEN;
+        let own = [self.part.at().link.clone()];
+        let known: Vec<_> = self.lanes.iter().map(|lane| lane.link().clone()).chain(own).collect();
+        if let Some(at) = self.root.another(self.part.at(), &known) {
+            match self.part.open_on(&at, self.path).await {
+                Ok(lane) => self.lanes.push(lane),
+                Err(error) if error.fault == Fault::Offline => {}
+                Err(error) => return Err(error),
+            }
+        }
         Ok(())
     }
 
@@ -166,16 +198,32 @@ impl<'a> Upload<'a> {
                 self.lost = 0;
                 Ok(())
             }
-            Err(Failure::Link(error)) if error.fault == Fault::Offline => {
-                self.answers = FuturesOrdered::new();
-                self.reconnect(error).await?;
-                for (at, bytes) in self.pending.clone() {
-                    self.send(at, bytes)?;
-                }
-                Ok(())
-            }
+            Err(Failure::Link(error)) if error.fault == Fault::Offline => self.go_on(error).await,
             Err(failure) => Err(self.part.at().why(&failure, self.path).await),
         }
+    }
+
+    /// Writes again what was lost with a connection, once all that was on its way is answered: a write that came late
+    /// would give the finished part another date.
+    async fn go_on(&mut self, lost: Error) -> Result<()> {
+        let mut again = VecDeque::from_iter(self.pending.pop_front());
+        while let Some(answer) = self.answers.next().await {
+            let Some(piece) = self.pending.pop_front() else { break };
+            match answer {
+                Ok(()) => {}
+                Err(Failure::Link(error)) if error.fault == Fault::Offline => again.push_back(piece),
+                Err(failure) => return Err(self.part.at().why(&failure, self.path).await),
+            }
+        }
+        self.lanes.retain(|lane| !lane.link().is_lost());
+        if self.part.at().link.is_lost() {
+            self.reconnect(lost).await?;
+        }
+        for (at, bytes) in again {
+            self.pending.push_back((at, bytes.clone()));
+            self.send(at, bytes)?;
+        }
+        Ok(())
     }
 
     /// Goes on with the same part on another connection.

@@ -6,7 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::ssh::Link;
 
-const MOST: usize = 128;
+const MOST: usize = 256;
 const LEAST: usize = 2;
 
 /// Lets so many write at once as get done: halved when a connection is lost, slowly more again while none is.

@@ -11,16 +11,17 @@ use wl_core::entry::{Hash, Meta};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
+use crate::durable;
 use crate::error::error;
 use crate::hash::on_the_server;
 use crate::part::Part;
-use crate::publish::{Finished, sync};
+use crate::publish::{Finished, sync, sync_file};
 use crate::read;
-use crate::root::{At, Found, Root};
+use crate::root::{At, Found, Root, refused_if_gone};
 use crate::seen::{Seen, seconds};
 use crate::ssh::Failure;
 use crate::upload;
-use crate::wire::Attrs;
+use crate::wire::{Attrs, OpenFlags};
 
 /// A content up to this size is gathered, written, made durable and read back in one round trip.
 const SMALL: u64 = 256 << 10;
@@ -105,7 +106,13 @@ async fn took_effect(
         return Ok(None);
     };
     let there = crate::hash::found(root, path, &entry.token).await;
-    Ok(there.is_ok_and(|there| there == hash).then_some(seen))
+    if !there.is_ok_and(|there| there == hash) {
+        return Ok(None);
+    }
+    let file = at.link.open(&at.full(path), OpenFlags::READ, Attrs::default()).await;
+    let file = file.map_err(|failure| refused_if_gone(&failure, path))?;
+    sync_file(at, &file, path).await.map_err(|failure| error(&failure, path))?;
+    Ok(Some(seen))
 }
 
 /// The whole of a small content, and what travels beside it.
@@ -134,10 +141,11 @@ async fn write_small(
     guard: &Guard,
     trash: Option<&RelPath>,
 ) -> Result<Seen> {
+    let _writer = root.commits.writer();
     let old = at.check(path, guard).await?;
     let dress = dress(root, meta, old.as_ref());
     let mut part = Part::create(root, at, path).await?;
-    let done = match fill(&part, bytes, dress, path).await {
+    let done = match fill(root, &part, bytes, dress, path).await {
         Ok(sealed) => {
             give_back(&part, old.as_ref(), &sealed).await;
             Finished { root, part: &mut part, path, sealed }.publish(guard, trash).await
@@ -151,8 +159,9 @@ async fn write_small(
 }
 
 /// Writes, dates, makes durable, reads back and looks, all in one round trip: a server does what concerns one file in
-/// the order it is asked.
-async fn fill(part: &Part, bytes: &Bytes, dress: Attrs, path: &RelPath) -> Result<Seen> {
+/// the order it is asked. Where many write, they are made durable together after that.
+async fn fill(root: &Arc<Root>, part: &Part, bytes: &Bytes, dress: Attrs, path: &RelPath) -> Result<Seen> {
+    let together = durable::pays(root);
     let file = part.file()?;
     let link = file.link();
     let chunk = link.server().write_size();
@@ -161,8 +170,9 @@ async fn fill(part: &Part, bytes: &Bytes, dress: Attrs, path: &RelPath) -> Resul
         link.write(file, from as u64, piece)
     });
     let back = read::range(file, 0, bytes.len() as u64);
+    let alone = async { if together { Ok(()) } else { sync(part).await } };
     let (written, dressed, durable, back, seen) =
-        join!(join_all(writes), link.fsetstat(file, dress), sync(part), back, link.fstat(file));
+        join!(join_all(writes), link.fsetstat(file, dress), alone, back, link.fstat(file));
     for done in written.into_iter().chain([dressed, durable]) {
         if let Err(failure) = done {
             return Err(part.at().why(&failure, path).await);
@@ -171,6 +181,9 @@ async fn fill(part: &Part, bytes: &Bytes, dress: Attrs, path: &RelPath) -> Resul
     let back = back.map_err(|failure| error(&failure, path))?;
     if back.concat() != bytes[..] {
         return Err(damaged(path));
+    }
+    if together && !durable::commit(root).await {
+        sync(part).await.map_err(|failure| error(&failure, path))?;
     }
     seen.map(|attrs| Seen::of(&attrs)).map_err(|failure| error(&failure, path))
 }

@@ -163,7 +163,11 @@ impl Running {
     /// Writes its standard input; whether that is done.
     fn feed(&mut self, channel: &mut Channel) -> Result<bool, ssh2::Error> {
         let command = &mut self.spawn.command;
-        while !command.stdin.is_empty() {
+        loop {
+            if command.stdin.is_empty() {
+                let Some(more) = self.spawn.input.try_recv().ok().filter(|_| command.hold) else { break };
+                command.stdin = more;
+            }
             match channel.write(&command.stdin) {
                 Ok(count) => command.stdin.advance(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),

@@ -78,7 +78,7 @@ impl Link {
     }
 
     /// How much of its window is in use.
-    pub(super) fn load(&self) -> usize {
+    pub fn load(&self) -> usize {
         WINDOW - self.window.available_permits()
     }
 

@@ -81,6 +81,13 @@ impl Pool {
         outcome
     }
 
+    /// A connection that is none of these, to share a large work with; none if there is no other yet.
+    pub fn another(&self, than: &[Arc<Link>]) -> Option<Arc<Link>> {
+        self.grow();
+        let links = self.inner.links();
+        links.iter().find(|link| !link.is_lost() && !than.iter().any(|known| Arc::ptr_eq(known, link))).cloned()
+    }
+
     /// Makes one more connection beside what goes on, if there may be one more.
     fn grow(&self) {
         if self.inner.links().len() >= self.inner.settings.connections {

@@ -52,11 +52,19 @@ pub struct Output {
 /// A command that runs. Dropped, its input and output are closed; it is not killed.
 pub struct Process {
     output: mpsc::Receiver<Bytes>,
+    input: mpsc::UnboundedSender<Bytes>,
     ended: oneshot::Receiver<Ended>,
     shared: Arc<Shared>,
 }
 
 impl Process {
+    /// Writes more to its standard input, which was to be held open; does not wait for it.
+    pub fn feed(&self, bytes: impl Into<Bytes>) {
+        // Fails only where it ended, which its output tells.
+        let _ = self.input.send(bytes.into());
+        self.shared.poke();
+    }
+
     /// More of its standard output; `None` at its end. Fails with `Offline` if the connection is lost.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         let chunk = self.output.recv().await;
@@ -86,6 +94,8 @@ impl Drop for Process {
 /// The thread's half of a command.
 pub(super) struct Spawn {
     pub command: Command,
+    /// What more goes to its standard input.
+    pub input: mpsc::UnboundedReceiver<Bytes>,
     pub started: Option<oneshot::Sender<Result<()>>>,
     pub output: mpsc::Sender<Bytes>,
     pub ended: oneshot::Sender<Ended>,
@@ -102,6 +112,7 @@ pub(super) fn pair(
     let (output, taken) = mpsc::channel(CHUNKS);
     let (ended, end) = oneshot::channel();
     let (started, start) = oneshot::channel();
-    let spawn = Spawn { command, started: Some(started), output, ended, _turn: turn };
-    (spawn, Process { output: taken, ended: end, shared }, start)
+    let (feed, input) = mpsc::unbounded_channel();
+    let spawn = Spawn { command, input, started: Some(started), output, ended, _turn: turn };
+    (spawn, Process { output: taken, input: feed, ended: end, shared }, start)
 }

@@ -20,6 +20,17 @@ pub enum Mode {
     Chroot,
 }
 
+/// Who is let in, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Login {
+    /// Whoever runs the tests, by key.
+    Key,
+    /// A user made for the server, by key or password.
+    Password,
+    /// The same by key, or by what PAM asks: `keyboard-interactive`.
+    Asked,
+}
+
 /// A running sshd with a host key, a user's key and a `known_hosts` of its own.
 #[derive(Debug)]
 pub struct Sshd {
@@ -40,16 +51,23 @@ const CHROOTS: &str = "/srv";
 impl Sshd {
     /// Starts a server for whoever runs the tests, who logs in by key.
     pub fn start(mode: Mode) -> Self {
-        Self::started(mode, false)
+        Self::started(mode, Login::Key)
     }
 
     /// Starts a server for a user made for it, who logs in by key or password and has an empty home. Needs root.
     pub fn with_user(mode: Mode) -> Self {
         assert!(is_root(), "only root can make the user that this test logs in as: run it as root, as the CI does");
-        Self::started(mode, true)
+        Self::started(mode, Login::Password)
     }
 
-    fn started(mode: Mode, own_user: bool) -> Self {
+    /// The same, but the password is asked for by PAM, as with one-time codes. Needs root.
+    pub fn that_asks(mode: Mode) -> Self {
+        assert!(is_root(), "only root can make the user that this test logs in as: run it as root, as the CI does");
+        Self::started(mode, Login::Asked)
+    }
+
+    fn started(mode: Mode, login: Login) -> Self {
+        let own_user = login != Login::Key;
         assert!(mode != Mode::Chroot || is_root(), "only root can change the root of an sshd: run this test as root");
         launch("sshd", || {
             let below = if mode == Mode::Chroot { PathBuf::from(CHROOTS) } else { std::env::temp_dir() };
@@ -60,7 +78,7 @@ impl Sshd {
             let home = dir.join("home");
             fs::create_dir(&home).expect("making a directory");
             let root = make_root(&dir, mode);
-            fs::write(dir.join("sshd_config"), config(&dir, port, mode, own_user)).expect("writing a file");
+            fs::write(dir.join("sshd_config"), config(&dir, port, mode, login)).expect("writing a file");
             let mut command = Command::new("sh");
             if own_user {
                 make_user(&user, &home);
@@ -141,13 +159,14 @@ impl Sshd {
 /// sshd wants its whole path, to start itself anew for each connection, and a directory that is gone after a boot.
 const SSHD: &str = r#"[ "$(id -u)" != 0 ] || mkdir -p /run/sshd; exec "$1" -D -e -f "$2""#;
 
-fn config(dir: &Path, port: u16, mode: Mode, passwords: bool) -> String {
+fn config(dir: &Path, port: u16, mode: Mode, login: Login) -> String {
     let forced = match mode {
         Mode::Exec => String::new(),
         Mode::SftpOnly => "ForceCommand internal-sftp\n".to_owned(),
         Mode::Chroot => format!("ForceCommand internal-sftp -d /data\nChrootDirectory {}/chroot\n", dir.display()),
     };
-    let passwords = if passwords { "yes" } else { "no" };
+    let yes_if = |which: Login| if login == which { "yes" } else { "no" };
+    let (passwords, asks) = (yes_if(Login::Password), yes_if(Login::Asked));
     // Start-up files of whoever runs the tests would cost each command time: hence the empty home.
     format!(
         r"ListenAddress 127.0.0.1
@@ -158,8 +177,8 @@ AuthorizedKeysFile {dir}/id_ed25519.pub
 PermitRootLogin prohibit-password
 PubkeyAuthentication yes
 PasswordAuthentication {passwords}
-KbdInteractiveAuthentication no
-UsePAM no
+KbdInteractiveAuthentication {asks}
+UsePAM {asks}
 StrictModes no
 UseDNS no
 PrintMotd no

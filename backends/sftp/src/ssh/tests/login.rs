@@ -38,6 +38,20 @@ async fn a_password_lets_in_and_a_wrong_one_does_not() {
 }
 
 #[tokio::test]
+async fn a_server_that_asks_is_answered_with_the_password() {
+    let sshd = Sshd::that_asks(Mode::Exec);
+    let with = |password: &str| Settings {
+        identity: None,
+        password: Some(SecretString::from(password)),
+        ..settings(&sshd, sshd.port())
+    };
+    let_in(with(sshd.password().unwrap())).await;
+    let error = refused(with("hunter2")).await;
+    assert!(error.message.contains("keyboard-interactive") && !error.message.contains("hunter2"), "{error}");
+    assert!(!error.message.contains("tried password"), "{error}");
+}
+
+#[tokio::test]
 async fn a_locked_key_needs_its_passphrase() {
     let sshd = Sshd::start(Mode::Exec);
     let locked = sshd.home().join("locked");

@@ -1,0 +1,66 @@
+//! Which directory the root is.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::join;
+use wl_core::error::{Error, Fault, Result};
+use wl_core::path::RelPath;
+
+use crate::error::error;
+use crate::facts;
+use crate::root::Root;
+use crate::shell::{PATIENCE, after_beginning, script, shell};
+use crate::ssh::Command;
+
+/// What was found out before anything else was asked still holds.
+const JUST_NOW: Duration = Duration::from_secs(2);
+
+/// Which directory it is, as was found out when the shell was: told once, while it is fresh.
+#[derive(Default)]
+pub struct Introduced(Mutex<Option<(Instant, String)>>);
+
+impl Introduced {
+    /// Takes note of which directory it is now.
+    pub fn says(&self, text: &str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), text.to_owned()));
+    }
+
+    fn take(&self) -> Option<String> {
+        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        said.filter(|(when, _)| when.elapsed() < JUST_NOW).map(|(_, text)| text)
+    }
+}
+
+/// The text that tells this directory from any other that may take its place: by inode and birth time where commands can
+/// be run, else by its file system.
+pub async fn identity(root: &Arc<Root>) -> Result<String> {
+    let at = root.open().await?;
+    let (there, met) = join!(root.seen(&at), facts::meet(root));
+    there.and(met)?;
+    if shell(root).await?.is_some() {
+        if let Some(text) = root.introduced.take() {
+            return Ok(text);
+        }
+        let output = root.attempt(|at, _| async move {
+            let command = Command::new(script(at.root(), "stat -c \"%i born %W\" ."), Bytes::new());
+            at.link.run(command, 1 << 20, PATIENCE).await
+        });
+        let said = after_beginning(&output.await?.stdout).unwrap_or_default();
+        // Without the end of its line it was cut off.
+        let said = said.strip_suffix(b"\n").map(|said| String::from_utf8_lossy(said).trim().to_owned());
+        let said = said.unwrap_or_default();
+        if said.is_empty() {
+            // It vanished meanwhile, or the server is out of processes.
+            root.seen(&at).await?;
+            return Err(Error::new(Fault::Busy, "the server could not look at the root: it is tried again"));
+        }
+        return Ok(said);
+    }
+    if !root.known().tells_room {
+        return Ok("a directory".to_owned());
+    }
+    let found = at.link.statvfs(at.root()).await.map_err(|failure| error(&failure, &RelPath::root()))?;
+    Ok(format!("on {:x}", found.id))
+}
