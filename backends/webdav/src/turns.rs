@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use wl_core::backend::{Body, Reading};
 
-/// Operations at a time, and as many contents being read. Most of them are on their way, or wait for a clock to tick; the
-/// servers that there are take more connections as they come (Apache 150, nginx 512).
-pub const AT_ONCE: usize = 96;
+/// Operations at a time, and as many contents being read. A server with fewer workers than connections lets the others wait
+/// until an idle one is closed: Apache with 64 workers took 8.1 s for 3,000 small files over 96 connections, 2.8 s over 56.
+pub const AT_ONCE: usize = 56;
 
 /// The turns of one storage. Who has a turn to change something may wait for one to read, never the reverse.
 #[derive(Debug)]
