@@ -102,7 +102,8 @@ fn windows(abilities: &Abilities) -> Vec<String> {
         }
         Some(Conditions::Lock) => {
             "this server ignores conditions on entity tags: a file is locked, looked at and replaced; what other HTTP \
-             clients write meanwhile is refused, but not what is written to its disk directly"
+             clients begin to write meanwhile is refused, but not what the server was taking in already, nor what is \
+             written to its disk directly"
         }
         Some(Conditions::InPlace) => {
             "a file of up to 8 MiB is replaced by a PUT that names its entity tag: the window is from the server's check to \

@@ -6,7 +6,6 @@
 
 use bytes::Bytes;
 use quick_xml::escape::escape;
-use reqwest::StatusCode;
 use wl_core::entry::{Hash, Token};
 use wl_core::error::Result;
 use wl_core::path::RelPath;
@@ -94,9 +93,9 @@ async fn set(server: &Server, path: &RelPath, note: &Note) -> Result<()> {
     );
     let ask =
         Ask::new("PROPPATCH", server.client.base.file(path)).with("content-type", "application/xml; charset=utf-8");
-    // Its 207 may say of the property that it was refused: then the trial found it missing.
+    // A 207 may say of the property that it was refused: then the trial found it missing. lighttpd answers 204.
     match drain(server.client.send(ask, Some(Bytes::from(body))).await?).await {
-        StatusCode::MULTI_STATUS => Ok(()),
+        status if status.is_success() => Ok(()),
         status => Err(of_status(status)),
     }
 }

@@ -76,6 +76,9 @@ async fn open(server: &Arc<Server>, path: &RelPath, token: &Token, from: u64) ->
     let seen = Seen::in_headers(response.headers());
     let (by, meta) = if seen.is(token) {
         (By::Headers, seen.meta())
+    } else if seen.etag.is_some() && ETag::of(token).is_some() && heads_agree(server) {
+        // It shows one version and sends another: lighttpd remembers for a second which file it had open.
+        return Err(Error::changed(path));
     } else {
         let listed = still(server, path, token, By::Properties).await?;
         if seen.size.is_some() && seen.size != listed.size {
@@ -94,7 +97,7 @@ async fn get(server: &Server, path: &RelPath, token: &Token, from: u64) -> Resul
         return server.client.send(plain, None).await;
     }
     let part = plain.with("range", format!("bytes={from}-"));
-    let agree = server.known_abilities().is_some_and(|abilities| abilities.heads_agree);
+    let agree = heads_agree(server);
     // A weak tag matches nothing (RFC 9110, section 13.1.1).
     let Some(etag) = ETag::of(token).filter(|_| agree && !token.is_racy()) else {
         return server.client.send(part, None).await;
@@ -107,6 +110,10 @@ async fn get(server: &Server, path: &RelPath, token: &Token, from: u64) -> Resul
     // It may be of the same version and weak by now.
     still(server, path, token, By::Properties).await?;
     server.client.send(part, None).await
+}
+
+fn heads_agree(server: &Server) -> bool {
+    server.known_abilities().is_some_and(|abilities| abilities.heads_agree)
 }
 
 /// Where a part begins (RFC 9110, section 14.4): where it was asked for or, if the server likes that better, before.
@@ -235,13 +242,16 @@ pub async fn hash_or_note(server: &Arc<Server>, path: &RelPath, token: &Token) -
     }
     let opened = open(server, path, token, 0).await?;
     // Only now is it known how much would come. What a server can do need not be known: a note that is there says it.
-    let size = opened.left.unwrap_or_default();
+    let (size, named) = (opened.left.unwrap_or_default(), opened.by == By::Headers);
     let noted = size >= note::WORTH && server.known_abilities().is_none_or(|abilities| abilities.keeps_notes);
     if noted && let Some(hash) = note::told(server, path, token).await? {
         return Ok(hash);
     }
     let hash = hash_of(checked(server, path, token, 0, opened).body).await?;
-    note::leave(server, path, token, size, hash).await;
+    // A note outlives this process: only what came with the version's own name is noted.
+    if named {
+        note::leave(server, path, token, size, hash).await;
+    }
     Ok(hash)
 }
 
