@@ -165,18 +165,15 @@ async fn discover(config: &Config, client: &Client) -> Result<Option<Region>> {
             let there = error.raw_response().and_then(|raw| raw.headers().get("x-amz-bucket-region"));
             match there.map(|region| Region::new(region.to_owned())) {
                 Some(region) => Ok(Some(region)),
-                None if crate::error::status(&error) == 404 => Err(no_bucket(config)),
-                None => Err(crate::error::error(config, &error)),
+                None if error.raw_response().is_none() => Err(crate::error::error(config, &error)),
+                None => {
+                    // Answers to HEAD have no words for what is wrong: those to GET do.
+                    let list = client.list_objects_v2().bucket(&config.bucket).max_keys(1).send().await;
+                    list.map(|_| None).map_err(|error| crate::error::error(config, &error))
+                }
             }
         }
     }
-}
-
-/// The bucket is not there: what a HEAD of it cannot say in words.
-pub(crate) fn no_bucket(config: &Config) -> Error {
-    let server = config.endpoint.as_deref().unwrap_or("AWS");
-    let text = format!("there is no bucket {} on {server}: make it first, or correct `s3-url`", config.bucket);
-    Error::new(Fault::Missing, text)
 }
 
 /// Some servers ask for patience with a status that the SDK does not know as such.

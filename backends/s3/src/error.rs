@@ -6,6 +6,7 @@ use aws_sdk_s3::operation::RequestId as _;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use wl_core::error::{Error, Fault};
 
+use crate::archive;
 use crate::config::Config;
 
 /// What of an error counts.
@@ -109,9 +110,9 @@ fn meaning(config: &Config, said: Said<'_>) -> (Fault, String) {
         "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" | "InsufficientCapacity" => {
             (Fault::Full, format!("{server} has no room{detail}"))
         }
-        "InvalidObjectState" => {
-            let text = "it is in an archive storage class and cannot be read: restore it first, or exclude it";
-            (Fault::Denied, text.to_owned())
+        archive::CODE => {
+            let error = archive::archived();
+            (error.fault, error.message)
         }
         _ => of_status(config, status, region, &detail),
     }

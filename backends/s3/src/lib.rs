@@ -3,6 +3,7 @@
 //! A file is an object, a directory is what anything lies below, an empty one a zero-length object `name/`. What a version
 //! is, its ETag says. What the server does with conditions, checksums and copies is found out by trying ([`probe`]).
 
+mod archive;
 mod around;
 mod budget;
 mod client;
@@ -10,6 +11,7 @@ mod config;
 mod copy;
 mod dirs;
 mod error;
+mod flat;
 mod key;
 mod list;
 mod look;
@@ -26,6 +28,7 @@ mod read;
 mod remove;
 mod resume;
 mod shape;
+mod tags;
 mod take;
 mod token;
 mod trial;
@@ -69,6 +72,11 @@ struct Place {
     around: around::Around,
     /// What has become of large contents since the last sweep.
     rounds: Mutex<resume::Rounds>,
+    /// Where the pages of listings began.
+    marks: flat::Marks,
+    tags: tags::Tags,
+    archive: archive::Archive,
+    records: resume::Known,
     /// Keys, with ETags, under which a server without checksums was seen to hold other bytes than the ETag is of.
     mixed: Mutex<BTreeSet<(String, String)>>,
 }
@@ -90,6 +98,10 @@ impl S3 {
             leftovers: Mutex::default(),
             around: around::Around::default(),
             rounds: Mutex::default(),
+            marks: flat::Marks::default(),
+            tags: tags::Tags::default(),
+            archive: archive::Archive::default(),
+            records: resume::Known::default(),
             mixed: Mutex::default(),
         };
         Ok(Arc::new(Self { place: Arc::new(place) }))

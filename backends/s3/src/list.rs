@@ -1,9 +1,8 @@
 //! Listing: pages of keys as one sorted stream.
 //!
 //! A server lists keys in byte order ("in lexicographical order": Amazon S3 API reference, ListObjectsV2), so that one flat
-//! listing is all it takes, and the next page is asked for while this one is looked at. SeaweedFS walks its directories
-//! instead and lists `a/x` before `a-b`: such servers are listed directory by directory ([`crate::walk`]), as soon as they
-//! are known for it or seen to do it.
+//! listing is all it takes ([`crate::flat`]). SeaweedFS walks its directories instead and lists `a/x` before `a-b`: such
+//! servers are listed directory by directory ([`crate::walk`]), as soon as they are known for it or seen to do it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,19 +10,16 @@ use std::sync::atomic::Ordering;
 use futures::StreamExt as _;
 use futures::stream;
 use jiff::Timestamp;
-use tokio_util::task::AbortOnDropHandle;
 use wl_core::backend::{Listed, Listing, Obstacle, Prune};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
 use crate::Place;
-use crate::page::{From, Object, Page, page};
+use crate::flat::Flat;
+use crate::page::Object;
 use crate::shape::Shape;
 use crate::token::Version;
 use crate::walk::Walk;
-
-/// The greatest text that is sure to sort after every key that anybody gives: what is behind a directory begins there.
-const GREATEST: char = '\u{10ffff}';
 
 /// A part object that a listing came across.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,56 +126,6 @@ fn begin(place: &Arc<Place>, under: &RelPath) -> Result<Source> {
     Ok(if place.client.walks.load(Ordering::Relaxed) {
         Source::Walk(Walk::new(place, prefix))
     } else {
-        Source::Flat(Flat { place: place.clone(), prefix, next: Some(Ahead::Later(From::Start)) })
+        Source::Flat(Flat::new(place, prefix))
     })
-}
-
-/// All keys below a prefix, as the server orders them.
-struct Flat {
-    place: Arc<Place>,
-    prefix: String,
-    next: Option<Ahead>,
-}
-
-/// A page that is not there yet.
-enum Ahead {
-    Later(From),
-    Asked(Asked),
-}
-
-/// A page that was asked for, and is not waited for any more when this is dropped.
-pub(crate) type Asked = AbortOnDropHandle<Result<Page>>;
-
-/// Asks for a page.
-pub(crate) fn ask(place: &Arc<Place>, prefix: &str, flat: bool, from: From) -> Asked {
-    let (place, prefix) = (place.clone(), prefix.to_owned());
-    AbortOnDropHandle::new(tokio::spawn(async move { page(&place, &prefix, flat, &from, None).await }))
-}
-
-/// Waits for a page that was asked for.
-pub(crate) async fn arrived(asked: Asked) -> Result<Page> {
-    asked.await.unwrap_or_else(|_| Err(Error::stopped()))
-}
-
-impl Flat {
-    async fn next(&mut self, shape: &Shape) -> Result<Option<Vec<Object>>> {
-        let page = match self.next.take() {
-            None => return Ok(None),
-            Some(Ahead::Later(from)) => page(&self.place, &self.prefix, true, &from, None).await?,
-            Some(Ahead::Asked(asked)) => arrived(asked).await?,
-        };
-        if let Some(next) = page.next {
-            let last = page.objects.last().map(|object| object.key.as_str());
-            let from = last.and_then(|last| self.behind(last, shape)).unwrap_or(next);
-            self.next = Some(Ahead::Asked(ask(&self.place, &self.prefix, true, from)));
-        }
-        Ok(Some(page.objects))
-    }
-
-    /// Where to go on after a key whose directory is left out.
-    fn behind(&self, last: &str, shape: &Shape) -> Option<From> {
-        let dir = self.place.config.keys.dir(&shape.left_out(last)?).ok()?;
-        let end = format!("{dir}{GREATEST}");
-        (end.as_str() > last).then_some(From::After(end))
-    }
 }

@@ -14,7 +14,7 @@ use crate::object::Seen;
 use crate::page::{From, page};
 use crate::shape::{no_etag, two_kinds};
 use crate::token::Version;
-use crate::{Place, probe, read};
+use crate::{Place, probe, read, tags};
 
 /// Looks at the bucket, with one LIST. Nothing in the protocol tells a bucket from a later one of its name.
 pub(crate) async fn root(place: &Arc<Place>) -> Result<String> {
@@ -63,19 +63,33 @@ pub(crate) async fn is_dir(place: &Arc<Place>, path: &RelPath) -> Result<bool> {
 /// The sha256 of that version: what its HEAD proves, else by reading it once.
 pub(crate) async fn hash(place: &Arc<Place>, path: &RelPath, token: &Token) -> Result<Hash> {
     let version = Version::of(token).map_err(|error| error.at(path))?;
-    let seen = Seen::at(place, &place.key(path)?).await.map_err(|error| error.at(path))?;
+    let key = place.key(path)?;
+    place.archive.check_hash(&key, &version).map_err(|error| error.at(path))?;
+    let seen = Seen::at(place, &key).await.map_err(|error| error.at(path))?;
     let seen = seen.ok_or_else(|| Error::missing(path))?;
     if seen.version != version {
         return Err(Error::changed(path));
     }
-    let mixed = place.mixed().contains(&(place.key(path)?, version.etag));
-    if let Some(hash) = seen.hash(probe::checksums_are_verified(place)).filter(|_| !mixed) {
+    let mixed = place.mixed().contains(&(key.clone(), version.etag));
+    if !mixed && let Some(hash) = proven(place, &key, &seen).await {
         return Ok(hash);
     }
-    let mut body = read::read(place, path, token, 0).await?.body;
+    let reading = read::read(place, path, token, 0).await;
+    let mut body = reading.inspect_err(|_| place.archive.unproven(&key, &seen.version))?.body;
     let mut sha256 = Sha256::new();
     while let Some(bytes) = body.try_next().await? {
         sha256.update(&bytes);
     }
     Ok(Hash(sha256.finalize().into()))
+}
+
+/// The sha256 that is proven by what the server shows of an object. Whether it verifies checksums is found out only where
+/// that makes a difference.
+async fn proven(place: &Arc<Place>, key: &str, seen: &Seen) -> Option<Hash> {
+    let (without, with) = (seen.hash(false), seen.hash(true));
+    let hash = if without != with && probe::checksums_are_verified(place).await { with } else { without };
+    match hash {
+        Some(hash) => Some(hash),
+        None => tags::bound(place, key, seen).await,
+    }
 }

@@ -7,7 +7,8 @@
 //! 1. the server's own full-object SHA-256 checksum says the same, or
 //! 2. `wl-bound` is the ETag, or the composite checksum, that the server shows for this object: whoever wrote it had
 //!    computed it from the content before, so another content has another one. wl writes the MD5 of what it puts at once to
-//!    a server that keeps no checksums; the metadata of what it uploads in parts are given before it has read the parts.
+//!    a server that keeps no checksums; or
+//! 3. a tag says so: the metadata of what is uploaded in parts are given before the parts are read ([`crate::tags`]).
 //!
 //! Everything else is hashed by reading it once.
 
@@ -46,12 +47,12 @@ impl Shown<'_> {
         let bound = self.get(BOUND).filter(|bound| !bound.is_empty())?;
         let holds =
             bound == self.etag || checksum.is_some_and(|composite| composite.contains('-') && composite == bound);
-        self.get(SHA256).filter(|_| holds)?.parse().ok()
+        self.claims().filter(|_| holds)
     }
 
-    /// Whether the metadata claim that sha256, bound to the content or not.
-    pub fn says(&self, hash: &Hash) -> bool {
-        self.get(SHA256).is_some_and(|text| text.parse() == Ok(*hash))
+    /// The sha256 that the metadata claim, bound to the content or not.
+    pub fn claims(&self) -> Option<Hash> {
+        self.get(SHA256)?.parse().ok()
     }
 
     fn get(&self, key: &str) -> Option<&str> {

@@ -30,7 +30,7 @@ use crate::probe::Traits;
 use crate::resume::{self, Claim, Record};
 use crate::token::{Version, hex};
 use crate::write::{dress, entry, read_back};
-use crate::{client, copy, error, meta};
+use crate::{client, copy, error, meta, tags};
 
 /// Replaces what is expected under the target's key.
 pub(crate) async fn replace(
@@ -52,7 +52,7 @@ pub(crate) async fn replace(
         None => begin(target, traits, content.size, hash, mtime).await?,
     };
     let upload = Upload { target, traits, claim, hash, mtime };
-    match upload.run(reading, trash).await {
+    match Box::pin(upload.run(reading, trash)).await {
         Ok(written) => {
             if let Err(error) = resume::forget(target.place, &upload.claim.at).await {
                 tracing::debug!(path = %target.path, "the record of an upload stays until it is swept: {error}");
@@ -104,7 +104,7 @@ struct Upload<'a> {
 
 /// What the parts became.
 struct Whole {
-    version: Version,
+    seen: Seen,
     /// Whether the server has shown a checksum for it, and not only metadata.
     proven: bool,
 }
@@ -125,14 +125,14 @@ impl Upload<'_> {
         let parts = self.send_all(reading.body).await?;
         self.target.check_nothing_below().await?;
         let kept = copy::keep(self.target, self.traits, trash).await?;
-        let version = match self.complete(&parts).await {
+        let whole = match self.complete(&parts).await {
             // It may have taken effect although the answer says otherwise, or none came.
             Err(error) => self.completed_after_all(&parts).await.ok_or(error),
             completed => completed,
         };
-        let proven = match version {
-            Ok(Whole { version, proven: true }) => Ok(version),
-            Ok(Whole { version, .. }) => read_back(self.target, &version, self.hash).await.map(|()| version),
+        let proven = match whole {
+            Ok(Whole { seen, proven: true }) => Ok(seen),
+            Ok(Whole { seen, .. }) => read_back(self.target, &seen.version, self.hash).await.map(|()| seen),
             Err(error) => Err(error),
         };
         match (proven, kept) {
@@ -142,7 +142,13 @@ impl Upload<'_> {
                 }
                 Err(error)
             }
-            (Ok(version), _) => Ok(Written { entry: entry(&version, self.mtime), hash: self.hash }),
+            (Ok(seen), _) => {
+                // An ETag is not believed where writers are not kept apart: it may be shown with another one's bytes.
+                if self.traits.checksums || self.traits.create && self.traits.replace {
+                    tags::bind(self.target.place, &self.target.key, &seen, self.hash).await;
+                }
+                Ok(Written { entry: entry(&seen.version, self.mtime), hash: self.hash })
+            }
         }
     }
 
@@ -301,7 +307,7 @@ impl Upload<'_> {
         };
         let proven = checksum.is_some();
         let same = ours && seen.version.size == self.claim.record.size;
-        same.then_some(Whole { version: seen.version, proven })
+        same.then_some(Whole { seen, proven })
     }
 
     async fn completed_after_all(&self, parts: &Parts) -> Option<Whole> {

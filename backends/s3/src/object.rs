@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::head_object::{HeadObjectError, HeadObjectOutput};
 use aws_sdk_s3::types::ChecksumMode;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use wl_core::backend::Guard;
 use wl_core::entry::{Entry, Hash, Kind, Meta};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
 use crate::meta::Shown;
+use crate::page::{From, page};
 use crate::token::Version;
 use crate::{Place, around, error};
 
@@ -26,7 +29,7 @@ impl Seen {
         let head = match request.checksum_mode(ChecksumMode::Enabled).send().await {
             Ok(head) => head,
             Err(error) if error::status(&error) == 404 => return Ok(None),
-            Err(error) => return Err(place.error(&error)),
+            Err(error) => return Err(in_words(place, key, &error).await),
         };
         let size = head.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
         let version = Version::new(head.e_tag(), size).ok_or_else(|| {
@@ -45,9 +48,14 @@ impl Seen {
         self.shown().hash(checksums)
     }
 
+    /// The sha256 that its metadata claim, bound to the content or not.
+    pub fn claims(&self) -> Option<Hash> {
+        self.shown().claims()
+    }
+
     /// Whether its metadata claim that sha256, bound to the content or not.
     pub fn says(&self, hash: &Hash) -> bool {
-        self.shown().says(hash)
+        self.claims().as_ref() == Some(hash)
     }
 
     /// As a file.
@@ -55,6 +63,16 @@ impl Seen {
         let meta = Meta { mtime: self.shown().mtime(self.head.last_modified()), mode: None };
         Entry { kind: Kind::File, size: self.version.size, meta, token: self.version.token() }
     }
+}
+
+/// Why a HEAD was refused. Its answer has a status and no words, as for credentials that have expired: if the same holds
+/// for a GET, its answer says so.
+async fn in_words(place: &Place, key: &str, refused: &SdkError<HeadObjectError, HttpResponse>) -> Error {
+    let mute = error::code(refused).is_empty() && matches!(error::status(refused), 400 | 401 | 403);
+    if mute && let Err(told) = Box::pin(page(place, key, true, &From::Start, Some(1))).await {
+        return told;
+    }
+    place.error(refused)
 }
 
 /// Where a change is made, and what it expects to find.

@@ -20,6 +20,9 @@ const IN_FLIGHT: usize = 32;
 /// How long after the first trial writers are raced against each other.
 const RACE_AFTER: Duration = Duration::from_secs(3);
 
+/// How long a trial that failed is not repeated for one more hash.
+const TRIED_AGAIN: Duration = Duration::from_mins(5);
+
 /// What a server does with what wl would like it to do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Traits {
@@ -70,8 +73,17 @@ impl Traits {
 #[derive(Default)]
 pub(crate) struct Memory {
     known: Mutex<Option<Known>>,
+    /// Whether checksums are verified, where that alone was tried.
+    checksums: tokio::sync::Mutex<Option<Checksums>>,
     /// One tries at a time. Who waited while a trial failed shares its error, with the time of that.
     trying: tokio::sync::Mutex<Option<(Instant, Error)>>,
+}
+
+/// What came of trying checksums alone.
+enum Checksums {
+    Verified(bool),
+    /// It could not be tried.
+    Untold(Instant),
 }
 
 #[derive(Clone)]
@@ -265,10 +277,26 @@ pub(crate) fn mistakes(place: &Place, path: &RelPath) -> bool {
     path.as_str().contains('\\') && !backslash
 }
 
-/// Whether a checksum that the server shows is known to have been verified by it. Nothing is tried for it: who only reads
-/// must not write.
-pub(crate) fn checksums_are_verified(place: &Place) -> bool {
-    place.traits.get().is_some_and(|known| known.traits.checksums)
+/// Whether a checksum that the server shows was verified by it. Tried, with a few requests, where nobody has tried the
+/// server yet and the storage may be written to: it saves reading contents. What cannot be found out is not believed.
+pub(crate) async fn checksums_are_verified(place: &Arc<Place>) -> bool {
+    if let Some(known) = place.traits.get() {
+        return known.traits.checksums;
+    }
+    if place.config.read_only {
+        return false;
+    }
+    let mut found = place.traits.checksums.lock().await;
+    match (place.traits.get(), &*found) {
+        (Some(known), _) => return known.traits.checksums,
+        (None, Some(Checksums::Verified(verified))) => return *verified,
+        (None, Some(Checksums::Untold(at))) if at.elapsed() < TRIED_AGAIN => return false,
+        _ => {}
+    }
+    let tried = Box::pin(trial::checksums(place)).await;
+    let tried = tried.inspect_err(|error| tracing::debug!("whether checksums are verified was not found out: {error}"));
+    *found = Some(tried.as_ref().map_or_else(|_| Checksums::Untold(Instant::now()), |&yes| Checksums::Verified(yes)));
+    tried.unwrap_or(false)
 }
 
 #[cfg(test)]

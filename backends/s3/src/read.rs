@@ -36,6 +36,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(crate) async fn read(place: &Arc<Place>, path: &RelPath, token: &Token, from: u64) -> Result<Reading> {
     let wanted =
         Wanted { place: place.clone(), key: place.key(path)?, path: path.clone(), version: Version::of(token)? };
+    place.archive.check(&wanted.key, &wanted.version).map_err(|error| error.at(path))?;
     let (wanted, size) = (Arc::new(wanted), Version::of(token)?.size);
     if from >= size {
         // No range is left to ask for.
@@ -91,6 +92,7 @@ impl Wanted {
             request = request.range(format!("bytes={}-{}", range.start, range.end - 1));
         }
         let answer = request.send().await.map_err(|error| {
+            self.place.archive.note(&self.key, &self.version, &error);
             // 416, from a server that looks at the range first: it has become shorter.
             let shorter = crate::error::status(&error) == 416;
             if shorter { Error::changed(&self.path) } else { self.place.error(&error).at(&self.path) }

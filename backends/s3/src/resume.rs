@@ -10,6 +10,7 @@
 //! Who is killed before the record is written leaves an upload that nothing tells of: a sweep of a storage with large
 //! contents also looks for those.
 
+mod known;
 mod sweep;
 mod writer;
 
@@ -22,6 +23,8 @@ use wl_core::entry::Hash;
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::PART_PREFIX;
 
+pub(crate) use self::known::Known;
+use self::known::read;
 pub(crate) use self::sweep::sweep;
 use self::writer::{Fate, Writer};
 use crate::object::Target;
@@ -34,8 +37,6 @@ const UPLOAD: &str = "up-";
 /// What the names of objects begin with that somebody tries the server with, and how long that may take.
 pub(crate) const TRIAL: &str = "probe-";
 const TRIAL_OVER: SignedDuration = SignedDuration::from_hours(1);
-/// A record is never larger.
-const LONGEST: usize = 16 << 10;
 /// What nobody can be asked about is dead after that long.
 const DEAD: SignedDuration = SignedDuration::from_hours(24);
 /// How often in a row an upload is called off at most.
@@ -219,22 +220,6 @@ async fn has_parts(place: &Place, record: &Record) -> Result<bool> {
     }
 }
 
-/// What a record says; none if it is gone, or says nothing.
-async fn read(place: &Place, object: &Object) -> Result<Option<Record>> {
-    if object.size > LONGEST as u64 {
-        return Ok(None);
-    }
-    let request = place.client().await?.get_object().bucket(place.bucket()).key(&object.key);
-    let answer = match request.send().await {
-        Ok(answer) => answer,
-        Err(error) if error::status(&error) == 404 => return Ok(None),
-        Err(error) => return Err(place.error(&error)),
-    };
-    let bytes = answer.body.collect().await.map_err(|error| Error::new(Fault::Offline, error.to_string()))?;
-    let record: Option<Record> = serde_json::from_slice(&bytes.into_bytes()).ok();
-    Ok(record.filter(|record| record.key.starts_with(place.config.keys.prefix())))
-}
-
 /// Calls off an upload, and forgets it once nothing is left of it: parts that arrive meanwhile may survive, and it "might be
 /// necessary to abort a given multipart upload multiple times" (Amazon S3 API reference, AbortMultipartUpload).
 pub(crate) async fn call_off(place: &Place, at: &str, record: &Record) -> Result<()> {
@@ -303,7 +288,7 @@ mod tests {
     fn a_record_is_read_as_it_was_written() {
         let record = Record::new("p/x", "id", Layout::of(5 << 30), Some(Hash::of(b"x")));
         let text = serde_json::to_vec(&record).unwrap();
-        assert!(text.len() < LONGEST);
+        assert!(text.len() < known::LONGEST);
         assert_eq!(serde_json::from_slice::<Record>(&text).unwrap(), record);
     }
 

@@ -72,6 +72,14 @@ pub(crate) async fn traits(place: &Place) -> Result<Traits> {
     traits
 }
 
+/// Tries only whether checksums are verified.
+pub(crate) async fn checksums(place: &Place) -> Result<bool> {
+    let trial = Trial::new(place, client::trying).await?;
+    let verified = trial.verifies_checksums().await;
+    trial.put_away().await;
+    verified
+}
+
 impl<'a> Trial<'a> {
     /// A trial whose requests go through a client made of the place's own.
     pub async fn new(place: &'a Place, client: fn(&Client) -> Client) -> Result<Self> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use wl_core::error::Result;
 
 use crate::Place;
-use crate::list::{Asked, arrived, ask};
+use crate::flat::{Asked, arrived, ask};
 use crate::page::{From, Object, Page};
 use crate::shape::Shape;
 

@@ -41,7 +41,7 @@ pub(crate) async fn replace(
     let traits = probe::traits(place).await?;
     let target = Target::new(place, path, guard)?;
     let written = if content.size > parts::LARGE {
-        multipart::replace(&target, &traits, &content, trash).await?
+        Box::pin(multipart::replace(&target, &traits, &content, trash)).await?
     } else {
         replace_small(&target, &traits, &content, trash).await?
     };

@@ -87,6 +87,22 @@ async fn what_another_machine_may_be_at_is_not_called_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_stays_is_read_once() {
+    let bucket = cut_off(&bytes()).await;
+    rewrite(&bucket, |record| record["writer"]["machine"] = json!("another")).await;
+    let proxy = Http::start(servers::seaweed::shared().address());
+    let storage = support::storage(&format!("http://{}", proxy.address()), &bucket.name);
+    let reads = async || {
+        drop(storage.list(&RelPath::root(), None).collect::<Vec<_>>().await);
+        storage.sweep().await.unwrap();
+        proxy.take().iter().filter(|request| s3_operation(request) == "GetObject").count()
+    };
+    assert_eq!([reads().await, reads().await, reads().await], [1, 0, 0]);
+    rewrite(&bucket, |record| record["writer"]["pid"] = json!(1)).await;
+    assert_eq!([reads().await, reads().await], [1, 0], "it is another version");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_waits_for_the_source_finds_the_upload_again() {
     let bytes = bytes();
     let bucket = cut_off(&bytes).await;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use support::{Bucket, PREFIX, storage};
 use wl_core::backend::{Backend, Content, Guard, Listed, Look};
-use wl_core::entry::{Entry, Hash, Meta};
+use wl_core::entry::{Entry, Hash, Meta, Token};
 use wl_core::error::Fault;
 use wl_core::path::RelPath;
 use wl_test_kit::proxy::{Action, Answer, Http, s3_operation};
@@ -143,13 +143,16 @@ async fn keys_in_no_order_are_listed_by_directory() {
 }
 
 #[tokio::test]
-async fn throttling_is_retried() {
+async fn throttling_and_lost_connections_are_retried() {
     for (status, code) in [(503, "SlowDown"), (429, "TooManyRequests")] {
         let slow = Action::s3_error(status, code);
         let (proxy, storage) = answering(vec![slow.clone(), slow, page(&[("a", 1)], None)]);
         assert_eq!(shown(&listed(&*storage).await), ["a"]);
         assert_eq!(proxy.take().len(), 3);
     }
+    let (proxy, storage) = answering(vec![Action::Close, page(&[("a", 1)], None)]);
+    assert_eq!(shown(&listed(&*storage).await), ["a"]);
+    assert_eq!(proxy.take().len(), 2);
 }
 
 #[tokio::test]
@@ -159,6 +162,9 @@ async fn a_root_that_cannot_be_looked_at_says_why() {
         (403, "AccessDenied", Fault::Denied, "s3:ListBucket"),
         (403, "SignatureDoesNotMatch", Fault::Denied, "secret key"),
         (400, "ExpiredToken", Fault::Denied, "expired"),
+        (403, "RequestTimeTooSkewed", Fault::Denied, "NTP"),
+        (400, "AuthorizationHeaderMalformed", Fault::Denied, "set `region`"),
+        (301, "PermanentRedirect", Fault::Denied, "set `region`"),
     ] {
         let (_proxy, storage) = answering(vec![Action::s3_error(status, code)]);
         let error = storage.root().await.unwrap_err();
@@ -166,6 +172,24 @@ async fn a_root_that_cannot_be_looked_at_says_why() {
     }
     let storage = storage("http://127.0.0.1:1", "b");
     assert_eq!(storage.root().await.unwrap_err().fault, Fault::Offline);
+}
+
+#[tokio::test]
+async fn what_an_answer_without_words_means_is_asked_for() {
+    for (status, code, says) in [
+        (400, "ExpiredToken", "expired"),
+        (403, "RequestTimeTooSkewed", "clock"),
+        (403, "InvalidAccessKeyId", "access key"),
+        (403, "AccessDenied", "s3:ListBucket"),
+    ] {
+        let proxy = Http::with("127.0.0.1:1", move |request| {
+            if request.method == "HEAD" { Action::status(status) } else { Action::s3_error(status, code) }
+        });
+        let storage = storage(&format!("http://{}", proxy.address()), "b");
+        let error = storage.hash(&path("x"), &Token::new(&[0; 25])).await.unwrap_err();
+        assert!(error.fault == Fault::Denied && error.message.contains(says), "{code}: {error:?}");
+        assert_eq!(asked(&proxy), ["HeadObject", "ListObjectsV2"]);
+    }
 }
 
 #[tokio::test]
@@ -214,6 +238,31 @@ async fn what_a_server_honours_is_found_out() {
         }
         assert_eq!(bucket.keys("").await, [""; 0], "nothing is left");
     }
+}
+
+#[tokio::test]
+async fn what_is_archived_is_tried_once_a_version() {
+    let server = servers::seaweed::shared();
+    let proxy = Http::start(server.address());
+    let bucket = Bucket::behind(server, &format!("http://{}", proxy.address()));
+    let key = format!("{PREFIX}x");
+    bucket.put(&key, b"content", &[]).await;
+    proxy.decide(|request| {
+        let read = s3_operation(request) == "GetObject";
+        if read { Action::s3_error(403, "InvalidObjectState") } else { Action::Pass }
+    });
+    let there = entry(&*bucket.storage, "x").await;
+    for _ in 0..3 {
+        let read = bucket.storage.read(&path("x"), &there.token, 0).await.err().unwrap();
+        assert!(read.fault == Fault::Denied && read.message.contains("restore it"), "{read:?}");
+        assert_eq!(bucket.storage.hash(&path("x"), &there.token).await, Err(read));
+    }
+    let reads = || asked(&proxy).iter().filter(|asked| *asked == "GetObject").count();
+    assert_eq!(reads(), 1);
+    bucket.put(&key, b"another", &[]).await;
+    let there = entry(&*bucket.storage, "x").await;
+    assert_eq!(bucket.storage.hash(&path("x"), &there.token).await.unwrap_err().fault, Fault::Denied);
+    assert_eq!(reads(), 1, "it is another version");
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use wl_core::error::Result;
 use wl_core::path::PART_PREFIX;
 
-use super::{DEAD, Rounds, UPLOAD, abort, clear, has_parts, is_idle, is_past, read, records_of, time};
+use super::known::read;
+use super::{DEAD, Rounds, UPLOAD, abort, clear, has_parts, is_idle, is_past, records_of, time};
 use crate::Place;
 use crate::page::{From, Object, page};
 
@@ -13,6 +14,7 @@ use crate::page::{From, Object, page};
 pub(crate) async fn sweep(place: &Arc<Place>) -> Result<usize> {
     let leftovers = std::mem::take(&mut *place.leftovers());
     let rounds = std::mem::take(&mut *place.rounds());
+    place.records.keep_only(&leftovers.keys().map(String::as_str).collect());
     let (mut removed, mut any) = (0, rounds.begun);
     for (key, leftover) in leftovers {
         let (size, stored) = (leftover.version.size, leftover.stored);

@@ -93,11 +93,21 @@ impl Bucket {
 
 /// The storage under test.
 pub fn storage(endpoint: &str, bucket: &str) -> Arc<S3> {
+    opened(endpoint, bucket, false)
+}
+
+/// The same, where the manifest says that nothing is to be written.
+pub fn read_only(endpoint: &str, bucket: &str) -> Arc<S3> {
+    opened(endpoint, bucket, true)
+}
+
+fn opened(endpoint: &str, bucket: &str, read_only: bool) -> Arc<S3> {
     let params = json!({
         "type": "s3",
         "backend-id": "test",
         "s3-url": format!("s3://{bucket}/{PREFIX}"),
         "endpoint-url": endpoint,
+        "read-only": read_only,
         "credentials": { "access-key": servers::S3::ACCESS_KEY, "secret-key": servers::S3::SECRET_KEY },
     });
     S3::new(&Storage::from_params(params).unwrap()).unwrap()

@@ -10,6 +10,8 @@ pub fn operation(request: &Request) -> &str {
     match request.method.as_str() {
         "GET" if asks("uploads") => "ListMultipartUploads",
         "GET" if asks("uploadId") => "ListParts",
+        "GET" if asks("tagging") => "GetObjectTagging",
+        "PUT" if asks("tagging") => "PutObjectTagging",
         "GET" if !in_bucket => "ListObjectsV2",
         "GET" => "GetObject",
         "HEAD" if in_bucket => "HeadObject",
