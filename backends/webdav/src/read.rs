@@ -1,11 +1,13 @@
 //! Reading a version: what arrives is of that version, whole, or an error.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use reqwest::{Response, StatusCode, header};
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 use wl_core::backend::{Body, Reading};
 use wl_core::entry::{Hash, Meta, Token};
 use wl_core::error::{Error, Fault, Result};
@@ -30,6 +32,11 @@ enum By {
 const RESUMES: u32 = 3;
 const PROGRESS: u64 = 1 << 20;
 
+/// A server may list a new version and go on sending the old one for so long: lighttpd keeps for a second what it knows of a
+/// file (lighttpd's manual, server.stat-cache-engine).
+const LAG: Duration = Duration::from_millis(2500);
+const LAG_PAUSE: Duration = Duration::from_millis(200);
+
 /// Opens a version from an offset on.
 pub async fn read(server: &Arc<Server>, path: &RelPath, token: &Token, from: u64) -> Result<Reading> {
     let opened = open(server, path, token, from).await?;
@@ -53,13 +60,7 @@ struct Opened {
 }
 
 async fn open(server: &Arc<Server>, path: &RelPath, token: &Token, from: u64) -> Result<Opened> {
-    let mut response = get(server, path, token, from).await?;
-    if let Some(wait) = Seen::in_headers(response.headers()).settles_in(token, server.precision()) {
-        // Whoever rewrites it in this second leaves its token as it is: a mixture could not be told.
-        drop(response);
-        tokio::time::sleep(wait).await;
-        response = get(server, path, token, from).await?;
-    }
+    let response = begin(server, path, token, from).await?;
     let skip = match response.status() {
         StatusCode::OK => from,
         StatusCode::PARTIAL_CONTENT => from - begins_at(&response, from)?,
@@ -76,8 +77,7 @@ async fn open(server: &Arc<Server>, path: &RelPath, token: &Token, from: u64) ->
     let seen = Seen::in_headers(response.headers());
     let (by, meta) = if seen.is(token) {
         (By::Headers, seen.meta())
-    } else if seen.etag.is_some() && ETag::of(token).is_some() && heads_agree(server) {
-        // It shows one version and sends another: lighttpd remembers for a second which file it had open.
+    } else if is_behind(server, &response, token) {
         return Err(Error::changed(path));
     } else {
         let listed = still(server, path, token, By::Properties).await?;
@@ -88,6 +88,25 @@ async fn open(server: &Arc<Server>, path: &RelPath, token: &Token, from: u64) ->
     };
     let left = seen.size.map(|size| size.saturating_sub(from));
     Ok(Opened { meta, by, left, content: skipping(pieces(response), skip).boxed() })
+}
+
+/// Asks for a version as often as the server needs to make up its mind which one it sends.
+async fn begin(server: &Server, path: &RelPath, token: &Token, from: u64) -> Result<Response> {
+    let mut response = get(server, path, token, from).await?;
+    if let Some(wait) = Seen::in_headers(response.headers()).settles_in(token, server.precision()) {
+        // Whoever rewrites it in this second leaves its token as it is: a mixture could not be told.
+        drop(response);
+        tokio::time::sleep(wait).await;
+        response = get(server, path, token, from).await?;
+    }
+    let until = Instant::now() + LAG;
+    while is_behind(server, &response, token) && Instant::now() < until {
+        drop(response);
+        still(server, path, token, By::Properties).await?;
+        tokio::time::sleep(LAG_PAUSE).await;
+        response = get(server, path, token, from).await?;
+    }
+    Ok(response)
 }
 
 /// Asks for a version from an offset on: a part of it only if it still is that version, where its entity tag can say so.
@@ -110,6 +129,13 @@ async fn get(server: &Server, path: &RelPath, token: &Token, from: u64) -> Resul
     // It may be of the same version and weak by now.
     still(server, path, token, By::Properties).await?;
     server.client.send(part, None).await
+}
+
+/// Whether it sends another version than the one that it lists.
+fn is_behind(server: &Server, response: &Response, token: &Token) -> bool {
+    let seen = Seen::in_headers(response.headers());
+    let named = response.status().is_success() && seen.etag.is_some() && ETag::of(token).is_some();
+    named && heads_agree(server) && !seen.is(token)
 }
 
 fn heads_agree(server: &Server) -> bool {
