@@ -45,8 +45,10 @@ def make_mixed(root, files, size, large):
 def lighten(root):
     """Gives back the room of the large files of a copy that has been checked, without deleting a file."""
     folder = os.path.join(root, LARGE)
-    for file in os.listdir(folder):
-        os.truncate(os.path.join(folder, file), 0)
+    for entry in os.scandir(folder):
+        # Apache keeps properties in a directory beside.
+        if entry.is_file():
+            os.truncate(entry.path, 0)
 
 
 def settle(*roots):
