@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::backend::{Content, Guard, Written};
+use crate::drive;
 use crate::entry::Entry;
 use crate::error::{Error, Fault, Result};
 use crate::job::{Run, Side};
@@ -32,6 +33,18 @@ pub struct Traits {
     pub unidirectional: bool,
     /// Whether the storages must be mounted as local directories.
     pub requires_mount: bool,
+}
+
+impl Traits {
+    /// Those of a syncer that leaves the job to the engine: both modes, both directions, nothing need be mounted.
+    pub const fn of_engine(
+        name: &'static str,
+        source_types: &'static [&'static str],
+        target_types: &'static [&'static str],
+    ) -> Self {
+        let (one_shot, continuous, unidirectional, requires_mount) = (true, true, true, false);
+        Self { name, source_types, target_types, one_shot, continuous, unidirectional, requires_mount }
+    }
 }
 
 /// What a job needs of a syncer.
@@ -71,13 +84,17 @@ pub struct Parcel<'a> {
     pub monitor: &'a Arc<Monitor>,
 }
 
+impl Parcel<'_> {
+    /// Reads the content and writes it: always right, so what a carrier does that cannot go its own way.
+    pub async fn read_and_write(self) -> Result<Written> {
+        self.to.backend.replace(self.path, self.content, self.guard, self.trash).await
+    }
+}
+
 /// How content travels between the storages of one pair. The only thing a dedicated syncer usually replaces.
 #[async_trait]
 pub trait Carrier: Send + Sync {
-    /// Puts the parcel's version under its path on the other storage, as [`Backend::replace`] does with its content: that
-    /// is always right, so a carrier that cannot go its own way does just this.
-    ///
-    /// [`Backend::replace`]: crate::backend::Backend::replace
+    /// Puts the parcel's version under its path on the other storage, as [`Parcel::read_and_write`] does.
     async fn carry(&self, parcel: Parcel<'_>) -> Result<Written>;
 }
 
@@ -92,6 +109,27 @@ pub trait Syncer: Send + Sync {
 
     /// Keeps both sides equal until the run is stopped.
     async fn continuous(&self, run: &Run) -> Result<()>;
+}
+
+/// A carrier that is a syncer, too, for the engine does everything else of its jobs: the usual one.
+pub trait EngineSyncer: Carrier {
+    /// What it declares.
+    const TRAITS: Traits;
+}
+
+#[async_trait]
+impl<C: EngineSyncer> Syncer for C {
+    fn traits(&self) -> Traits {
+        C::TRAITS
+    }
+
+    async fn one_shot(&self, run: &Run) -> Result<Summary> {
+        drive::one_shot(run, self).await
+    }
+
+    async fn continuous(&self, run: &Run) -> Result<()> {
+        drive::continuous(run, self).await
+    }
 }
 
 /// Chooses the syncer for a job: one that fulfils its needs, an exact type match before a wildcard, the first in the list
@@ -145,15 +183,7 @@ mod tests {
         }
     }
 
-    const GENERIC: Traits = Traits {
-        name: "generic",
-        source_types: &[ANY],
-        target_types: &[ANY],
-        one_shot: true,
-        continuous: true,
-        unidirectional: true,
-        requires_mount: false,
-    };
+    const GENERIC: Traits = Traits::of_engine("generic", &[ANY], &[ANY]);
 
     fn chosen(traits: &[Traits], needs: &Needs<'_>) -> Result<&'static str> {
         let syncers: Vec<Arc<dyn Syncer>> = traits.iter().map(|t| Arc::new(Invented(*t)) as Arc<dyn Syncer>).collect();

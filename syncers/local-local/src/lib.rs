@@ -2,11 +2,9 @@
 
 use async_trait::async_trait;
 use wl_backend_local::Local;
+use wl_core::Result;
 use wl_core::backend::Written;
-use wl_core::job::Run;
-use wl_core::report::Summary;
-use wl_core::syncer::{Carrier, Parcel, Syncer, Traits};
-use wl_core::{Result, drive};
+use wl_core::syncer::{Carrier, EngineSyncer, Parcel, Traits};
 
 /// Serves two local directories, in both modes and directions.
 #[derive(Debug, Clone, Copy)]
@@ -24,8 +22,7 @@ impl Carrier for LocalLocal {
         if let Some(written) = taken_over(&parcel).await? {
             return Ok(written);
         }
-        let Parcel { path, content, to, guard, trash, .. } = parcel;
-        to.backend.replace(path, content, guard, trash).await
+        parcel.read_and_write().await
     }
 }
 
@@ -43,25 +40,6 @@ async fn taken_over(parcel: &Parcel<'_>) -> Result<Option<Written>> {
     target.replace_with(path, (version, content.hash), guard, *trash, passed).await
 }
 
-#[async_trait]
-impl Syncer for LocalLocal {
-    fn traits(&self) -> Traits {
-        Traits {
-            name: "local-local",
-            source_types: TYPES,
-            target_types: TYPES,
-            one_shot: true,
-            continuous: true,
-            unidirectional: true,
-            requires_mount: false,
-        }
-    }
-
-    async fn one_shot(&self, run: &Run) -> Result<Summary> {
-        drive::one_shot(run, self).await
-    }
-
-    async fn continuous(&self, run: &Run) -> Result<()> {
-        drive::continuous(run, self).await
-    }
+impl EngineSyncer for LocalLocal {
+    const TRAITS: Traits = Traits::of_engine("local-local", TYPES, TYPES);
 }

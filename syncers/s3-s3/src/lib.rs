@@ -6,11 +6,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use wl_backend_s3::{Offer, S3, Taken};
+use wl_core::Result;
 use wl_core::backend::Written;
-use wl_core::job::Run;
-use wl_core::report::Summary;
-use wl_core::syncer::{Carrier, Parcel, Syncer, Traits};
-use wl_core::{Result, drive};
+use wl_core::syncer::{Carrier, EngineSyncer, Parcel, Traits};
 
 /// How long a server that does not copy between two places is not asked again: rights may be given meanwhile.
 const CLOSED_FOR: Duration = Duration::from_mins(5);
@@ -30,8 +28,7 @@ impl Carrier for S3S3 {
         if let Some(written) = self.taken(&parcel).await? {
             return Ok(written);
         }
-        let Parcel { path, content, to, guard, trash, .. } = parcel;
-        to.backend.replace(path, content, guard, trash).await
+        parcel.read_and_write().await
     }
 }
 
@@ -70,25 +67,6 @@ impl S3S3 {
     }
 }
 
-#[async_trait]
-impl Syncer for S3S3 {
-    fn traits(&self) -> Traits {
-        Traits {
-            name: "s3-s3",
-            source_types: TYPES,
-            target_types: TYPES,
-            one_shot: true,
-            continuous: true,
-            unidirectional: true,
-            requires_mount: false,
-        }
-    }
-
-    async fn one_shot(&self, run: &Run) -> Result<Summary> {
-        drive::one_shot(run, self).await
-    }
-
-    async fn continuous(&self, run: &Run) -> Result<()> {
-        drive::continuous(run, self).await
-    }
+impl EngineSyncer for S3S3 {
+    const TRAITS: Traits = Traits::of_engine("s3-s3", TYPES, TYPES);
 }

@@ -2,11 +2,9 @@
 
 use async_trait::async_trait;
 use wl_backend_sftp::{Offer, Sftp};
+use wl_core::Result;
 use wl_core::backend::Written;
-use wl_core::job::Run;
-use wl_core::report::Summary;
-use wl_core::syncer::{Carrier, Parcel, Syncer, Traits};
-use wl_core::{Result, drive};
+use wl_core::syncer::{Carrier, EngineSyncer, Parcel, Traits};
 
 /// Serves two directories of SSH servers, in both modes and directions.
 #[derive(Debug, Clone, Copy)]
@@ -23,8 +21,7 @@ impl Carrier for SftpSftp {
         if let Some(written) = taken(&parcel).await? {
             return Ok(written);
         }
-        let Parcel { path, content, to, guard, trash, .. } = parcel;
-        to.backend.replace(path, content, guard, trash).await
+        parcel.read_and_write().await
     }
 }
 
@@ -40,25 +37,6 @@ async fn taken(parcel: &Parcel<'_>) -> Result<Option<Written>> {
     target.take(path, offer, guard, *trash, &|bytes| monitor.transferred(bytes)).await
 }
 
-#[async_trait]
-impl Syncer for SftpSftp {
-    fn traits(&self) -> Traits {
-        Traits {
-            name: "sftp-sftp",
-            source_types: TYPES,
-            target_types: TYPES,
-            one_shot: true,
-            continuous: true,
-            unidirectional: true,
-            requires_mount: false,
-        }
-    }
-
-    async fn one_shot(&self, run: &Run) -> Result<Summary> {
-        drive::one_shot(run, self).await
-    }
-
-    async fn continuous(&self, run: &Run) -> Result<()> {
-        drive::continuous(run, self).await
-    }
+impl EngineSyncer for SftpSftp {
+    const TRAITS: Traits = Traits::of_engine("sftp-sftp", TYPES, TYPES);
 }

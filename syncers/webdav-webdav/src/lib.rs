@@ -2,11 +2,9 @@
 
 use async_trait::async_trait;
 use wl_backend_webdav::{Offer, WebDav};
+use wl_core::Result;
 use wl_core::backend::Written;
-use wl_core::job::Run;
-use wl_core::report::Summary;
-use wl_core::syncer::{Carrier, Parcel, Syncer, Traits};
-use wl_core::{Result, drive};
+use wl_core::syncer::{Carrier, EngineSyncer, Parcel, Traits};
 
 /// Serves two collections, in both modes and directions.
 #[derive(Debug, Clone, Copy)]
@@ -20,8 +18,7 @@ impl Carrier for WebDavWebDav {
         if let Some(written) = taken(&parcel).await? {
             return Ok(written);
         }
-        let Parcel { path, content, to, guard, trash, .. } = parcel;
-        to.backend.replace(path, content, guard, trash).await
+        parcel.read_and_write().await
     }
 }
 
@@ -37,25 +34,6 @@ async fn taken(parcel: &Parcel<'_>) -> Result<Option<Written>> {
     target.take(path, offer, guard, *trash, &|bytes| monitor.transferred(bytes)).await
 }
 
-#[async_trait]
-impl Syncer for WebDavWebDav {
-    fn traits(&self) -> Traits {
-        Traits {
-            name: "webdav-webdav",
-            source_types: TYPES,
-            target_types: TYPES,
-            one_shot: true,
-            continuous: true,
-            unidirectional: true,
-            requires_mount: false,
-        }
-    }
-
-    async fn one_shot(&self, run: &Run) -> Result<Summary> {
-        drive::one_shot(run, self).await
-    }
-
-    async fn continuous(&self, run: &Run) -> Result<()> {
-        drive::continuous(run, self).await
-    }
+impl EngineSyncer for WebDavWebDav {
+    const TRAITS: Traits = Traits::of_engine("webdav-webdav", TYPES, TYPES);
 }

@@ -3,11 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use wl_core::Result;
 use wl_core::backend::Written;
-use wl_core::job::Run;
-use wl_core::report::Summary;
-use wl_core::syncer::{Carrier, Parcel, Syncer, Traits};
-use wl_core::{Result, drive};
+use wl_core::syncer::{Carrier, EngineSyncer, Parcel, Traits};
 
 use crate::backend::Toy;
 
@@ -25,39 +23,20 @@ impl ToyToy {
 #[async_trait]
 impl Carrier for ToyToy {
     async fn carry(&self, parcel: Parcel<'_>) -> Result<Written> {
-        let Parcel { path, entry, content, from, to, guard, trash, limited, monitor } = parcel;
+        let Parcel { path, entry, content, from, to, guard, trash, limited, monitor } = &parcel;
         let version = from.known_as::<Toy>().and_then(|toy| toy.version(path, &entry.token).ok());
         let (Some(version), Some(target), false) = (version, to.known_as::<Toy>(), limited) else {
-            return to.backend.replace(path, content, guard, trash).await;
+            return parcel.read_and_write().await;
         };
         if content.hash.is_some_and(|hash| hash != version.hash()) {
             return Err(wl_core::Error::changed(path));
         }
         monitor.transferred(entry.size);
         self.handed_over.fetch_add(1, Ordering::Relaxed);
-        target.put(path, version, guard, trash)
+        target.put(path, version, guard, *trash)
     }
 }
 
-#[async_trait]
-impl Syncer for ToyToy {
-    fn traits(&self) -> Traits {
-        Traits {
-            name: "toy-toy",
-            source_types: &["toy"],
-            target_types: &["toy"],
-            one_shot: true,
-            continuous: true,
-            unidirectional: true,
-            requires_mount: false,
-        }
-    }
-
-    async fn one_shot(&self, run: &Run) -> Result<Summary> {
-        drive::one_shot(run, self).await
-    }
-
-    async fn continuous(&self, run: &Run) -> Result<()> {
-        drive::continuous(run, self).await
-    }
+impl EngineSyncer for ToyToy {
+    const TRAITS: Traits = Traits::of_engine("toy-toy", &["toy"], &["toy"]);
 }
