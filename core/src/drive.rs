@@ -110,8 +110,8 @@ async fn pause(run: &Run, time: Duration) -> Result<()> {
 }
 
 async fn sweep(run: &Run) {
-    if let Err(error) = trash::sweep(&run.pair, run.pair.options.keep_deleted).await {
-        tracing::warn!("the trash was not swept: {error}");
+    for problem in trash::sweep(&run.pair, run.pair.options.keep_deleted).await.problems {
+        tracing::warn!(storage = problem.storage, "the trash was not swept: {}: {}", problem.path, problem.message);
     }
 }
 

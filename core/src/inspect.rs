@@ -129,7 +129,7 @@ fn hold_deletes(pair: &Pair, plan: &Plan, actions: &mut [PlannedAction]) -> Resu
 pub async fn verify(run: &Run) -> Result<Verification> {
     let pair = &*run.pair;
     missing_roots(pair).await?;
-    let at_once = pair.sides.iter().map(|side| side.backend.facts().in_flight).max().unwrap_or(1).max(1);
+    let at_once = pair.in_flight();
     let mut walk = Walk::begin(pair).await?;
     let mut result = Verification::default();
     loop {

@@ -124,6 +124,11 @@ impl Pair {
         Which::BOTH.into_iter().find(|which| self.side(*which).view.backend_id == backend_id)
     }
 
+    /// How many requests pay at once where it matters to neither side which of them are for it.
+    pub fn in_flight(&self) -> usize {
+        self.sides.iter().map(|side| side.backend.facts().in_flight).max().unwrap_or(1).max(1)
+    }
+
     /// The backend-id of a side.
     pub fn id(&self, which: Which) -> &str {
         &self.side(which).view.backend_id

@@ -322,7 +322,7 @@ pub enum TrashReason {
 }
 
 /// Something kept: `trash list --json`.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct TrashEntry {
     /// The path it had.
     pub path: String,
@@ -336,6 +336,26 @@ pub struct TrashEntry {
     pub bytes: u64,
     /// Why.
     pub reason: TrashReason,
+}
+
+/// `trash list --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct TrashList {
+    /// What is kept, the newest first.
+    pub entries: Vec<TrashEntry>,
+    /// What could not be looked at: there may be more.
+    #[serde(default)]
+    pub problems: Vec<Problem>,
+}
+
+/// `trash empty --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct TrashEmptied {
+    /// Files that are kept no longer.
+    pub removed: u64,
+    /// What could not be removed.
+    #[serde(default)]
+    pub problems: Vec<Problem>,
 }
 
 /// What one storage of a container can do: `doctor --json`.

@@ -5,15 +5,15 @@
 
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 
-use crate::backend::{Backend, Content, Guard, Listed, Look};
+use crate::backend::{Backend, Content, Guard, Listed, Look, Obstacle};
 use crate::entry::{Entry, Meta};
 use crate::error::{Error, Fault, Result};
 use crate::job::{Pair, Run, Side, Which};
 use crate::path::{RelPath, TRASH_DIR};
-use crate::report::{TrashEntry, TrashReason};
+use crate::report::{Problem, TrashEmptied, TrashEntry, TrashList, TrashReason};
 
 /// How a directory of the trash says when it was filled: UTC, to the microsecond, free of colons.
 const STAMP: &str = "%Y%m%dT%H%M%S.%6fZ";
@@ -60,33 +60,72 @@ fn read_place(place: &RelPath) -> Option<(Timestamp, TrashReason, RelPath)> {
     Some((at, reason, RelPath::parse(path).ok()?))
 }
 
-async fn kept_on(backend: &dyn Backend) -> Vec<Kept> {
-    let mut listing = backend.list(&root(), None);
-    let mut kept = Vec::new();
+/// What a storage keeps, and what of it could not be listed.
+#[derive(Default)]
+struct Keeps {
+    files: Vec<Kept>,
+    /// Directories, each before what is in it.
+    dirs: Vec<RelPath>,
+    problems: Vec<Problem>,
+}
+
+async fn kept_on(pair: &Pair, which: Which) -> Keeps {
+    let (side, mut keeps) = (pair.side(which), Keeps::default());
+    // A missing directory lists as empty: that the root is gone, or cannot be reached, has to be asked for.
+    if let Err(error) = side.backend.root().await {
+        let never_was =
+            error.fault == Fault::Missing && pair.state.roots().is_ok_and(|known| known[which as usize].is_none());
+        if !never_was {
+            keeps.problems.push(problem(side, &RelPath::root(), error.into()));
+        }
+        return keeps;
+    }
+    let mut listing = side.backend.list(&root(), None);
     while let Some(chunk) = listing.next().await {
         for item in chunk {
-            if let Listed::Entry(place, entry) = item
-                && !entry.is_dir()
-                && let Some((at, reason, path)) = read_place(&place)
-            {
-                kept.push(Kept { at, reason, place, path, entry });
+            match item {
+                Listed::Entry(place, entry) if entry.is_dir() => keeps.dirs.push(place),
+                Listed::Entry(place, entry) => {
+                    if let Some((at, reason, path)) = read_place(&place) {
+                        keeps.files.push(Kept { at, reason, place, path, entry });
+                    }
+                }
+                Listed::Blocked(place, why) | Listed::Cut(place, why) => {
+                    keeps.problems.push(problem(side, &place, why));
+                }
+                // Nothing that a sync put there.
+                Listed::Nameless(..) => {}
             }
         }
     }
-    kept
+    keeps
 }
 
-/// Everything kept on both storages, the newest first.
-pub async fn list(pair: &Pair) -> Result<Vec<TrashEntry>> {
-    let mut entries = Vec::new();
+fn problem(side: &Side, path: &RelPath, why: Obstacle) -> Problem {
+    let (path, storage) = (path.to_string(), side.view.backend_id.clone());
+    Problem { path, storage, kind: why.kind, message: why.message }
+}
+
+/// Everything kept on both storages, the newest first, and what could not be looked at.
+pub async fn list(pair: &Pair) -> TrashList {
+    let mut list = TrashList::default();
     for which in Which::BOTH {
-        let side = pair.side(which);
-        for kept in kept_on(&*side.backend).await {
-            entries.push(describe(pair, side, &kept).await?);
+        let (side, Keeps { files, problems, .. }) = (pair.side(which), kept_on(pair, which).await);
+        list.problems.extend(problems);
+        let described =
+            stream::iter(files).map(async |kept| describe(pair, side, &kept).await.map_err(|why| (kept, why)));
+        let mut described = described.buffer_unordered(pair.in_flight());
+        while let Some(one) = described.next().await {
+            match one {
+                Ok(entry) => list.entries.push(entry),
+                // Swept or restored just now.
+                Err((_, error)) if error.fault == Fault::Missing => {}
+                Err((kept, error)) => list.problems.push(problem(side, &kept.place, error.into())),
+            }
         }
     }
-    entries.sort_by(|one, two| two.at.cmp(&one.at).then_with(|| one.path.cmp(&two.path)));
-    Ok(entries)
+    list.entries.sort_by(|one, two| two.at.cmp(&one.at).then_with(|| one.path.cmp(&two.path)));
+    list
 }
 
 async fn describe(pair: &Pair, side: &Side, kept: &Kept) -> Result<TrashEntry> {
@@ -109,7 +148,7 @@ pub async fn restore(run: &Run, path: &RelPath, at: Option<Timestamp>) -> Result
     let _turn = pair.turn.lock().await;
     let mut candidates = Vec::new();
     for which in Which::BOTH {
-        let kept = kept_on(&*pair.side(which).backend).await;
+        let kept = kept_on(pair, which).await.files;
         candidates.extend(kept.into_iter().filter(|kept| kept.path == *path).map(|kept| (which, kept)));
     }
     // A time in whole seconds, as people read it, means all of that second.
@@ -150,50 +189,47 @@ pub(crate) async fn make_parents(backend: &dyn Backend, path: &RelPath) -> Resul
     Ok(())
 }
 
-/// Removes everything kept on both storages, unless one is read-only; how many files that were.
-pub async fn empty(pair: &Pair) -> Result<u64> {
+/// Removes everything kept on both storages, unless one is read-only; how many files that were, and what stayed.
+pub async fn empty(pair: &Pair) -> TrashEmptied {
     let _turn = pair.turn.lock().await;
-    let mut removed = 0;
-    for side in pair.sides.iter().filter(|side| !side.read_only) {
-        removed += remove_until(side, None).await?;
-    }
-    Ok(removed)
+    remove_until(pair, None).await
 }
 
-/// Removes what has been kept for longer than that.
-pub async fn sweep(pair: &Pair, keep: Duration) -> Result<u64> {
-    let Some(due) = Timestamp::now().checked_sub(keep).ok() else { return Ok(0) };
-    let mut removed = 0;
-    for which in Which::BOTH {
-        if !pair.side(which).read_only {
-            removed += remove_until(pair.side(which), Some(due)).await?;
-        }
+/// Removes what has been kept for longer than that; how many files that were, and what stayed.
+pub async fn sweep(pair: &Pair, keep: Duration) -> TrashEmptied {
+    match Timestamp::now().checked_sub(keep) {
+        Ok(due) => remove_until(pair, Some(due)).await,
+        Err(_) => TrashEmptied::default(),
     }
-    Ok(removed)
 }
 
 /// Removes what was put into a trash before that time, or all of it, and the directories that become empty.
-async fn remove_until(side: &Side, due: Option<Timestamp>) -> Result<u64> {
-    let mut listing = side.backend.list(&root(), None);
-    let (mut removed, mut dirs) = (0, Vec::new());
-    while let Some(chunk) = listing.next().await {
-        for item in chunk {
-            let Listed::Entry(place, entry) = item else { continue };
-            if entry.is_dir() {
-                dirs.push(place);
-            } else if due.is_none_or(|due| read_place(&place).is_some_and(|(at, ..)| at < due)) {
-                side.backend.remove(&place, &entry.token, None).await?;
-                removed += 1;
+async fn remove_until(pair: &Pair, due: Option<Timestamp>) -> TrashEmptied {
+    let mut emptied = TrashEmptied::default();
+    for which in Which::BOTH.into_iter().filter(|which| !pair.side(*which).read_only) {
+        let (side, Keeps { files, dirs, problems }) = (pair.side(which), kept_on(pair, which).await);
+        emptied.problems.extend(problems);
+        let files = files.into_iter().filter(|kept| due.is_none_or(|due| kept.at < due));
+        let removed = stream::iter(files).map(async |kept| {
+            let done = side.backend.remove(&kept.place, &kept.entry.token, None).await;
+            done.map_err(|error| problem(side, &kept.place, error.into()))
+        });
+        let mut removed = removed.buffer_unordered(pair.in_flight());
+        let before = emptied.removed;
+        while let Some(one) = removed.next().await {
+            match one {
+                Ok(()) => emptied.removed += 1,
+                Err(problem) => emptied.problems.push(problem),
+            }
+        }
+        if emptied.removed > before {
+            for dir in dirs.into_iter().rev() {
+                // One that still holds something is not due yet.
+                let _ = side.backend.remove_dir(&dir).await;
             }
         }
     }
-    if removed > 0 {
-        for dir in dirs.into_iter().rev() {
-            // One that still holds something is not due yet.
-            let _ = side.backend.remove_dir(&dir).await;
-        }
-    }
-    Ok(removed)
+    emptied
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! `wl container trash`: what the sync overwrote or deleted, and kept.
 
+use std::collections::{BTreeSet, HashSet};
+
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use wl_core::manifest::Manifest;
-use wl_core::report::TrashEntry;
+use wl_core::report::{Problem, TrashEmptied, TrashEntry, TrashList};
 
 use crate::args::{Choice, Trash, TrashAction};
 use crate::context::Context;
@@ -13,18 +14,6 @@ use crate::link::Link;
 use crate::pairs::{self, Pair};
 use crate::paths;
 use crate::render::reports;
-
-/// `trash list --json`.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Entries {
-    entries: Vec<TrashEntry>,
-}
-
-/// `trash empty --json`.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Removed {
-    removed: u64,
-}
 
 /// Lists, restores from or empties the trash of every storage of the container.
 pub async fn run(context: &Context, args: &Trash) -> Outcome {
@@ -44,28 +33,27 @@ pub async fn run(context: &Context, args: &Trash) -> Outcome {
 }
 
 async fn list(context: &Context, link: &Link, manifest: &Manifest, pairs: &[Pair]) -> Outcome {
-    let mut all = Entries::default();
-    for (_, entry) in kept(link, manifest, pairs).await? {
-        all.entries.push(entry);
-    }
+    let (kept, problems) = kept(link, manifest, pairs).await?;
+    let all = TrashList { entries: kept.into_iter().map(|(_, entry)| entry).collect(), problems };
     let storages = pairs::views(manifest);
-    context.screen.show(&all, |found| reports::trash(&found.entries, &storages))?;
-    Ok(Exit::Done)
+    context.screen.show(&all, |found| reports::trash(found, &storages))?;
+    Ok(Exit::of_open(false, &all.problems))
 }
 
-/// What every pair keeps, each entry once, the newest first.
-async fn kept<'a>(link: &Link, manifest: &Manifest, pairs: &'a [Pair]) -> Outcome<Vec<(&'a Pair, TrashEntry)>> {
-    let mut all: Vec<(&Pair, TrashEntry)> = Vec::new();
+/// What every pair keeps, each entry once, the newest first; and what could not be looked at.
+async fn kept<'a>(
+    link: &Link,
+    manifest: &Manifest,
+    pairs: &'a [Pair],
+) -> Outcome<(Vec<(&'a Pair, TrashEntry)>, Vec<Problem>)> {
+    let (mut all, mut known, mut problems) = (Vec::new(), HashSet::new(), BTreeSet::new());
     for pair in pairs {
-        let found: Entries = link.call("trash", request(manifest, pair, "list")).await?;
-        for entry in found.entries {
-            if !all.iter().any(|(_, known)| *known == entry) {
-                all.push((pair, entry));
-            }
-        }
+        let found: TrashList = link.call("trash", request(manifest, pair, "list")).await?;
+        all.extend(found.entries.into_iter().filter(|entry| known.insert(entry.clone())).map(|entry| (pair, entry)));
+        problems.extend(found.problems);
     }
     all.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.at));
-    Ok(all)
+    Ok((all, problems.into_iter().collect()))
 }
 
 async fn restore(
@@ -78,11 +66,14 @@ async fn restore(
 ) -> Outcome {
     let at = at.map(moment).transpose()?;
     let hint = format!("`wl container trash {} list` shows what is kept", manifest.name);
-    let entries = kept(link, manifest, pairs).await?;
+    let (entries, problems) = kept(link, manifest, pairs).await?;
     let mut matching = entries.iter().filter(|(_, entry)| entry.path == path && at.is_none_or(|at| is_at(entry, at)));
     let Some((pair, entry)) = matching.next() else {
         let when = at.map(|at| format!(" from {at}")).unwrap_or_default();
-        return Err(Failure::new(format!("the trash of `{}` keeps no `{path}`{when}", manifest.name)).hint(hint));
+        let unseen = if problems.is_empty() { "" } else { ", as far as it could be looked at" };
+        return Err(
+            Failure::new(format!("the trash of `{}` keeps no `{path}`{when}{unseen}", manifest.name)).hint(hint)
+        );
     };
     let mut request = request(manifest, pair, "restore");
     request.insert("path".into(), path.into());
@@ -93,15 +84,16 @@ async fn restore(
 }
 
 async fn empty(context: &Context, link: &Link, manifest: &Manifest, pairs: &[Pair]) -> Outcome {
-    let mut all = Removed::default();
+    let (mut removed, mut problems) = (0, BTreeSet::new());
     for pair in pairs {
-        let done: Removed = link.call("trash", request(manifest, pair, "empty")).await?;
-        all.removed += done.removed;
+        let done: TrashEmptied = link.call("trash", request(manifest, pair, "empty")).await?;
+        removed += done.removed;
+        problems.extend(done.problems);
     }
-    context
-        .screen
-        .show(&all, |all| format!("Deleted {} from the trash.", crate::render::words::count(all.removed, "file")))?;
-    Ok(Exit::Done)
+    let all = TrashEmptied { removed, problems: problems.into_iter().collect() };
+    let storages = pairs::views(manifest);
+    context.screen.show(&all, |all| reports::emptied(all, &storages))?;
+    Ok(Exit::of_open(false, &all.problems))
 }
 
 fn request(manifest: &Manifest, pair: &Pair, action: &str) -> Map<String, Value> {

@@ -1,7 +1,8 @@
 //! What is known about files, as text: conflicts, differences, explanations, history, trash, two versions of one file.
 
 use wl_core::report::{
-    Conflict, Explanation, HistoryEntry, StorageView, TrashEntry, TrashReason, Verification, Version,
+    Conflict, Explanation, HistoryEntry, Problem, StorageView, TrashEmptied, TrashList, TrashReason, Verification,
+    Version,
 };
 
 use super::jobs::{conflict_kind, problem};
@@ -44,7 +45,7 @@ pub fn verification(found: &Verification, storages: &[StorageView]) -> String {
         let (checked, differing) = (count(found.checked, "file"), count(found.differences.len() as u64, "difference"));
         add!(text, "{checked} read on both sides, {}\n", styled(WARN, differing));
     }
-    text + &found.problems.iter().map(|found| problem(found, storages) + "\n").collect::<Vec<_>>().concat()
+    text + &problems(&found.problems, storages)
 }
 
 /// What is known about a path.
@@ -95,11 +96,8 @@ pub fn history(entries: &[HistoryEntry], storages: &[StorageView]) -> String {
 }
 
 /// What the trash keeps; the times are those that `restore --at` takes.
-pub fn trash(entries: &[TrashEntry], storages: &[StorageView]) -> String {
-    if entries.is_empty() {
-        return "The trash is empty.\n".to_owned();
-    }
-    let rows = entries.iter().map(|entry| {
+pub fn trash(found: &TrashList, storages: &[StorageView]) -> String {
+    let rows = found.entries.iter().map(|entry| {
         let reason = match entry.reason {
             TrashReason::Overwritten => "overwritten",
             TrashReason::Deleted => "deleted",
@@ -112,7 +110,23 @@ pub fn trash(entries: &[TrashEntry], storages: &[StorageView]) -> String {
             storage(storages, &entry.storage),
         ]
     });
-    table(["PATH", "WHEN", "WHY", "SIZE", "ON"], rows)
+    let text = match (found.entries.is_empty(), found.problems.is_empty()) {
+        (true, true) => "The trash is empty.\n".to_owned(),
+        (true, false) => "Nothing in the trash as far as it could be looked at.\n".to_owned(),
+        (false, _) => table(["PATH", "WHEN", "WHY", "SIZE", "ON"], rows),
+    };
+    text + &problems(&found.problems, storages)
+}
+
+/// What emptying the trash did.
+pub fn emptied(emptied: &TrashEmptied, storages: &[StorageView]) -> String {
+    let text = format!("Deleted {} from the trash.\n", count(emptied.removed, "file"));
+    text + &problems(&emptied.problems, storages)
+}
+
+/// Problems, one a line.
+fn problems(problems: &[Problem], storages: &[StorageView]) -> String {
+    problems.iter().map(|one| problem(one, storages) + "\n").collect()
 }
 
 /// The two versions of a file: what differs between them where both are texts, else what is known about each.

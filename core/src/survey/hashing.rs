@@ -79,7 +79,7 @@ impl Survey<'_> {
 }
 
 async fn hash_all(pair: &Pair, tasks: Vec<Task>) -> Result<Vec<(Task, Result<Hash>)>> {
-    let at_once = pair.sides.iter().map(|side| side.backend.facts().in_flight).max().unwrap_or(1).max(1);
+    let at_once = pair.in_flight();
     let hash = |task: Task| async move {
         let result = pair.side(task.which).backend.hash(&task.path, &task.token).await;
         (task, result)

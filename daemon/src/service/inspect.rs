@@ -113,8 +113,8 @@ impl Inspect {
                 self.jobs.refresh(definition);
                 restored
             }
-            Some("empty") => answer("removed", trash::empty(&run.pair).await),
-            _ => answer("entries", trash::list(&run.pair).await),
+            Some("empty") => whole(Ok(trash::empty(&run.pair).await)),
+            _ => whole(Ok(trash::list(&run.pair).await)),
         }
     }
 

@@ -1,7 +1,7 @@
 use anstream::adapter::strip_str;
 use jiff::Timestamp;
 use wl_core::entry::Hash;
-use wl_core::report::{ConflictKind, Difference};
+use wl_core::report::{ConflictKind, Difference, ProblemKind, TrashEntry};
 
 use super::*;
 
@@ -83,10 +83,19 @@ fn the_trash_shows_times_that_restore_takes() {
         bytes: 5,
         reason: TrashReason::Deleted,
     };
+    let mut list = TrashList { entries: vec![entry], problems: Vec::new() };
     assert_eq!(
-        trash(&[entry], &views()),
+        trash(&list, &views()),
         "PATH  WHEN                    WHY      SIZE  ON\n\
          x     2026-01-31T12:00:00.5Z  deleted  5 B   /b (bbbbbbbb)\n"
+    );
+    list = TrashList::default();
+    assert_eq!(trash(&list, &views()), "The trash is empty.\n");
+    let (path, storage) = (String::new(), "bbbbbbbb-2".into());
+    list.problems.push(Problem { path, storage, kind: ProblemKind::Offline, message: "no answer".into() });
+    assert_eq!(
+        strip_str(&trash(&list, &views())).to_string(),
+        "Nothing in the trash as far as it could be looked at.\noffline: /b (bbbbbbbb): no answer\n"
     );
 }
 
