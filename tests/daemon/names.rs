@@ -143,4 +143,5 @@ fn what_wl_calls_its_own_is_never_synced() {
     pair.home.wl(&["container", "sync", "c", "--one-shot"]);
     assert_eq!(pair.read("b/f"), "1");
     assert!(!pair.has("b/.wl-part-mine"));
+    assert_eq!(pair.read("a/.wl-part-mine"), "1", "no crash left it: it is the user's");
 }
