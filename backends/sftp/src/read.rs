@@ -51,10 +51,7 @@ pub async fn read(root: &Arc<Root>, path: &RelPath, token: &Token, from: u64) ->
         let once = futures::stream::once(std::future::ready(Ok(bytes)));
         return Ok(Reading { meta, body: once.filter(|piece| std::future::ready(has_bytes(piece))).boxed() });
     }
-    let (root, path, token) = (root.clone(), path.clone(), token.clone());
-    let pieces = FuturesOrdered::new();
-    let (lanes, lost) = (Lanes::new(file, from), 0);
-    let reader = Reader { root, path, token, lanes, seen, at: from, asked: from, pieces, lost };
+    let reader = Reader::new(root, path, token, file, seen, from);
     let body = futures::stream::unfold(Some(reader), |reader| async move {
         let mut reader = reader?;
         match reader.next().await {
@@ -175,6 +172,12 @@ struct Reader {
 }
 
 impl Reader {
+    fn new(root: &Arc<Root>, path: &RelPath, token: &Token, file: Handle, seen: Seen, from: u64) -> Self {
+        let (root, path, token) = (root.clone(), path.clone(), token.clone());
+        let (lanes, pieces) = (Lanes::new(file, from), FuturesOrdered::new());
+        Self { root, path, token, lanes, seen, at: from, asked: from, pieces, lost: 0 }
+    }
+
     async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
             self.lanes.widen(&self.root, &self.path, &self.token, self.asked);
@@ -268,5 +271,57 @@ impl Lanes {
             self.opening =
                 Some(Box::pin(async move { open(&root, &at, &path, &token).await.ok().map(|(file, _)| file) }));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::FileExt as _;
+    use std::time::SystemTime;
+
+    use wl_test_kit::servers::Sshd;
+    use wl_test_kit::servers::sshd::Mode;
+
+    use super::*;
+    use crate::tests::root_on;
+
+    async fn begin(root: &Arc<Root>, path: &RelPath) -> Reader {
+        let at = root.open().await.unwrap();
+        let Found::Seen(seen) = at.look(path).await.unwrap() else { panic!("nothing is there") };
+        let token = Token::new(&seen.token_bytes());
+        let (file, seen) = open(root, &at, path, &token).await.unwrap();
+        Reader::new(root, path, &token, file, seen, 0)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn several_connections_bring_one_version_or_none() {
+        let sshd = Sshd::start(Mode::SftpOnly);
+        let (root, path) = (root_on(&sshd), RelPath::parse("large").unwrap());
+        let bytes: Vec<u8> = (0..40_u32 << 20).map(|at| (at ^ (at >> 8) ^ (at >> 16)).to_le_bytes()[0]).collect();
+        fs::write(sshd.root().join("large"), &bytes).unwrap();
+        let file = fs::File::options().write(true).open(sshd.root().join("large")).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_hours(1)).unwrap();
+
+        let mut reader = begin(&root, &path).await;
+        let mut read = Vec::new();
+        while let Some(piece) = reader.next().await.unwrap() {
+            read.extend_from_slice(&piece);
+        }
+        assert!(read == bytes);
+        assert!(reader.lanes.open.len() > 1);
+
+        let mut reader = begin(&root, &path).await;
+        while reader.lanes.open.len() < 2 {
+            assert!(reader.next().await.unwrap().is_some(), "read on one connection to the end");
+        }
+        file.write_all_at(b"changed", bytes.len() as u64 - 7).unwrap();
+        let error = loop {
+            match reader.next().await {
+                Ok(piece) => assert!(piece.is_some(), "a mixture was read"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.fault, Fault::Refused);
     }
 }
