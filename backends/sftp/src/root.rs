@@ -151,8 +151,9 @@ impl Root {
     }
 
     /// The same on a connection that is none of these, where there is one already.
-    pub fn another(&self, at: &At, than: &[Arc<Link>]) -> Option<At> {
-        self.pool.another(than).map(|link| At { link, root: at.root.clone() })
+    pub fn another(&self, than: &[Arc<Link>]) -> Option<At> {
+        let root = self.at.get()?.clone();
+        self.pool.another(than).map(|link| At { link, root })
     }
 
     async fn resolve(&self, link: &Arc<Link>) -> Result<Arc<[u8]>> {
