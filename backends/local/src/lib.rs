@@ -5,6 +5,7 @@
 
 mod change;
 mod commit;
+mod delta;
 mod error;
 mod leftovers;
 mod part;
@@ -43,6 +44,7 @@ use crate::root::Root;
 use crate::seen::What;
 use crate::trash::Trash;
 
+pub use crate::delta::Copy;
 pub use crate::read::Version;
 
 /// A directory as a storage.

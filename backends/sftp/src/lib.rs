@@ -6,6 +6,7 @@
 mod aside;
 mod change;
 mod clock;
+mod delta;
 mod durable;
 mod error;
 mod facts;
@@ -45,6 +46,7 @@ use wl_core::report::ProblemKind;
 use crate::root::{Found, Root};
 use crate::ssh::Settings;
 
+pub use crate::delta::{New, Peer, Turn};
 pub use crate::take::Offer;
 
 /// A directory of an SSH server as a storage.

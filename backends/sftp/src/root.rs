@@ -12,6 +12,7 @@ use wl_core::path::RelPath;
 
 use crate::aside::Aside;
 use crate::clock::Clock;
+use crate::delta::Deltas;
 use crate::durable::Commits;
 use crate::error::{error, is_missing, is_plain_refusal, write_error};
 use crate::hash::Hasher;
@@ -55,6 +56,8 @@ pub struct Root {
     /// Small files written at once.
     pub width: Width,
     pub commits: Commits,
+    /// How differences fared.
+    pub deltas: Deltas,
     /// Directories of the trash that are there.
     pub trash_dirs: Mutex<HashSet<RelPath>>,
     /// Paths whose content is being exchanged or taken away, each by one of this process alone.
@@ -133,6 +136,7 @@ impl Root {
             uploads: Semaphore::new(8),
             width: Width::default(),
             commits: Commits::default(),
+            deltas: Deltas::default(),
             trash_dirs: Mutex::default(),
             turns: Mutex::default(),
         }

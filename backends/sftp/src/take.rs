@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use wl_core::backend::{Guard, Written};
-use wl_core::entry::{Hash, Token};
+use wl_core::entry::{Hash, Meta, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
@@ -121,7 +121,7 @@ impl Copying<'_> {
         let part = Part::create(self.root, &at, path).await?;
         let filled = self.fill(&at, &part, &source, path).await;
         let sealed = match filled {
-            Ok(true) => self.seal(&part, &before, old.as_ref(), path).await.map(Some),
+            Ok(true) => seal(self.root, &part, &before.meta(), old.as_ref(), path).await.map(Some),
             Ok(false) => Ok(None),
             Err(error) => Err(error),
         };
@@ -171,17 +171,17 @@ impl Copying<'_> {
         let still = at.link.fstat(source).await.map_err(|failure| error(&failure, path))?;
         Ok(Seen::of(&still).is(self.token))
     }
+}
 
-    /// Dresses a part as the version is dressed, and makes it durable.
-    async fn seal(&self, part: &Part, version: &Seen, old: Option<&Seen>, path: &RelPath) -> Result<Seen> {
-        let (file, failed) = (part.file()?, |failure| error(&failure, path));
-        let link = file.link();
-        link.fsetstat(file, dress(self.root, &version.meta(), old)).await.map_err(failed)?;
-        let seen = Seen::of(&link.fstat(file).await.map_err(failed)?);
-        give_back(part, old, &seen).await;
-        if let Err(failure) = sync(part).await {
-            return Err(part.at().why(&failure, path).await);
-        }
-        Ok(Seen::of(&link.fstat(file).await.map_err(failed)?))
+/// Dresses a part as its content is to be dressed, and makes it durable.
+pub async fn seal(root: &Root, part: &Part, meta: &Meta, old: Option<&Seen>, path: &RelPath) -> Result<Seen> {
+    let (file, failed) = (part.file()?, |failure| error(&failure, path));
+    let link = file.link();
+    link.fsetstat(file, dress(root, meta, old)).await.map_err(failed)?;
+    let seen = Seen::of(&link.fstat(file).await.map_err(failed)?);
+    give_back(part, old, &seen).await;
+    if let Err(failure) = sync(part).await {
+        return Err(part.at().why(&failure, path).await);
     }
+    Ok(Seen::of(&link.fstat(file).await.map_err(failed)?))
 }
