@@ -58,12 +58,12 @@ impl Local {
         let _turn = self.writers.acquire().await.map_err(|_| Error::stopped())?;
         let (root, at, version) = (self.root.clone(), path.clone(), token.clone());
         let begin = move |called_off: &dyn Fn() -> bool| begin(&root, &at, &version, called_off);
-        let Some(begun) = self.pool.run_long(begin).await? else { return Ok(None) };
-        let fd = begun.part.dir().as_fd().as_raw_fd();
+        let Some(work) = self.pool.run_long(begin).await? else { return Ok(None) };
+        let fd = work.part.dir().as_fd().as_raw_fd();
         let dir = PathBuf::from(format!("/proc/{}/fd/{fd}", std::process::id()));
-        let copy = Copy { dir, name: begun.part.name().to_owned() };
+        let copy = Copy { dir, name: work.part.name().to_owned() };
         let Some(meta) = change(copy).await? else { return Ok(None) };
-        let finish = move |called_off: &dyn Fn() -> bool| begun.finish(&meta, hash, called_off);
+        let finish = move |called_off: &dyn Fn() -> bool| work.finish(&meta, hash, called_off);
         let Some(finished) = self.pool.run_long(finish).await? else { return Ok(None) };
         let guard = Guard::Unchanged(token.clone());
         write::publish(self, finished, &guard, trash).await.map(|entry| Some(Written { entry, hash }))

@@ -131,7 +131,11 @@ impl Large {
             if path.is_dir() {
                 todo.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
             } else {
-                assert!(!path.file_name().unwrap().to_str().unwrap().contains(".wl-part"), "{path:?} is left");
+                assert!(
+                    !path.file_name().unwrap().to_str().unwrap().contains(".wl-part"),
+                    "{} is left",
+                    path.display()
+                );
                 files.push(path);
             }
         }
@@ -194,7 +198,7 @@ async fn without_rsync_on_the_server_all_of_it_travels() {
 
 /// Whatever the other one does to the copy: what takes the name has the hash.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_believed_of_the_server_s_rsync() {
+async fn what_the_other_rsync_made_is_not_believed() {
     for spoilt in ["rsync \"$@\"; for last; do :; done; echo spoilt >> $last", "exit 0", "echo nonsense; exec cat"] {
         let mut large = Large::begin(UP, SIZE).await;
         large.rsync(&format!("PATH=/usr/bin:/bin\n{spoilt}"));
