@@ -5,10 +5,10 @@
 
 mod change;
 mod commit;
-mod delta;
 mod error;
 mod leftovers;
 mod part;
+mod patch;
 mod pool;
 mod probe;
 mod progress;
@@ -44,7 +44,7 @@ use crate::root::Root;
 use crate::seen::What;
 use crate::trash::Trash;
 
-pub use crate::delta::Copy;
+pub use crate::patch::Copy;
 pub use crate::read::Version;
 
 /// A directory as a storage.

@@ -6,7 +6,6 @@
 mod aside;
 mod change;
 mod clock;
-mod delta;
 mod durable;
 mod error;
 mod facts;
@@ -16,6 +15,7 @@ mod identity;
 mod leftovers;
 mod list;
 mod part;
+mod patch;
 mod publish;
 mod read;
 mod root;
@@ -46,7 +46,7 @@ use wl_core::report::ProblemKind;
 use crate::root::{Found, Root};
 use crate::ssh::Settings;
 
-pub use crate::delta::{New, Peer, Turn};
+pub use crate::patch::{New, Peer, Turn};
 pub use crate::take::Offer;
 
 /// A directory of an SSH server as a storage.

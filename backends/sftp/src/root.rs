@@ -12,13 +12,13 @@ use wl_core::path::RelPath;
 
 use crate::aside::Aside;
 use crate::clock::Clock;
-use crate::delta::Deltas;
 use crate::durable::Commits;
 use crate::error::{error, is_missing, is_plain_refusal, write_error};
 use crate::hash::Hasher;
 use crate::identity::Introduced;
 use crate::leftovers::Leftovers;
 use crate::part::Names;
+use crate::patch::Deltas;
 use crate::seen::{Seen, What};
 use crate::shell::Shell;
 use crate::ssh::{Failure, Link, Pool, Settings};

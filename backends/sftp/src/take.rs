@@ -97,6 +97,19 @@ impl Progress<'_> {
     }
 }
 
+/// Dresses a part as its content is to be dressed, and makes it durable.
+pub async fn seal(root: &Root, part: &Part, meta: &Meta, old: Option<&Seen>, path: &RelPath) -> Result<Seen> {
+    let (file, failed) = (part.file()?, |failure| error(&failure, path));
+    let link = file.link();
+    link.fsetstat(file, dress(root, meta, old)).await.map_err(failed)?;
+    let seen = Seen::of(&link.fstat(file).await.map_err(failed)?);
+    give_back(part, old, &seen).await;
+    if let Err(failure) = sync(part).await {
+        return Err(part.at().why(&failure, path).await);
+    }
+    Ok(Seen::of(&link.fstat(file).await.map_err(failed)?))
+}
+
 struct Copying<'a> {
     root: &'a Arc<Root>,
     /// The root that the version lies below.
@@ -121,7 +134,7 @@ impl Copying<'_> {
         let part = Part::create(self.root, &at, path).await?;
         let filled = self.fill(&at, &part, &source, path).await;
         let sealed = match filled {
-            Ok(true) => seal(self.root, &part, &before.meta(), old.as_ref(), path).await.map(Some),
+            Ok(true) => self.seal(&part, &before, old.as_ref(), path).await.map(Some),
             Ok(false) => Ok(None),
             Err(error) => Err(error),
         };
@@ -171,17 +184,9 @@ impl Copying<'_> {
         let still = at.link.fstat(source).await.map_err(|failure| error(&failure, path))?;
         Ok(Seen::of(&still).is(self.token))
     }
-}
 
-/// Dresses a part as its content is to be dressed, and makes it durable.
-pub async fn seal(root: &Root, part: &Part, meta: &Meta, old: Option<&Seen>, path: &RelPath) -> Result<Seen> {
-    let (file, failed) = (part.file()?, |failure| error(&failure, path));
-    let link = file.link();
-    link.fsetstat(file, dress(root, meta, old)).await.map_err(failed)?;
-    let seen = Seen::of(&link.fstat(file).await.map_err(failed)?);
-    give_back(part, old, &seen).await;
-    if let Err(failure) = sync(part).await {
-        return Err(part.at().why(&failure, path).await);
+    /// Dresses a part as the version is dressed, and makes it durable.
+    async fn seal(&self, part: &Part, version: &Seen, old: Option<&Seen>, path: &RelPath) -> Result<Seen> {
+        seal(self.root, part, &version.meta(), old, path).await
     }
-    Ok(Seen::of(&link.fstat(file).await.map_err(failed)?))
 }
