@@ -16,6 +16,7 @@ mod identity;
 mod leftovers;
 mod list;
 mod part;
+mod patch;
 mod publish;
 mod read;
 mod root;
@@ -46,6 +47,7 @@ use wl_core::report::ProblemKind;
 use crate::root::{Found, Root};
 use crate::ssh::Settings;
 
+pub use crate::patch::{New, Peer, Turn};
 pub use crate::take::Offer;
 
 /// A directory of an SSH server as a storage.

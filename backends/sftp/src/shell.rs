@@ -33,7 +33,7 @@ pub struct Shell {
 const BEGIN: &[u8] = b"wl-begins\0";
 
 /// More bytes than what comes before [`BEGIN`] can have.
-const CHATTER: usize = 256 << 10;
+pub const CHATTER: usize = 256 << 10;
 
 /// The command line that runs a script in a directory. The script must hold neither a single quote, nor a newline, nor an
 /// exclamation mark, so that every login shell hands it over as it is; names go into it by [`quoted`] only.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use wl_core::backend::{Guard, Written};
-use wl_core::entry::{Hash, Token};
+use wl_core::entry::{Hash, Meta, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
@@ -100,6 +100,19 @@ impl Progress<'_> {
             (self.passed)(bytes - before);
         }
     }
+}
+
+/// Dresses a part as its content is to be dressed, and makes it durable.
+pub async fn seal(root: &Root, part: &Part, meta: &Meta, old: Option<&Seen>, path: &RelPath) -> Result<Seen> {
+    let (file, failed) = (part.file()?, |failure| error(&failure, path));
+    let link = file.link();
+    link.fsetstat(file, dress(root, meta, old)).await.map_err(failed)?;
+    let seen = Seen::of(&link.fstat(file).await.map_err(failed)?);
+    give_back(part, old, &seen).await;
+    if let Err(failure) = sync(part).await {
+        return Err(part.at().why(&failure, path).await);
+    }
+    Ok(Seen::of(&link.fstat(file).await.map_err(failed)?))
 }
 
 struct Copying<'a> {
@@ -196,15 +209,7 @@ impl Copying<'_> {
 
     /// Dresses a part as the version is dressed, and makes it durable.
     async fn seal(&self, part: &Part, version: &Seen, old: Option<&Seen>, path: &RelPath) -> Result<Seen> {
-        let (file, failed) = (part.file()?, |failure| error(&failure, path));
-        let link = file.link();
-        link.fsetstat(file, dress(self.root, &version.meta(), old)).await.map_err(failed)?;
-        let seen = Seen::of(&link.fstat(file).await.map_err(failed)?);
-        give_back(part, old, &seen).await;
-        if let Err(failure) = sync(part).await {
-            return Err(part.at().why(&failure, path).await);
-        }
-        Ok(Seen::of(&link.fstat(file).await.map_err(failed)?))
+        seal(self.root, part, &version.meta(), old, path).await
     }
 }
 
