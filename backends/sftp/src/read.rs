@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
 use futures::stream::FuturesOrdered;
-use futures::{FutureExt, StreamExt as _, join};
+use futures::{StreamExt as _, join};
 use sha2::{Digest as _, Sha256};
 use wl_core::backend::Reading;
 use wl_core::entry::{Hash, Token};
@@ -23,10 +23,6 @@ use crate::wire::{Attrs, OpenFlags};
 const WINDOW: u64 = 8 << 20;
 /// A file up to this size is read at once.
 const SMALL: u64 = 256 << 10;
-/// Connections it is read on at once, and how many bytes after one the next is taken: the cipher of each keeps one
-/// processor busy, and a channel brings no more than its window in a round trip.
-const LANES: usize = 4;
-const WIDEN: u64 = 4 << 20;
 /// Connections lost in a row, without a byte read in between, before giving up.
 const ATTEMPTS: u32 = 6;
 /// How often to look whether a file is young no longer.
@@ -51,7 +47,9 @@ pub async fn read(root: &Arc<Root>, path: &RelPath, token: &Token, from: u64) ->
         let once = futures::stream::once(std::future::ready(Ok(bytes)));
         return Ok(Reading { meta, body: once.filter(|piece| std::future::ready(has_bytes(piece))).boxed() });
     }
-    let reader = Reader::new(root, path, token, file, seen, from);
+    let (root, path, token) = (root.clone(), path.clone(), token.clone());
+    let pieces = FuturesOrdered::new();
+    let reader = Reader { root, path, token, file: Arc::new(file), seen, at: from, asked: from, pieces, lost: 0 };
     let body = futures::stream::unfold(Some(reader), |reader| async move {
         let mut reader = reader?;
         match reader.next().await {
@@ -154,14 +152,14 @@ pub async fn hash_of(file: &Handle, size: u64) -> Answer<Hash> {
     }
 }
 
-type Piece = BoxFuture<'static, (Answer<Bytes>, Vec<Answer<Attrs>>)>;
+type Piece = BoxFuture<'static, (Answer<Bytes>, Option<Answer<Attrs>>)>;
 
 /// A large file on its way.
 struct Reader {
     root: Arc<Root>,
     path: RelPath,
     token: Token,
-    lanes: Lanes,
+    file: Arc<Handle>,
     seen: Seen,
     /// Where the next piece handed out begins.
     at: u64,
@@ -172,21 +170,12 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(root: &Arc<Root>, path: &RelPath, token: &Token, file: Handle, seen: Seen, from: u64) -> Self {
-        let (root, path, token) = (root.clone(), path.clone(), token.clone());
-        let (lanes, pieces) = (Lanes::new(file, from), FuturesOrdered::new());
-        Self { root, path, token, lanes, seen, at: from, asked: from, pieces, lost: 0 }
-    }
-
     async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
-            self.lanes.widen(&self.root, &self.path, &self.token, self.asked);
             self.ask();
-            let Some((bytes, looks)) = self.pieces.next().await else { return Ok(None) };
-            match bytes.and_then(|bytes| Ok((bytes, looks.into_iter().collect::<Answer<Vec<_>>>()?))) {
-                Ok((_, looks)) if !looks.iter().all(|look| Seen::of(look).same(&self.seen)) => {
-                    return Err(Error::changed(&self.path));
-                }
+            let Some((bytes, after)) = self.pieces.next().await else { return Ok(None) };
+            match bytes.and_then(|bytes| Ok((bytes, after.transpose()?))) {
+                Ok((_, Some(after))) if !Seen::of(&after).same(&self.seen) => return Err(Error::changed(&self.path)),
                 Ok((bytes, _)) => {
                     self.at += bytes.len() as u64;
                     self.lost = 0;
@@ -199,20 +188,16 @@ impl Reader {
         }
     }
 
-    /// Asks ahead. With the last piece comes a look at the file on each connection, which answers it after all it was
-    /// asked for there: that piece is handed out only if every one still is the version.
+    /// Asks ahead. With the last piece comes a look at the file: it is handed out only if that still is the version.
     fn ask(&mut self) {
+        let step = u64::from(self.file.link().server().read_size());
         while self.asked < self.seen.size && self.asked - self.at < WINDOW {
-            let file = self.lanes.freest();
-            let step = u64::from(file.link().server().read_size());
             let (from, length) = (self.asked, step.min(self.seen.size - self.asked));
-            let looked_at = if from + length == self.seen.size { self.lanes.open.clone() } else { Vec::new() };
-            let piece = async move {
-                let looks = join_all(looked_at.iter().map(|file| file.link().fstat(file)));
-                join!(piece(&file, from, length), looks)
-            };
-            // Unconstrained: what yielded would be asked for after the look that is to come last.
-            self.pieces.push_back(Box::pin(tokio::task::unconstrained(piece)));
+            let (file, last) = (self.file.clone(), from + length == self.seen.size);
+            self.pieces.push_back(Box::pin(async move {
+                let look = async { if last { Some(file.link().fstat(&file).await) } else { None } };
+                join!(piece(&file, from, length), look)
+            }));
             self.asked += length;
         }
     }
@@ -224,104 +209,10 @@ impl Reader {
             return Err(error.at(&self.path));
         }
         tracing::debug!(path = %self.path, "the connection was lost during a download: it goes on with another");
-        self.pieces = FuturesOrdered::new();
         let at = self.root.open().await?;
         let (file, seen) = open(&self.root, &at, &self.path, &self.token).await?;
-        (self.lanes, self.seen, self.asked) = (Lanes::new(file, self.at), seen, self.at);
+        (self.file, self.seen, self.asked) = (Arc::new(file), seen, self.at);
+        self.pieces = FuturesOrdered::new();
         Ok(())
-    }
-}
-
-/// A version, open on one connection or several.
-///
-/// RACE: another file that takes the name before the next connection opens it, with the size and the date of the version,
-/// is taken for it, as by every look: a mixture is read. Where the sha256 of the version is known it is refused.
-struct Lanes {
-    open: Vec<Arc<Handle>>,
-    opening: Option<BoxFuture<'static, Option<Handle>>>,
-    /// When another one is looked for.
-    widen_at: u64,
-}
-
-impl Lanes {
-    fn new(first: Handle, from: u64) -> Self {
-        Self { open: vec![Arc::new(first)], opening: None, widen_at: from + WIDEN }
-    }
-
-    /// The one with the fewest pieces on their way, each of which holds its file.
-    fn freest(&self) -> Arc<Handle> {
-        // INVARIANT: there is the first one, always.
-        self.open.iter().min_by_key(|lane| Arc::strong_count(lane)).unwrap_or(&self.open[0]).clone()
-    }
-
-    /// Takes one more connection where there is one, without waiting for it: it is looked at with every piece.
-    fn widen(&mut self, root: &Arc<Root>, path: &RelPath, token: &Token, asked: u64) {
-        if let Some(done) = self.opening.as_mut().and_then(FutureExt::now_or_never) {
-            self.opening = None;
-            self.open.extend(done.map(Arc::new));
-        }
-        if asked < self.widen_at || self.opening.is_some() || self.open.len() >= LANES {
-            return;
-        }
-        self.widen_at = asked + WIDEN;
-        let known: Vec<_> = self.open.iter().map(|lane| lane.link().clone()).collect();
-        if let Some(at) = root.another(&known) {
-            let (root, path, token) = (root.clone(), path.clone(), token.clone());
-            // What goes wrong there goes wrong on the first one, too, and is told then.
-            self.opening =
-                Some(Box::pin(async move { open(&root, &at, &path, &token).await.ok().map(|(file, _)| file) }));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::FileExt as _;
-    use std::time::SystemTime;
-
-    use wl_test_kit::servers::Sshd;
-    use wl_test_kit::servers::sshd::Mode;
-
-    use super::*;
-    use crate::tests::root_on;
-
-    async fn begin(root: &Arc<Root>, path: &RelPath) -> Reader {
-        let at = root.open().await.unwrap();
-        let Found::Seen(seen) = at.look(path).await.unwrap() else { panic!("nothing is there") };
-        let token = Token::new(&seen.token_bytes());
-        let (file, seen) = open(root, &at, path, &token).await.unwrap();
-        Reader::new(root, path, &token, file, seen, 0)
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn several_connections_bring_one_version_or_none() {
-        let sshd = Sshd::start(Mode::SftpOnly);
-        let (root, path) = (root_on(&sshd), RelPath::parse("large").unwrap());
-        let bytes: Vec<u8> = (0..40_u32 << 20).map(|at| (at ^ (at >> 8) ^ (at >> 16)).to_le_bytes()[0]).collect();
-        fs::write(sshd.root().join("large"), &bytes).unwrap();
-        let file = fs::File::options().write(true).open(sshd.root().join("large")).unwrap();
-        file.set_modified(SystemTime::now() - Duration::from_hours(1)).unwrap();
-
-        let mut reader = begin(&root, &path).await;
-        let mut read = Vec::new();
-        while let Some(piece) = reader.next().await.unwrap() {
-            read.extend_from_slice(&piece);
-        }
-        assert!(read == bytes);
-        assert!(reader.lanes.open.len() > 1);
-
-        let mut reader = begin(&root, &path).await;
-        while reader.lanes.open.len() < 2 {
-            assert!(reader.next().await.unwrap().is_some(), "read on one connection to the end");
-        }
-        file.write_all_at(b"changed", bytes.len() as u64 - 7).unwrap();
-        let error = loop {
-            match reader.next().await {
-                Ok(piece) => assert!(piece.is_some(), "a mixture was read"),
-                Err(error) => break error,
-            }
-        };
-        assert_eq!(error.fault, Fault::Refused);
     }
 }
