@@ -11,6 +11,7 @@ mod checksum;
 mod client;
 mod config;
 mod deep;
+mod direct;
 mod error;
 mod inplace;
 mod list;
@@ -130,6 +131,9 @@ impl Backend for WebDav {
         guard: &Guard,
         trash: Option<&RelPath>,
     ) -> Result<Written> {
+        if direct::fits(&self.server, &content, guard).await? {
+            return direct::create(&self.server, path, &content).await;
+        }
         let _turn = self.server.turns.change().await;
         write::replace(&self.server, path, content, guard, trash).await
     }
