@@ -69,8 +69,9 @@ pub struct Abilities {
 
 /// How often it is listed, in seconds, unless the manifest says.
 pub const SCAN_EVERY_S: u64 = 30;
-/// How many small operations at once pay.
-const IN_FLIGHT: usize = crate::turns::AT_ONCE;
+/// How many small operations at once pay: more than are asked of the server, for some wait for a tick, or for a look that they
+/// share.
+const IN_FLIGHT: usize = 2 * crate::turns::AT_ONCE;
 
 /// What is told of a server; before it was tried nothing is claimed that it may not hold.
 pub fn facts(abilities: Option<&Abilities>) -> Facts {

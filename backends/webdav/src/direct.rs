@@ -97,8 +97,8 @@ enum Settled {
 async fn settle(server: &Arc<Server>, path: &RelPath, whole: &Whole, sent: Sent) -> Result<Settled> {
     let abilities = server.abilities().await?;
     let written = |seen: &Seen| {
-        let token = seen.own_token(abilities.precision);
-        let entry = Entry { token, ..seen.entry(abilities.precision) };
+        let seen = Seen { size: Some(whole.bytes.len() as u64), ..seen.clone() };
+        let entry = Entry { token: seen.own_token(abilities.precision), ..seen.entry(abilities.precision) };
         Settled::Written(Box::new(Written { entry, hash: whole.hash }))
     };
     let opaque = |seen: &Seen| seen.etag.as_ref().map(|etag| etag.opaque().to_owned());

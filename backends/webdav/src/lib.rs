@@ -16,6 +16,7 @@ mod error;
 mod inplace;
 mod list;
 mod lock;
+mod looks;
 mod multistatus;
 mod names;
 mod note;
@@ -121,7 +122,7 @@ impl Backend for WebDav {
 
     async fn read(&self, path: &RelPath, token: &Token, from: u64) -> Result<Reading> {
         let turn = self.server.turns.read().await;
-        Ok(turns::within(turn, read::read(&self.server, path, token, from).await?))
+        read::read(&self.server, path, token, from, turn).await
     }
 
     async fn replace(

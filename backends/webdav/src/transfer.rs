@@ -53,6 +53,7 @@ pub async fn upload(server: &Arc<Server>, part: &RelPath, content: &Content) -> 
         let text = "the server holds something else than was sent to it: nothing was changed, and it is tried again";
         return Err(Error::new(Fault::Broken, text));
     }
+    let seen = Seen { size: Some(content.size), ..seen };
     Ok(Uploaded { seen, hash: sent, at })
 }
 

@@ -342,7 +342,7 @@ pub async fn set_meta(server: &Arc<Server>, path: &RelPath, token: &Token, meta:
     let content = Content::new(seen.size.unwrap_or_default(), None, move |offset| {
         let (source, from, version) = (source.clone(), from.clone(), version.clone());
         Box::pin(async move {
-            let reading = read(&source, &from, &version, offset).await?;
+            let reading = read(&source, &from, &version, offset, None).await?;
             Ok(Reading { meta, ..reading })
         })
     });

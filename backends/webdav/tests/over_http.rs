@@ -158,7 +158,9 @@ impl Bench for Collection {
 
     fn cannot_hold(&self, name: &str) -> bool {
         // Those that some server was met with that does not.
-        let odd = name.contains(['\n', '\\']) || name.starts_with('\u{feff}') || name.len() > 250;
+        let odd = name.contains(|char: char| char == '\\' || char.is_ascii_control())
+            || name.starts_with('\u{feff}')
+            || name.len() > 250;
         odd && !block_in_place(|| Handle::current().block_on(self.holds(name)))
     }
 
