@@ -14,16 +14,20 @@ use crate::client::{Ask, TRIES, drain};
 use crate::error::{of_answer, of_status};
 use crate::read::head;
 use crate::server::Server;
-use crate::transfer::{Whole, collect, done, get_whole};
+use crate::transfer::{Whole, collect, done, get_whole, no_directory, took_nothing};
 use crate::version::{ETag, Seen};
 use crate::write::{TICK, why_not};
 
 /// A content up to this size arrives at once, or nearly so: a server that checks first and writes then has little to wait for.
 pub const LARGEST: u64 = 64 << 10;
 
+/// A name longer than this may be too long for what a server writes to before: lighttpd puts more behind it.
+const LONGEST_NAME: usize = 200;
+
 /// Whether a write is one that is done so.
-pub async fn fits(server: &Server, content: &Content, guard: &Guard) -> Result<bool> {
-    Ok(*guard == Guard::Absent && content.size <= LARGEST && server.abilities().await?.creates_directly)
+pub async fn fits(server: &Server, path: &RelPath, content: &Content, guard: &Guard) -> Result<bool> {
+    let short = content.size <= LARGEST && path.name().len() <= LONGEST_NAME;
+    Ok(short && *guard == Guard::Absent && server.abilities().await?.creates_directly)
 }
 
 /// Creates a file where nothing is. It takes its own turns: while it waits for a tick, others have theirs.
@@ -81,7 +85,7 @@ async fn send(server: &Server, path: &RelPath, whole: &Whole) -> Result<Sent> {
     match drain(response).await {
         StatusCode::PRECONDITION_FAILED => Err(Error::changed(path)),
         status if done(status) => Ok(Sent { named: Some(seen), failure: None, at }),
-        StatusCode::NOT_FOUND => Ok(Sent { named: None, failure: Some(of_status(StatusCode::CONFLICT)), at }),
+        StatusCode::NOT_FOUND | StatusCode::CONFLICT => Ok(Sent { named: None, failure: Some(no_directory()), at }),
         _ => Ok(Sent { named: None, failure: Some(error), at }),
     }
 }
@@ -120,7 +124,11 @@ async fn settle(server: &Arc<Server>, path: &RelPath, whole: &Whole, sent: Sent)
             let text = "the server held something else than was sent to it: it is tried again";
             Err(Error::new(Fault::Broken, text).at(path))
         }
-        (Some(_), _) | (None, None) => Err(Error::changed(path)),
+        // No file of this server's: somebody between answered.
+        (Some((Seen { etag: None, .. }, _)), _) => Err(of_status(StatusCode::OK).at(path)),
+        (Some(_), _) => Err(Error::changed(path)),
+        (None, None) => Err(took_nothing().at(path)),
+        (None, Some(error)) if error.fault == Fault::Missing => Err(error.at(path)),
         (None, Some(error)) if error.fault.passes() || error.fault == Fault::Broken => Ok(Settled::Absent(error)),
         (None, Some(error)) => Err(why_not(server, path, &Guard::Absent, None, error).await?.at(path)),
     }

@@ -132,7 +132,7 @@ impl Backend for WebDav {
         guard: &Guard,
         trash: Option<&RelPath>,
     ) -> Result<Written> {
-        if direct::fits(&self.server, &content, guard).await? {
+        if direct::fits(&self.server, path, &content, guard).await? {
             return direct::create(&self.server, path, &content).await;
         }
         let _turn = self.server.turns.change().await;

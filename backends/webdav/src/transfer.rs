@@ -194,13 +194,15 @@ async fn see(server: &Server, path: &RelPath) -> Result<Seen> {
 
 /// What the server holds under a name that nobody else writes to, and its hash, by reading it.
 pub async fn read_back(server: &Arc<Server>, part: &RelPath) -> Result<(Seen, Hash)> {
-    let Some((seen, hash)) = get_whole(server, part).await? else {
-        let text =
-            "the server said that it took the content, but has nothing of it: who stands between may have said so";
-        return Err(Error::new(Fault::Offline, text));
-    };
+    let (seen, hash) = get_whole(server, part).await?.ok_or_else(took_nothing)?;
     let agree = server.known_abilities().is_some_and(|abilities| abilities.heads_agree);
     Ok((if agree { seen } else { see(server, part).await? }, hash))
+}
+
+/// The error where nothing is to be found of what was taken.
+pub fn took_nothing() -> Error {
+    let text = "the server said that it took the content, but has nothing of it: who stands between may have said so";
+    Error::new(Fault::Offline, text)
 }
 
 /// What a GET says and brings, with the hash of that; none if nothing is there.
