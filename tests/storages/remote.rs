@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use wl_test_kit::servers::{Dav, PASSWORD, S3, Sshd, USER, apache, seaweed, sshd};
+use wl_test_kit::servers::{Dav, Named, PASSWORD, S3, Sshd, USER, apache, named, seaweed, sshd};
 
 /// An empty storage on a server.
 pub struct Remote {
@@ -17,13 +17,14 @@ enum Server {
     S3(&'static S3),
     Sftp(Sshd),
     Webdav(Dav),
+    Named(Named),
 }
 
 impl Remote {
     /// The directory behind the server, where it is one, for access past the server.
     pub fn behind(&self) -> Option<&Path> {
         match &self.server {
-            Server::S3(_) => None,
+            Server::S3(_) | Server::Named(_) => None,
             Server::Sftp(server) => Some(server.remote_root()),
             Server::Webdav(server) => Some(server.root()),
         }
@@ -57,14 +58,19 @@ impl Remote {
         Self { lines, server: Server::Sftp(server) }
     }
 
-    /// A collection of Apache.
+    /// A collection of Apache, or of the server that the environment names.
     pub fn webdav() -> Self {
+        let of = |url: &str, login: &str, password: &str| {
+            vec![
+                "type: webdav".to_owned(),
+                format!("url: {url}"),
+                format!("credentials: {{login: {login}, password: {password}}}"),
+            ]
+        };
+        if let Some(server) = named::fresh() {
+            return Self { lines: of(&server.url, &server.login, &server.password), server: Server::Named(server) };
+        }
         let server = apache::start();
-        let lines = vec![
-            "type: webdav".to_owned(),
-            format!("url: {}", server.url()),
-            format!("credentials: {{login: {USER}, password: {PASSWORD}}}"),
-        ];
-        Self { lines, server: Server::Webdav(server) }
+        Self { lines: of(server.url(), USER, PASSWORD), server: Server::Webdav(server) }
     }
 }

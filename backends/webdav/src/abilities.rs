@@ -43,6 +43,10 @@ pub struct Abilities {
     pub lists_etags: bool,
     /// Whether GET and HEAD tell the same version as a PROPFIND.
     pub heads_agree: bool,
+    /// Whether the entity tag of what was just written is weak.
+    pub tags_begin_weak: bool,
+    /// Whether a PUT with `If-None-Match: *` overwrites nothing, and shows nothing before all of it is there.
+    pub creates_directly: bool,
     /// Whether `Overwrite: F` is heeded.
     pub keeps_existing: bool,
     /// Whether a moved file keeps its token.
@@ -65,8 +69,9 @@ pub struct Abilities {
 
 /// How often it is listed, in seconds, unless the manifest says.
 pub const SCAN_EVERY_S: u64 = 30;
-/// How many small operations at once pay.
-const IN_FLIGHT: usize = crate::turns::AT_ONCE;
+/// How many small operations at once pay: more than are asked of the server, for some wait for a tick, or for a look that they
+/// share.
+const IN_FLIGHT: usize = 2 * crate::turns::AT_ONCE;
 
 /// What is told of a server; before it was tried nothing is claimed that it may not hold.
 pub fn facts(abilities: Option<&Abilities>) -> Facts {
@@ -121,6 +126,12 @@ fn windows(abilities: &Abilities) -> Vec<String> {
         "this server overwrites although it is told not to: a file that appears between the last look and the creation, \
          one round trip, is replaced"
     });
+    if abilities.creates_directly {
+        say(
+            "a file of up to 64 KiB is created by a PUT that overwrites nothing: the window is from the server's check to its \
+             renaming, which is as long as the content takes to arrive",
+        );
+    }
     say("a file is deleted by moving it aside and looking at what was moved: for a moment its name is free");
     for (what, race) in [("creating", abilities.create_race), ("replacing", abilities.replace_race)] {
         if let Some(Race { doubles, rounds }) = race {

@@ -60,6 +60,9 @@ fn client<'a>(base: &Base, text: impl Fn(&str) -> Option<&'a str>) -> Result<Cli
     let mut builder = Client::builder()
         .user_agent(concat!("wl/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
+        // Without the cookie of its session Nextcloud checks the password anew for each request, which takes it longer than
+        // all the rest.
+        .cookie_store(true)
         .referer(false)
         .connect_timeout(CONNECT)
         .pool_max_idle_per_host(IDLE)

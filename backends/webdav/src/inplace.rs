@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use reqwest::StatusCode;
 use wl_core::backend::{Content, Guard, Written};
 use wl_core::entry::{Hash, Token};
@@ -14,7 +13,7 @@ use crate::client::{Ask, drain};
 use crate::error::of_answer;
 use crate::read::hash;
 use crate::server::Server;
-use crate::transfer::{collect, done};
+use crate::transfer::{Whole, collect, done};
 use crate::version::{ETag, Seen};
 use crate::write::{WEAK_PAUSE, WEAK_TRIES, holds, keep};
 
@@ -31,14 +30,14 @@ pub async fn replace(
     trash: Option<&RelPath>,
 ) -> Result<Written> {
     let guard = Guard::Unchanged(token.clone());
-    let (bytes, sent) = collect(content).await?;
-    let size = bytes.len() as u64;
+    let whole = collect(content).await?;
+    let (size, sent) = (whole.bytes.len() as u64, whole.hash);
     holds(server, path, &guard).await?;
     let copy = match trash {
         Some(trash) if server.abilities().await?.copies => Some(keep(server, path, token, trash).await?),
         _ => None,
     };
-    let result = match send(server, path, &guard, &bytes).await {
+    let result = match send(server, path, &guard, &whole).await {
         Ok(answer) => settle(server, path, token, answer, size, sent).await,
         Err(error) => {
             if let Some(copy) = copy {
@@ -65,18 +64,21 @@ enum Sent {
 }
 
 /// Sends it, until the condition holds or is known not to: then it is an error, and nothing was replaced.
-async fn send(server: &Server, path: &RelPath, guard: &Guard, bytes: &Bytes) -> Result<Sent> {
+async fn send(server: &Server, path: &RelPath, guard: &Guard, whole: &Whole) -> Result<Sent> {
     let mut tried = 0;
     loop {
         tried += 1;
         let there = holds(server, path, guard).await?;
         let etag = there.and_then(|seen| seen.etag).ok_or_else(|| Error::changed(path))?;
-        let ask = Ask::new("PUT", server.client.base.file(path))
+        let mut ask = Ask::new("PUT", server.client.base.file(path))
             .with("if-match", etag.quoted())
             .with("content-type", "application/octet-stream");
+        if let Some(mtime) = whole.meta.mtime {
+            ask = ask.with("x-oc-mtime", mtime.as_second().to_string());
+        }
         // RACE: a server may check, take the content in and then write (Apache, ownCloud). Who writes the file meanwhile
         // loses it; if wl is the loser, the look that follows tells.
-        let response = match server.client.send(ask, Some(bytes.clone())).await {
+        let response = match server.client.send(ask, Some(whole.bytes.clone())).await {
             Ok(response) => response,
             Err(error) => return Ok(Sent::Unsure(error.at(path))),
         };

@@ -11,10 +11,12 @@ mod checksum;
 mod client;
 mod config;
 mod deep;
+mod direct;
 mod error;
 mod inplace;
 mod list;
 mod lock;
+mod looks;
 mod multistatus;
 mod names;
 mod note;
@@ -120,7 +122,7 @@ impl Backend for WebDav {
 
     async fn read(&self, path: &RelPath, token: &Token, from: u64) -> Result<Reading> {
         let turn = self.server.turns.read().await;
-        Ok(turns::within(turn, read::read(&self.server, path, token, from).await?))
+        read::read(&self.server, path, token, from, turn).await
     }
 
     async fn replace(
@@ -130,6 +132,9 @@ impl Backend for WebDav {
         guard: &Guard,
         trash: Option<&RelPath>,
     ) -> Result<Written> {
+        if direct::fits(&self.server, path, &content, guard).await? {
+            return direct::create(&self.server, path, &content).await;
+        }
         let _turn = self.server.turns.change().await;
         write::replace(&self.server, path, content, guard, trash).await
     }

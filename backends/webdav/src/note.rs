@@ -111,12 +111,12 @@ mod tests {
     #[test]
     fn a_note_is_about_one_version_alone() {
         let hash = Hash::of(b"x");
-        let note = Note::about(&Token::new(b"eab<&\"c"), 3, hash);
+        let note = Note::about(&Token::new(b"e3:ab<&\"c"), 3, hash);
         assert_eq!(note, None, "no entity tag holds quotes");
-        let note = Note::about(&Token::new(b"eab<&c"), 3, hash).unwrap();
+        let note = Note::about(&Token::new(b"e3:ab<&c"), 3, hash).unwrap();
         assert!(note.is_about(&seen("\"ab<&c\"", 3)));
         assert!(!note.is_about(&seen("\"ab<&c\"", 4)) && !note.is_about(&seen("\"other\"", 3)));
-        for nothing in [Token::racy(b"eabc"), Token::new(b"m12:3"), Token::new(b"?")] {
+        for nothing in [Token::racy(b"e3:abc"), Token::new(b"m12:3"), Token::new(b"?")] {
             assert_eq!(Note::about(&nothing, 3, hash), None);
         }
     }

@@ -148,7 +148,8 @@ impl Parts {
         }
         let dead = match Maker::of(part) {
             Some(maker) => maker.is_dead(now),
-            None => self.is_old_stranger(part, now),
+            // Another backend's, which knows it, or a user's: only a version that is held is brought to safety.
+            None => is_held(part) && self.is_old_stranger(part, now),
         };
         match dead {
             false => Fate::Stays,
@@ -219,13 +220,13 @@ mod tests {
     }
 
     #[test]
-    fn what_another_kind_of_storage_left_stays_until_it_is_old_and_is_never_deleted_if_held() {
+    fn what_another_kind_of_storage_left_stays_and_what_it_held_is_brought_to_safety() {
         let (parts, now) = (Parts::default(), Timestamp::now());
         let later = now + DEAD_AFTER + SignedDuration::from_secs(1);
         for (name, fate) in [
-            ("left", Fate::Goes),
-            ("u0123456789ab-7", Fate::Goes),
-            ("again-0123456789ab", Fate::Goes),
+            ("left", Fate::Stays),
+            ("u0123456789ab-7", Fate::Stays),
+            ("again-0123456789ab", Fate::Stays),
             ("held-1700000000-0123456789ab-7", Fate::IsKept),
             ("held-4711-3", Fate::IsKept),
             ("held-", Fate::IsKept),

@@ -1,5 +1,6 @@
 //! Finding out what a server does by trying it, in a directory of its own under a temporary name.
 
+mod directly;
 mod hashes;
 
 use std::collections::BTreeMap;
@@ -89,8 +90,14 @@ impl Trial<'_> {
             self.put("noted", "x").await?;
             note::is_kept(self.server, &self.at("noted")?).await
         };
-        let (rewritten, shipped, hashes, unfit, keeps_notes) =
-            tokio::try_join!(rewriting, self.shipping(), hashes::try_out(self), self.unfit_names(), noting)?;
+        let (rewritten, shipped, hashes, unfit, keeps_notes, directly) = tokio::try_join!(
+            rewriting,
+            self.shipping(),
+            hashes::try_out(self),
+            self.unfit_names(),
+            noting,
+            directly::try_out(self)
+        )?;
         let (precision, keeps_mtime, listed, headed) = rewritten;
         let (copies, move_keeps_token, keeps_existing) = shipped;
         let heads_agree = match (&listed.etag, listed.modified) {
@@ -102,12 +109,16 @@ impl Trial<'_> {
             (None, None) => false,
         };
         let conditions = if races { Some(self.conditions().await?) } else { None };
+        // What was created is read once, by its entity tag and bytes: both must be those of a listing.
+        let creates_directly = directly && listed.etag.is_some() && heads_agree;
         Ok(Abilities {
             conditions,
             precision,
             lists_etags: listed.etag.is_some(),
             heads_agree,
+            tags_begin_weak: listed.is_weak(),
             keeps_existing,
+            creates_directly,
             move_keeps_token,
             copies,
             unfit,
@@ -115,9 +126,9 @@ impl Trial<'_> {
             tells_hash: hashes.told,
             answers_hash: hashes.answered,
             keeps_notes,
-            create_race: if races { Some(self.race(None).await?) } else { None },
+            create_race: if races { Some(self.race(None, creates_directly).await?) } else { None },
             replace_race: match conditions.filter(|conditions| *conditions != Conditions::LookOnly) {
-                Some(conditions) => Some(self.race(Some(conditions)).await?),
+                Some(conditions) => Some(self.race(Some(conditions), false).await?),
                 None => None,
             },
         })
@@ -316,7 +327,7 @@ impl Trial<'_> {
     }
 
     /// Lets writers race, to create a file or to replace one, and counts the rounds in which more than one was told it won.
-    async fn race(&self, replacing: Option<Conditions>) -> Result<Race> {
+    async fn race(&self, replacing: Option<Conditions>, directly: bool) -> Result<Race> {
         let mut doubles = 0;
         for round in 0..ROUNDS {
             let goal = self.at(&format!("goal{round}"))?;
@@ -327,7 +338,7 @@ impl Trial<'_> {
                 let etag = self.see(&name).await?.etag.map(|etag| etag.quoted()).unwrap_or_default();
                 over = Over::If(format!("<{}> ([{etag}])", self.server.client.base.file(&goal)));
             }
-            let racers = (0..RACERS).map(|racer| self.run_one(round, racer, &goal, &over, replacing));
+            let racers = (0..RACERS).map(|racer| self.run_one(round, racer, &goal, &over, replacing, directly));
             let winners = join_all(racers).await.into_iter().flatten().filter(|won| *won).count();
             doubles += usize::from(winners > 1);
         }
@@ -341,7 +352,12 @@ impl Trial<'_> {
         goal: &RelPath,
         over: &Over,
         replacing: Option<Conditions>,
+        directly: bool,
     ) -> Result<bool> {
+        if directly {
+            let ask = Ask::new("PUT", self.server.client.base.file(goal)).with("if-none-match", "*");
+            return Ok(self.put_with(ask, "mine").await.is_ok());
+        }
         if replacing == Some(Conditions::Lock) {
             // What is won is the lock; it is kept until the others have tried.
             let Ok(lock) = Lock::try_take(self.server, goal).await? else { return Ok(false) };

@@ -15,8 +15,10 @@ use wl_core::path::RelPath;
 
 use crate::client::{Ask, drain, pieces};
 use crate::error::of_answer;
+use crate::looks::look;
 use crate::note;
 use crate::server::{Server, Wanted};
+use crate::turns::Turn;
 use crate::version::{ETag, Seen};
 
 /// How a version is told from another one.
@@ -38,15 +40,15 @@ const LAG: Duration = Duration::from_millis(2500);
 const LAG_PAUSE: Duration = Duration::from_millis(200);
 
 /// Opens a version from an offset on.
-pub async fn read(server: &Arc<Server>, path: &RelPath, token: &Token, from: u64) -> Result<Reading> {
+pub async fn read(server: &Arc<Server>, path: &RelPath, token: &Token, from: u64, turn: Turn) -> Result<Reading> {
     let opened = open(server, path, token, from).await?;
-    Ok(checked(server, path, token, from, opened))
+    Ok(checked(server, path, token, from, opened, turn))
 }
 
-fn checked(server: &Arc<Server>, path: &RelPath, token: &Token, from: u64, opened: Opened) -> Reading {
+fn checked(server: &Arc<Server>, path: &RelPath, token: &Token, from: u64, opened: Opened, turn: Turn) -> Reading {
     let Opened { meta, by, left, content } = opened;
     let (server, path, token) = (server.clone(), path.clone(), token.clone());
-    let checked = Checked { server, path, token, by, left, at: from, resumes: 0, since: from };
+    let checked = Checked { server, path, token, by, left, at: from, resumes: 0, since: from, turn };
     Reading { meta, body: checked.body(content) }
 }
 
@@ -66,7 +68,7 @@ async fn open(server: &Arc<Server>, path: &RelPath, token: &Token, from: u64) ->
         StatusCode::PARTIAL_CONTENT => from - begins_at(&response, from)?,
         StatusCode::RANGE_NOT_SATISFIABLE => {
             drain(response).await;
-            let meta = still(server, path, token, By::Properties).await?.meta();
+            let meta = still(server, path, token).await?.meta();
             return Ok(Opened { meta, by: By::Properties, left: Some(0), content: futures::stream::empty().boxed() });
         }
         StatusCode::NOT_FOUND | StatusCode::GONE => return Err(Error::missing(path)),
@@ -80,7 +82,7 @@ async fn open(server: &Arc<Server>, path: &RelPath, token: &Token, from: u64) ->
     } else if is_behind(server, &response, token) {
         return Err(Error::changed(path));
     } else {
-        let listed = still(server, path, token, By::Properties).await?;
+        let listed = still(server, path, token).await?;
         if seen.size.is_some() && seen.size != listed.size {
             return Err(Error::changed(path));
         }
@@ -102,7 +104,7 @@ async fn begin(server: &Server, path: &RelPath, token: &Token, from: u64) -> Res
     let until = Instant::now() + LAG;
     while is_behind(server, &response, token) && Instant::now() < until {
         drop(response);
-        still(server, path, token, By::Properties).await?;
+        still(server, path, token).await?;
         tokio::time::sleep(LAG_PAUSE).await;
         response = get(server, path, token, from).await?;
     }
@@ -127,7 +129,7 @@ async fn get(server: &Server, path: &RelPath, token: &Token, from: u64) -> Resul
     }
     drain(response).await;
     // It may be of the same version and weak by now.
-    still(server, path, token, By::Properties).await?;
+    still(server, path, token).await?;
     server.client.send(part, None).await
 }
 
@@ -161,12 +163,8 @@ fn not_encoded(response: &Response) -> Result<()> {
 }
 
 /// What is there, if it still is that version.
-async fn still(server: &Server, path: &RelPath, token: &Token, by: By) -> Result<Seen> {
-    let seen = match by {
-        By::Properties => server.see(path).await?,
-        By::Headers => head(server, path).await?,
-    };
-    seen.filter(|seen| seen.is(token)).ok_or_else(|| Error::changed(path))
+async fn still(server: &Server, path: &RelPath, token: &Token) -> Result<Seen> {
+    server.see(path).await?.filter(|seen| seen.is(token)).ok_or_else(|| Error::changed(path))
 }
 
 /// What a HEAD says; none if nothing is there.
@@ -208,6 +206,8 @@ struct Checked {
     resumes: u32,
     /// …since it had come to here.
     since: u64,
+    /// Until all of it came.
+    turn: Turn,
 }
 
 impl Checked {
@@ -239,7 +239,7 @@ impl Checked {
     /// The rest of what broke off, if it still is that version: a file that is made shorter while it is sent ends early, too.
     async fn resumed(&mut self, error: Error) -> Result<Body> {
         let token = &self.token;
-        still(&self.server, &self.path, token, By::Properties).await.map_err(|now| match now.fault {
+        still(&self.server, &self.path, token).await.map_err(|now| match now.fault {
             Fault::Refused | Fault::Missing => now,
             _ => error.clone().at(&self.path),
         })?;
@@ -256,8 +256,13 @@ impl Checked {
         if self.left.is_some_and(|left| left > 0) {
             return Err(Error::new(Fault::Offline, "the server sent less than it announced").at(&self.path));
         }
+        drop(self.turn);
         // It may have been rewritten in place while it was sent.
-        still(&self.server, &self.path, &self.token, self.by).await.map(drop)
+        let there = match self.by {
+            By::Headers => look(&self.server, &self.path).await?,
+            By::Properties => self.server.see(&self.path).await?,
+        };
+        if there.is_some_and(|there| there.is(&self.token)) { Ok(()) } else { Err(Error::changed(&self.path)) }
     }
 }
 
@@ -273,7 +278,7 @@ pub async fn hash_or_note(server: &Arc<Server>, path: &RelPath, token: &Token) -
     if noted && let Some(hash) = note::told(server, path, token).await? {
         return Ok(hash);
     }
-    let hash = hash_of(checked(server, path, token, 0, opened).body).await?;
+    let hash = hash_of(checked(server, path, token, 0, opened, None).body).await?;
     // A note outlives this process: only what came with the version's own name is noted.
     if named {
         note::leave(server, path, token, size, hash).await;
@@ -286,7 +291,7 @@ pub async fn hash(server: &Arc<Server>, path: &RelPath, token: &Token) -> Result
     if let Some(hash) = told(server, path, token).await? {
         return Ok(hash);
     }
-    hash_of(read(server, path, token, 0).await?.body).await
+    hash_of(read(server, path, token, 0, None).await?.body).await
 }
 
 /// The sha256 of a version that the server computed itself, where it tells it.

@@ -17,6 +17,7 @@ use crate::client::{Ask, Client, pieces};
 use crate::config::Settings;
 use crate::deep;
 use crate::error::{of_answer, of_status};
+use crate::looks::Looks;
 use crate::multistatus::{self, Item, REQUEST, REQUEST_ALL};
 use crate::names;
 use crate::parts::{self, Part, Parts};
@@ -34,6 +35,7 @@ pub struct Server {
     /// Directories of the trash that were made.
     pub made: Made,
     pub trees: Trees,
+    pub looks: Looks,
     pub turns: Turns,
     /// Nothing is ever to be changed there.
     pub read_only: bool,
@@ -69,6 +71,7 @@ impl Server {
             parts: Parts::default(),
             made: Made::default(),
             trees: Trees::default(),
+            looks: Looks::default(),
             turns: Turns::default(),
             abilities: OnceCell::new(),
             conditions: OnceCell::new(),

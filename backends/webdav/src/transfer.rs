@@ -9,7 +9,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use reqwest::{Body, Response, StatusCode};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
-use wl_core::backend::Content;
+use wl_core::backend::{Content, Reading};
 use wl_core::entry::{Hash, Meta};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
@@ -53,6 +53,7 @@ pub async fn upload(server: &Arc<Server>, part: &RelPath, content: &Content) -> 
         let text = "the server holds something else than was sent to it: nothing was changed, and it is tried again";
         return Err(Error::new(Fault::Broken, text));
     }
+    let seen = Seen { size: Some(content.size), ..seen };
     Ok(Uploaded { seen, hash: sent, at })
 }
 
@@ -149,15 +150,22 @@ impl Sending {
     }
 }
 
-/// A short content, whole, and its hash.
-pub async fn collect(content: &Content) -> Result<(Bytes, Hash)> {
+/// A short content in memory.
+pub struct Whole {
+    pub bytes: Bytes,
+    pub hash: Hash,
+    pub meta: Meta,
+}
+
+/// A short content, whole.
+pub async fn collect(content: &Content) -> Result<Whole> {
     let sending = Sending::of(content);
-    let mut body = content.read(0).await?.body;
+    let Reading { meta, mut body } = content.read(0).await?;
     let mut whole = Vec::with_capacity(usize::try_from(content.size).unwrap_or_default());
     while let Some(piece) = sending.next(&mut body).await? {
         whole.extend_from_slice(&piece);
     }
-    Ok((Bytes::from(whole), sending.hash()))
+    Ok(Whole { bytes: Bytes::from(whole), hash: sending.hash(), meta })
 }
 
 impl State {
@@ -186,23 +194,31 @@ async fn see(server: &Server, path: &RelPath) -> Result<Seen> {
 
 /// What the server holds under a name that nobody else writes to, and its hash, by reading it.
 pub async fn read_back(server: &Arc<Server>, part: &RelPath) -> Result<(Seen, Hash)> {
-    let ask = Ask::new("GET", server.client.base.file(part))
+    let (seen, hash) = get_whole(server, part).await?.ok_or_else(took_nothing)?;
+    let agree = server.known_abilities().is_some_and(|abilities| abilities.heads_agree);
+    Ok((if agree { seen } else { see(server, part).await? }, hash))
+}
+
+/// The error where nothing is to be found of what was taken.
+pub fn took_nothing() -> Error {
+    let text = "the server said that it took the content, but has nothing of it: who stands between may have said so";
+    Error::new(Fault::Offline, text)
+}
+
+/// What a GET says and brings, with the hash of that; none if nothing is there.
+pub async fn get_whole(server: &Server, path: &RelPath) -> Result<Option<(Seen, Hash)>> {
+    let ask = Ask::new("GET", server.client.base.file(path))
         .with("accept-encoding", "identity")
         .with("cache-control", "no-cache");
     let response = server.client.send(ask, None).await?;
     match response.status() {
         StatusCode::OK => {}
-        StatusCode::NOT_FOUND | StatusCode::GONE => {
-            let text =
-                "the server said that it took the content, but has nothing of it: who stands between may have said so";
-            return Err(Error::new(Fault::Offline, text));
-        }
+        StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
         _ => return Err(of_answer(&response)),
     }
     let seen = server.seen_in(&response);
     let hash = hash_of(pieces(response).boxed()).await?;
-    let agree = server.known_abilities().is_some_and(|abilities| abilities.heads_agree);
-    Ok((if agree { seen } else { see(server, part).await? }, hash))
+    Ok(Some((seen, hash)))
 }
 
 /// Whether something may be put over what is there.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
-use wl_core::backend::{Body, Reading};
 
 /// Operations at a time, and as many contents being read. A server with fewer workers than connections lets the others wait
 /// until an idle one is closed: Apache with 64 workers took 8.1 s for 3,000 small files over 96 connections, 2.8 s over 56.
 pub const AT_ONCE: usize = 56;
+
+/// A turn to read, which ends when it is dropped.
+pub type Turn = Option<OwnedSemaphorePermit>;
 
 /// The turns of one storage. Who has a turn to change something may wait for one to read, never the reverse.
 #[derive(Debug)]
@@ -30,20 +32,7 @@ impl Turns {
     }
 
     /// A turn to read.
-    pub async fn read(&self) -> Option<OwnedSemaphorePermit> {
+    pub async fn read(&self) -> Turn {
         self.reads.clone().acquire_owned().await.ok()
     }
-}
-
-/// The same, whose turn ends with its body.
-pub fn within(turn: Option<OwnedSemaphorePermit>, reading: Reading) -> Reading {
-    use futures::StreamExt as _;
-
-    reading.wrapped(|body: Body| {
-        let body = body.map(move |piece| {
-            let _until_the_end = &turn;
-            piece
-        });
-        body.boxed()
-    })
 }

@@ -32,8 +32,8 @@ impl ETag {
 
     /// The one that a token names, if it names one, taken for strong.
     pub fn of(token: &Token) -> Option<Self> {
-        let opaque = token.as_bytes().strip_prefix(b"e")?;
-        Self::parse(&format!("\"{}\"", std::str::from_utf8(opaque).ok()?))
+        let (_, opaque) = tagged(token)?;
+        Self::parse(&format!("\"{opaque}\""))
     }
 
     /// What it says, whatever its strength.
@@ -50,6 +50,12 @@ impl ETag {
     pub fn quoted(&self) -> String {
         format!("{}\"{}\"", if self.weak { "W/" } else { "" }, self.opaque)
     }
+}
+
+/// The size, where it is known, and the entity tag's text of a token that names one.
+fn tagged(token: &Token) -> Option<(Option<u64>, &str)> {
+    let (size, opaque) = std::str::from_utf8(token.as_bytes()).ok()?.strip_prefix('e')?.split_once(':')?;
+    Some((size.parse().ok(), opaque))
 }
 
 /// How a server's tokens tell two versions apart that were written within a second. Measured by rewriting.
@@ -91,10 +97,14 @@ impl Seen {
         }
     }
 
-    /// What names the version: the entity tag, whatever its strength, else date and size.
+    /// What names the version: the entity tag, whatever its strength, else the date; and the size, for Nextcloud keeps the
+    /// entity tag of a file that is rewritten within the second, however long it is then.
     fn name(&self) -> Vec<u8> {
         match (&self.etag, self.modified) {
-            (Some(etag), _) => format!("e{}", etag.opaque).into_bytes(),
+            (Some(etag), _) => {
+                let size = self.size.map_or_else(String::new, |size| size.to_string());
+                format!("e{size}:{}", etag.opaque).into_bytes()
+            }
             (None, Some(modified)) => {
                 format!("m{}:{}", modified.as_second(), self.size.unwrap_or_default()).into_bytes()
             }
@@ -104,9 +114,16 @@ impl Seen {
 
     /// Whether this is the file and the version of that token. Where the token knows of no entity tag, none is looked at.
     pub fn is(&self, token: &Token) -> bool {
-        let dated = token.as_bytes().first() == Some(&b'm');
-        let name = if dated { Self { etag: None, ..self.clone() }.name() } else { self.name() };
-        !self.is_dir && name == token.as_bytes() && (self.etag.is_some() || self.modified.is_some())
+        if self.is_dir {
+            return false;
+        }
+        if let Some((size, opaque)) = tagged(token) {
+            // Not every answer says how long the file is.
+            let as_long = self.size.zip(size).is_none_or(|(one, other)| one == other);
+            return as_long && self.etag.as_ref().is_some_and(|etag| etag.opaque == opaque);
+        }
+        let dated = Self { etag: None, ..self.clone() };
+        dated.modified.is_some() && dated.name() == token.as_bytes()
     }
 
     /// The token. It vouches for nothing where the next version could have the same.
@@ -194,6 +211,16 @@ mod tests {
         let (weak, strong) = (seen(Some("W/\"1\""), now, now), seen(Some("\"1\""), now, now));
         assert!(weak.token(Precision::Fine).is_racy() && !strong.token(Precision::Fine).is_racy());
         assert!(strong.is(&weak.token(Precision::Fine)));
+    }
+
+    #[test]
+    fn another_size_is_another_version_whatever_the_tag() {
+        let now = "2026-11-22T10:00:00Z";
+        let three = seen(Some("\"1\""), now, now);
+        let (five, unsaid) = (Seen { size: Some(5), ..three.clone() }, Seen { size: None, ..three.clone() });
+        let token = three.token(Precision::Coarse);
+        assert!(three.is(&token) && unsaid.is(&token) && !five.is(&token));
+        assert_eq!(ETag::of(&token), three.etag);
     }
 
     #[test]

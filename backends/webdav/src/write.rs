@@ -28,7 +28,7 @@ use crate::version::Seen;
 const LARGE: u64 = 1 << 20;
 /// More than a tick of any server's clock. A part gets its name so long after it was written: whoever writes there later has
 /// another date, so that its entity tag, though still weak, is this content's alone.
-const TICK: Duration = Duration::from_millis(20);
+pub const TICK: Duration = Duration::from_millis(20);
 /// How often a condition is tried again that failed because the entity tag was still weak…
 pub const WEAK_TRIES: u32 = 8;
 /// …and how long is waited in between: Apache's tags are weak for a second after a write.
@@ -300,7 +300,13 @@ async fn settle(
 }
 
 /// Why a MOVE was not done.
-async fn why_not(server: &Server, path: &RelPath, guard: &Guard, there: Option<Seen>, error: Error) -> Result<Error> {
+pub async fn why_not(
+    server: &Server,
+    path: &RelPath,
+    guard: &Guard,
+    there: Option<Seen>,
+    error: Error,
+) -> Result<Error> {
     if error.fault.passes() || error.fault == Fault::Stopped {
         return Ok(error);
     }
@@ -336,7 +342,7 @@ pub async fn set_meta(server: &Arc<Server>, path: &RelPath, token: &Token, meta:
     let content = Content::new(seen.size.unwrap_or_default(), None, move |offset| {
         let (source, from, version) = (source.clone(), from.clone(), version.clone());
         Box::pin(async move {
-            let reading = read(&source, &from, &version, offset).await?;
+            let reading = read(&source, &from, &version, offset, None).await?;
             Ok(Reading { meta, ..reading })
         })
     });

@@ -167,12 +167,23 @@ async fn a_refused_write_changes_nothing_and_leaves_nothing() {
         ("MOVE", answers(302, "location", "http://127.0.0.2:1/dav/x"), Fault::Malformed),
         ("MOVE", answers(200, "content-type", "text/html"), Fault::Refused),
     ];
+    let long = vec![b'n'; 100_000];
     for (method, action, fault) in cases {
-        let wanted = action.clone();
-        bench.proxy.decide(move |request| if request.method == method { wanted.clone() } else { Action::Pass });
-        assert_eq!(bench.write("new", b"new", &Guard::Absent).await, Err(fault), "{method} {action:?}");
-        assert_eq!(bench.on_disk(), ["first"], "{method} {action:?}");
+        // A short content is created by its PUT alone: it is no part any more when it is read.
+        let short: &[&[u8]] = if method == "PUT" { &[&long, b"new"] } else { &[&long] };
+        for content in short {
+            let wanted = action.clone();
+            bench.proxy.decide(move |request| if request.method == method { wanted.clone() } else { Action::Pass });
+            assert_eq!(bench.write("new", content, &Guard::Absent).await, Err(fault), "{method} {action:?}");
+            assert_eq!(bench.on_disk(), ["first"], "{method} {action:?}");
+        }
     }
+    bench.proxy.decide(|request| match request.method.as_str() {
+        "GET" => answers(200, "content-type", "text/html"),
+        _ => Action::Pass,
+    });
+    assert_eq!(bench.write("new", b"new", &Guard::Absent).await, Err(Fault::Offline));
+    assert_eq!(std::fs::read(bench.server.root().join("new")).unwrap(), b"new", "whole, or not at all");
 }
 
 /// A login that is refused for a while, as when a password is being changed: nothing is known, nothing is done, and then it

@@ -19,7 +19,7 @@ const EVERY: Duration = Duration::from_millis(200);
 impl Watched {
     /// With directories `d0` to `d9` of three files and a directory with one more file each.
     async fn start() -> Self {
-        let server = servers::sabre::start_with_deep_tags();
+        let server = servers::sabre::start_like_nextcloud();
         for number in 0..10 {
             for name in ["a", "b", "c", "e/x"] {
                 server.user_write(format!("d{number}/{name}"), b"one");
@@ -149,7 +149,7 @@ async fn other_servers_are_listed() {
         (servers::lighttpd::start(), false),
         (servers::nginx::start(), false),
         (servers::sabre::start(), false),
-        (servers::sabre::start_with_deep_tags(), true),
+        (servers::sabre::start_like_nextcloud(), true),
     ] {
         let proxy = Http::start(server.address());
         let mut more = login();

@@ -9,6 +9,7 @@ mod dav;
 pub mod juicefs;
 pub mod lighttpd;
 pub mod moto;
+pub mod named;
 pub mod nginx;
 mod process;
 mod s3;
@@ -17,6 +18,7 @@ pub mod seaweed;
 pub mod sshd;
 
 pub use dav::{Dav, PASSWORD, USER};
+pub use named::Named;
 pub use process::Server;
 pub use s3::S3;
 pub use sshd::Sshd;

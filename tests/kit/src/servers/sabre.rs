@@ -13,7 +13,7 @@ pub fn start() -> Dav {
 }
 
 /// Starts one whose directories' ETags change with everything below them, as those of Nextcloud and ownCloud do.
-pub fn start_with_deep_tags() -> Dav {
+pub fn start_like_nextcloud() -> Dav {
     start_with(DEEP_TAGS)
 }
 
