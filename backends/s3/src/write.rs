@@ -124,6 +124,7 @@ impl Whole {
         if one_wins {
             return Ok(version);
         }
+        target.place.traits.looks_again();
         let now = Seen::at(target.place, &target.key).await?.map(|seen| seen.version);
         if now.as_ref() == Some(&version) { Ok(version) } else { Err(target.changed()) }
     }
