@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(one_wins(vec![one(), none(), two()]), Ok(false), "two won in one round");
         assert_eq!(
             one_wins(vec![one(), none(), none()]).map_err(|error| error.fault),
-            Err(Fault::Busy),
+            Err(Fault::Offline),
             "too few tell"
         );
         assert_eq!(one_wins(vec![Winners::default(), Winners::default()]), Ok(false), "it knows no uploads");
