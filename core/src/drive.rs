@@ -175,6 +175,7 @@ fn after_round(
         engine.report(&watch.problems)?;
     }
     let settled = round.unsettled.is_empty() && !round.restless && round.waits.is_none();
+    let scanned_every = watch.scanned_every();
     let coalescer = watch.coalescer();
     coalescer.copied(&round.copied, now);
     coalescer.unsettled(round.unsettled, now);
@@ -191,7 +192,7 @@ fn after_round(
         *backoff = Backoff::new();
         monitor.set_error(None);
         if engine.problems().any(|problem| may_pass(problem.kind)) {
-            coalescer.all(now + BACKOFF.1);
+            coalescer.all(now + look_again(scanned_every));
         }
     }
     // A look that found nothing to do does not take the job out of its rest.
@@ -203,6 +204,12 @@ fn after_round(
 /// Whether a problem is worth another look though nothing hints at a change.
 fn may_pass(kind: ProblemKind) -> bool {
     !matches!(kind, ProblemKind::Skipped | ProblemKind::Name | ProblemKind::ReadOnly)
+}
+
+/// How long it takes until everything is looked at again for such a problem. That may cost as many requests as a scan, and
+/// most of what stays wrong needs the user: it is done no more often than one.
+fn look_again(scanned_every: Option<Duration>) -> Duration {
+    scanned_every.map_or(BACKOFF.1, |every| every.max(BACKOFF.1))
 }
 
 /// Says what is wrong and looks again later. Whether watchers may have lost what they watched.
@@ -227,4 +234,18 @@ async fn rewatched(run: &Run, mut old: Watch) -> Watch {
     let mut watch = Watch::begin(run).await;
     std::mem::swap(watch.coalescer(), old.coalescer());
     watch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_wrong_has_nobody_look_more_often_than_a_scan() {
+        let of = |seconds: Option<u64>| look_again(seconds.map(Duration::from_secs)).as_secs();
+        assert_eq!([None, Some(1), Some(60), Some(3600)].map(of), [30, 30, 60, 3600]);
+        let denied = [ProblemKind::Unreadable, ProblemKind::Denied, ProblemKind::Full, ProblemKind::Failed];
+        assert!(denied.into_iter().all(may_pass));
+        assert!(![ProblemKind::Skipped, ProblemKind::Name, ProblemKind::ReadOnly].into_iter().any(may_pass));
+    }
 }

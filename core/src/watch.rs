@@ -224,6 +224,11 @@ impl Watch {
         &mut self.coalescer
     }
 
+    /// How often everything is looked at whatever happens, by whichever storage is scanned least often; none if none is.
+    pub fn scanned_every(&self) -> Option<Duration> {
+        self.scans.iter().flatten().map(|(every, _)| *every).max()
+    }
+
     /// Waits until there is something to look at. None once the run is stopped.
     pub async fn next(&mut self, run: &Run) -> Option<Scope> {
         loop {

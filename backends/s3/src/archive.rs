@@ -1,7 +1,7 @@
 //! Objects in an archive storage class, which cannot be read until somebody restores them.
 //!
-//! The engine looks again at what could not be read every half a minute, as it must: most of that passes. This does not,
-//! for hours or for ever, and every try is a request for each such object. So a version that turned out to be archived is
+//! The engine looks again at what could not be read with every scan, as it must: most of that passes. This does not, for
+//! hours or for ever, and every try is a request for each such object. So a version that turned out to be archived is
 //! answered for from memory for a while. A listing does not tell: it names a storage class, but not what was restored.
 
 use std::collections::BTreeMap;

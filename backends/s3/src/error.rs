@@ -191,8 +191,11 @@ fn without_credentials(error: &CredentialsError) -> Error {
             Error::new(Fault::Offline, "the provider of the AWS credentials did not answer in time")
         }
         other => {
-            let text =
-                format!("the AWS credentials cannot be had: {}: correct the profile or log in again", chain(other));
+            let text = format!(
+                "the AWS credentials cannot be had: {}: log in again (`aws sso login`), or correct the profile or the role \
+                 that they come from",
+                chain(other)
+            );
             Error::new(Fault::Denied, text)
         }
     }

@@ -37,6 +37,7 @@ mod watch;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -77,6 +78,8 @@ struct Place {
     tags: tags::Tags,
     archive: archive::Archive,
     records: resume::Known,
+    /// Whether the object that was looked at last, to be copied elsewhere, said its sha256 and its time.
+    dressed: AtomicBool,
     /// Keys, with ETags, under which a server without checksums was seen to hold other bytes than the ETag is of.
     mixed: Mutex<BTreeSet<(String, String)>>,
 }
@@ -102,6 +105,7 @@ impl S3 {
             tags: tags::Tags::default(),
             archive: archive::Archive::default(),
             records: resume::Known::default(),
+            dressed: AtomicBool::default(),
             mixed: Mutex::default(),
         };
         Ok(Arc::new(Self { place: Arc::new(place) }))

@@ -63,6 +63,11 @@ impl Shown<'_> {
             .map(String::as_str)
     }
 
+    /// Whether its writer gave it a modification time.
+    pub fn names_a_time(&self) -> bool {
+        self.get(MTIME).and_then(read_time).is_some()
+    }
+
     /// The modification time that its writer gave it, else when it was stored.
     pub fn mtime(&self, stored: Option<&DateTime>) -> Option<Timestamp> {
         self.get(MTIME).and_then(read_time).or_else(|| stored.and_then(timestamp))

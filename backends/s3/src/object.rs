@@ -14,7 +14,7 @@ use wl_core::path::RelPath;
 use crate::meta::Shown;
 use crate::page::{From, page};
 use crate::token::Version;
-use crate::{Place, around, error};
+use crate::{Place, around, dirs, error};
 
 /// An object as HEAD shows it.
 pub(crate) struct Seen {
@@ -56,6 +56,11 @@ impl Seen {
     /// Whether its metadata claim that sha256, bound to the content or not.
     pub fn says(&self, hash: &Hash) -> bool {
         self.claims().as_ref() == Some(hash)
+    }
+
+    /// Whether its metadata say that sha256, and a modification time, as those of everything that wl puts do.
+    pub fn is_dressed(&self, hash: &Hash) -> bool {
+        self.says(hash) && self.shown().names_a_time()
     }
 
     /// As a file.
@@ -101,6 +106,12 @@ impl<'a> Target<'a> {
         let near = self.place.dir(&self.path.parent().unwrap_or_else(RelPath::root))?;
         let below = around::anything_below(self.place, &format!("{}/", self.key), &near, None).await;
         if below.map_err(|error| error.at(self.path))? { Err(self.changed()) } else { Ok(()) }
+    }
+
+    /// Takes note that a file is there now.
+    pub async fn is_there(&self) {
+        self.place.around.put(&self.key);
+        dirs::holds_something(self.place, &self.key).await;
     }
 
     /// Looks whether the key holds what is expected.

@@ -1,10 +1,11 @@
 //! What the server honours, found out by trying it under temporary names.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use wl_core::backend::{Facts, HashBy, Swap, Vouch, WatchBy};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
@@ -17,8 +18,10 @@ const SCAN_EVERY_S: u64 = 60;
 /// Small requests at once.
 const IN_FLIGHT: usize = 32;
 
-/// How long after the first trial writers are raced against each other.
+/// How long after the first trial writers are raced against each other; or when that many writes were looked at again because
+/// nobody knows.
 const RACE_AFTER: Duration = Duration::from_secs(3);
+const MANY_LOOKS: usize = 32;
 
 /// How long a trial that failed is not repeated for one more hash.
 const TRIED_AGAIN: Duration = Duration::from_mins(5);
@@ -75,6 +78,9 @@ pub(crate) struct Memory {
     known: Mutex<Option<Known>>,
     /// Whether checksums are verified, where that alone was tried.
     checksums: tokio::sync::Mutex<Option<Checksums>>,
+    /// Writes that were looked at again, and who waits for many of them.
+    looks: AtomicUsize,
+    many_looks: Notify,
     /// One tries at a time. Who waited while a trial failed shares its error, with the time of that.
     trying: tokio::sync::Mutex<Option<(Instant, Error)>>,
 }
@@ -96,6 +102,13 @@ struct Known {
 impl Memory {
     fn get(&self) -> Option<Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes note that a write is looked at again, which may be spared once it is known who wins of several at once.
+    pub fn looks_again(&self) {
+        if self.looks.fetch_add(1, Ordering::Relaxed) + 1 == MANY_LOOKS {
+            self.many_looks.notify_one();
+        }
     }
 
     fn set(&self, known: Option<Known>) {
@@ -129,14 +142,17 @@ pub(crate) async fn traits(place: &Arc<Place>) -> Result<Arc<Traits>> {
     let traits = Box::pin(trial::traits(place)).await.map(Arc::new);
     let traits = traits.inspect_err(|error| *failed = Some((Instant::now(), error.clone())))?;
     place.traits.set(Some(Known { traits: traits.clone(), raced: false }));
-    tokio::spawn(race_later(Arc::downgrade(place)));
+    tokio::spawn(race_later(Arc::downgrade(place), place.traits.clone()));
     Ok(traits)
 }
 
-/// Races writers against each other when this process has lived on for a while: one that ends soon has no use for it, and
-/// would leave something behind.
-async fn race_later(place: Weak<Place>) {
-    tokio::time::sleep(RACE_AFTER).await;
+/// Races writers against each other when this process has lived on for a while, or writes a lot: one that ends soon has no
+/// use for it, and would leave something behind.
+async fn race_later(place: Weak<Place>, memory: Arc<Memory>) {
+    tokio::select! {
+        () = tokio::time::sleep(RACE_AFTER) => {}
+        () = memory.many_looks.notified() => {}
+    }
     let Some(place) = place.upgrade() else { return };
     let _turn = place.traits.trying.lock().await;
     let Some(known) = place.traits.get().filter(|known| !known.raced) else { return };

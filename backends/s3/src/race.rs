@@ -6,7 +6,7 @@
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use futures::future::{join, join_all};
-use wl_core::error::{Fault, Result};
+use wl_core::error::{Error, Result};
 
 use crate::Place;
 use crate::probe::Traits;
@@ -58,7 +58,7 @@ impl Trial<'_> {
     }
 
     /// Whether one wins in every round, if the condition is honoured at all.
-    async fn rounds<F: Future<Output = Result<bool>>>(
+    async fn rounds<F: Future<Output = Result<Winners>>>(
         &self,
         honoured: bool,
         name: &str,
@@ -68,39 +68,38 @@ impl Trial<'_> {
             return Ok(false);
         }
         let rounds = join_all((0..ROUNDS).map(|number| round(self.key(&format!("{name}-{number}"))))).await;
-        let fair = rounds.into_iter().collect::<Result<Vec<_>>>()?;
-        Ok(fair.into_iter().all(|fair| fair))
+        one_wins(rounds.into_iter().collect::<Result<_>>()?)
     }
 
-    async fn one_creator_wins(&self, key: String) -> Result<bool> {
-        Ok(self.winners(&key, If::Absent).await? <= 1)
+    async fn one_creator_wins(&self, key: String) -> Result<Winners> {
+        self.winners(&key, If::Absent).await
     }
 
-    async fn one_writer_wins(&self, key: String, unquoted: bool) -> Result<bool> {
+    async fn one_writer_wins(&self, key: String, unquoted: bool) -> Result<Winners> {
         let current = self.begin(&key, unquoted).await?;
-        Ok(self.winners(&key, If::Match(&current)).await? <= 1)
+        self.winners(&key, If::Match(&current)).await
     }
 
-    async fn remover_or_writer_wins(&self, key: String, unquoted: bool) -> Result<bool> {
+    async fn remover_or_writer_wins(&self, key: String, unquoted: bool) -> Result<Winners> {
         let current = self.begin(&key, unquoted).await?;
         let both = join(self.delete(&key, &current), self.put(&key, b"two", If::Match(&current))).await;
-        Ok(!(won(both.0)? && won(both.1)?))
+        Winners::of([both.0, both.1])
     }
 
     /// An upload that is completed, and a plain write, for one key.
-    async fn upload_or_creator_wins(&self, key: String) -> Result<bool> {
-        let Some(upload) = self.upload(&key).await? else { return Ok(false) };
+    async fn upload_or_creator_wins(&self, key: String) -> Result<Winners> {
+        let Some(upload) = self.upload(&key).await? else { return Ok(Winners::default()) };
         let both = join(self.complete(&key, &upload, If::Absent), self.put(&key, b"two", If::Absent)).await;
-        Ok(!(won(both.0)? && won(both.1)?))
+        Winners::of([both.0, both.1])
     }
 
     /// The same over a version that is there.
-    async fn upload_or_writer_wins(&self, key: String, unquoted: bool) -> Result<bool> {
+    async fn upload_or_writer_wins(&self, key: String, unquoted: bool) -> Result<Winners> {
         let current = self.begin(&key, unquoted).await?;
-        let Some(upload) = self.upload(&key).await? else { return Ok(false) };
+        let Some(upload) = self.upload(&key).await? else { return Ok(Winners::default()) };
         let over = If::Match(&current);
         let both = join(self.complete(&key, &upload, over), self.put(&key, b"two", over)).await;
-        Ok(!(won(both.0)? && won(both.1)?))
+        Winners::of([both.0, both.1])
     }
 
     /// Puts the version that all begin with.
@@ -109,20 +108,72 @@ impl Trial<'_> {
         Ok(spelled(&self.etag(key).await?, unquoted))
     }
 
-    /// How many of several writers are told that they won.
-    async fn winners(&self, key: &str, condition: If<'_>) -> Result<usize> {
+    /// How several writers fare.
+    async fn winners(&self, key: &str, condition: If<'_>) -> Result<Winners> {
         const BODIES: [&[u8]; WRITERS] = [b"a", b"b", b"c"];
-        let all = join_all(BODIES.map(|body| self.put(key, body, condition))).await;
-        let won = all.into_iter().map(won).collect::<Result<Vec<_>>>()?;
-        Ok(won.into_iter().filter(|won| *won).count())
+        Winners::of(join_all(BODIES.map(|body| self.put(key, body, condition))).await)
     }
 }
 
-/// Whether a writer was told that it won. A server may also refuse the losers for being too many.
-fn won(answer: Result<Took>) -> Result<bool> {
-    match answer {
-        Ok(took) => Ok(took == Took::Done),
-        Err(error) if error.fault == Fault::Busy => Ok(false),
-        Err(error) => Err(error),
+/// How many in a round were told that they won.
+#[derive(Debug, Default)]
+struct Winners {
+    told: usize,
+    /// What others were told instead of an answer.
+    failed: Option<Error>,
+}
+
+impl Winners {
+    /// A server may also refuse the losers for being too many, or for no reason: Ceph answers 500 to those whose condition
+    /// no longer holds when their write takes effect.
+    fn of(answers: impl IntoIterator<Item = Result<Took>>) -> Result<Self> {
+        let mut winners = Self::default();
+        for answer in answers {
+            match answer {
+                Ok(took) => winners.told += usize::from(took == Took::Done),
+                Err(error) if error.fault.passes() => winners.failed = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(winners)
+    }
+}
+
+/// Whether nobody ever won beside another. Rounds in which nobody won tell nothing: too many of them are a failure.
+fn one_wins(rounds: Vec<Winners>) -> Result<bool> {
+    if rounds.iter().any(|round| round.told > 1) {
+        return Ok(false);
+    }
+    let telling = rounds.iter().filter(|round| round.told == 1).count();
+    if 2 * telling >= rounds.len() {
+        return Ok(true);
+    }
+    rounds.into_iter().find_map(|round| round.failed).map_or(Ok(false), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use wl_core::error::Fault;
+
+    use super::*;
+
+    #[test]
+    fn whoever_is_told_nothing_has_not_won() {
+        let fails = |fault| Err(Error::new(fault, "500"));
+        let of = |answers: Vec<_>| Winners::of(answers).unwrap();
+        let (one, none) = (
+            || of(vec![Ok(Took::Done), fails(Fault::Offline), Ok(Took::Refused)]),
+            || of(vec![fails(Fault::Offline), fails(Fault::Busy)]),
+        );
+        let two = || of(vec![Ok(Took::Done), Ok(Took::Done)]);
+        assert_eq!(one_wins(vec![one(), one(), none()]), Ok(true));
+        assert_eq!(one_wins(vec![one(), none(), two()]), Ok(false), "two won in one round");
+        assert_eq!(
+            one_wins(vec![one(), none(), none()]).map_err(|error| error.fault),
+            Err(Fault::Offline),
+            "too few tell"
+        );
+        assert_eq!(one_wins(vec![Winners::default(), Winners::default()]), Ok(false), "it knows no uploads");
+        assert!(Winners::of([Ok(Took::Done), fails(Fault::Denied)]).is_err());
     }
 }

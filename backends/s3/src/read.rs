@@ -6,19 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream;
+use sha2::{Digest as _, Sha256};
 use tokio_util::task::AbortOnDropHandle;
 use wl_core::backend::{Body, Reading};
-use wl_core::entry::{Meta, Token};
+use wl_core::entry::{Hash, Meta, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
 use crate::Place;
 use crate::budget::{self, Share};
 use crate::meta::Shown;
+use crate::object::Seen;
 use crate::token::Version;
 
 /// A content above this size is read in ranges, several at once.
@@ -49,6 +52,27 @@ pub(crate) async fn read(place: &Arc<Place>, path: &RelPath, token: &Token, from
     let ranges =
         Ranges { wanted, next, size, streamed: Some(streamed), coming: VecDeque::new(), here: Fetched::default() };
     Ok(Reading { meta, body: body(ranges) })
+}
+
+/// Reads that version, which is not empty, for its sha256, and shows it as a HEAD does.
+pub(crate) async fn whole(place: &Arc<Place>, path: &RelPath, version: &Version) -> Result<(Seen, Hash)> {
+    let wanted = Wanted { place: place.clone(), key: place.key(path)?, path: path.clone(), version: version.clone() };
+    place.archive.check(&wanted.key, version).map_err(|error| error.at(path))?;
+    let (answer, mut streamed) = Streamed::answered(Arc::new(wanted), 0..version.size).await?;
+    let mut sha256 = Sha256::new();
+    while let Some(piece) = streamed.piece().await? {
+        sha256.update(&piece);
+    }
+    let head = HeadObjectOutput::builder()
+        .set_last_modified(answer.last_modified)
+        .set_metadata(answer.metadata)
+        .set_content_type(answer.content_type)
+        .set_content_encoding(answer.content_encoding)
+        .set_content_disposition(answer.content_disposition)
+        .set_content_language(answer.content_language)
+        .set_cache_control(answer.cache_control)
+        .build();
+    Ok((Seen { version: version.clone(), head }, Hash(sha256.finalize().into())))
 }
 
 fn body(ranges: Ranges) -> Body {
@@ -135,10 +159,17 @@ struct Streamed {
 
 impl Streamed {
     async fn open(wanted: Arc<Wanted>, range: Range<u64>) -> Result<(Meta, Self)> {
-        let answer = wanted.get(&range).await?;
-        let shown = Shown { metadata: answer.metadata(), etag: &wanted.version.etag, checksum: None };
+        let (answer, streamed) = Self::answered(wanted, range).await?;
+        let shown = Shown { metadata: answer.metadata(), etag: &streamed.wanted.version.etag, checksum: None };
         let meta = Meta { mtime: shown.mtime(answer.last_modified()), mode: None };
-        Ok((meta, Self { wanted, left: range, body: answer.body, attempts: 0 }))
+        Ok((meta, streamed))
+    }
+
+    /// The answer, without its body.
+    async fn answered(wanted: Arc<Wanted>, range: Range<u64>) -> Result<(GetObjectOutput, Self)> {
+        let mut answer = wanted.get(&range).await?;
+        let body = std::mem::take(&mut answer.body);
+        Ok((answer, Self { wanted, left: range, body, attempts: 0 }))
     }
 
     async fn piece(&mut self) -> Result<Option<Bytes>> {

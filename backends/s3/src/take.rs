@@ -3,6 +3,11 @@
 //!
 //! The guard is as strong as it is for a PUT of the same size, or this way is closed. What the copy holds is proven by what
 //! the server shows for it: its checksum, or the same ETag as the source's whose sha256 is proven; else by reading the copy.
+//!
+//! A small object that wl put costs two requests: it is copied with all that it is dressed with, and the copy, looked at,
+//! shows the same ETag, and the sha256.
+
+use std::sync::atomic::Ordering;
 
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use wl_core::backend::{Content, Guard, Written};
@@ -17,7 +22,7 @@ use crate::parts::LARGE;
 use crate::probe::{self, Traits};
 use crate::token::Version;
 use crate::write::{dress, read_back};
-use crate::{S3, dirs, remove};
+use crate::{S3, read, remove};
 
 /// What became of a version that the server was to copy.
 #[derive(Debug)]
@@ -68,19 +73,27 @@ impl S3 {
         let Some(in_parts) = way(&traits, &target, version.size) else { return Ok(Taken::NotThis) };
         let place = &offer.at.place;
         let key = place.key(offer.path)?;
+        let source = Source { place, key: &key, version: &version };
+        if !in_parts
+            && shows_itself(&traits, &target, source)
+            && let Some(written) = take_as_it_is(&target, &traits, source, offer.content.hash).await?
+        {
+            passed(version.size);
+            target.is_there().await;
+            return Ok(Taken::Written(written));
+        }
         // Whatever fails here fails for whoever reads it, too, and is told as the source's then.
-        let Ok(Some(seen)) = Seen::at(place, &key).await else { return Ok(Taken::NotThis) };
+        let Ok(Some((seen, read))) = look(&traits, source, &offer).await else { return Ok(Taken::NotThis) };
         if seen.version != version {
             return Ok(Taken::NotThis);
         }
-        let source = Source { place, key: &key, version: &version };
-        let Some(hash) = hash(&traits, &seen, source, &offer).await? else { return Ok(Taken::NotThis) };
+        let Some(hash) = hash(&traits, &seen, source, &offer, read).await? else { return Ok(Taken::NotThis) };
+        place.dressed.store(seen.is_dressed(&hash), Ordering::Relaxed);
         let dress = dressed(&traits, &seen, hash);
         let wanted = Wanted { dress: Some(&dress), in_parts, passed: Some(passed), onto: onto(&target) };
         let taken = take(&target, &traits, source, wanted, hash, trash).await?;
         if let Taken::Written(_) = &taken {
-            self.place.around.put(&target.key);
-            dirs::holds_something(&self.place, &target.key).await;
+            target.is_there().await;
         }
         Ok(taken)
     }
@@ -98,14 +111,66 @@ fn way(traits: &Traits, target: &Target<'_>, size: u64) -> Option<bool> {
     (conditional || !usual).then_some(in_parts)
 }
 
+/// Whether a copy that is dressed as its source is shows whatever has to be known of it: it probably does, and nothing is
+/// lost if it does not.
+fn shows_itself(traits: &Traits, target: &Target<'_>, source: Source<'_>) -> bool {
+    let vouched = source.place.dressed.load(Ordering::Relaxed) && !is_mixed(source);
+    let same_etag = source.version.size <= LARGE && !source.version.etag.contains('-');
+    target.expected.is_none() && traits.copy_source && vouched && same_etag
+}
+
+/// Copies a version, where nothing is, with all that its source is dressed with, and looks at it once: that proves it, and
+/// tells its sha256. None if it does not, and nothing has changed, or whoever copies once more will find out what has.
+async fn take_as_it_is(
+    target: &Target<'_>,
+    traits: &Traits,
+    source: Source<'_>,
+    known: Option<Hash>,
+) -> Result<Option<Written>> {
+    target.check_nothing_below().await?;
+    let Ok(copied) = copy::copy(target.place, traits, source, &target.key, Wanted::onto(Onto::Nothing)).await else {
+        return Ok(None);
+    };
+    let seen = Seen::at(target.place, &target.key).await?.filter(|seen| seen.version == copied);
+    let seen = seen.ok_or_else(|| target.changed())?;
+    let hash =
+        seen.hash(traits.checksums).filter(|hash| seen.is_dressed(hash) && known.is_none_or(|known| known == *hash));
+    if let Some(hash) = hash
+        && copied == *source.version
+    {
+        return Ok(Some(Written { entry: seen.entry(), hash }));
+    }
+    source.place.dressed.store(false, Ordering::Relaxed);
+    remove::discard(target.place, &target.key, &copied).await;
+    Ok(None)
+}
+
+/// Looks at what is to be copied; and reads it, for its sha256, where nothing could vouch for that.
+async fn look(traits: &Traits, source: Source<'_>, offer: &Offer<'_>) -> Result<Option<(Seen, Option<Hash>)>> {
+    // Such a server is given nothing that binds a sha256 to a content.
+    let vouches = traits.checksums || traits.create && traits.replace;
+    let (size, known) = (source.version.size, offer.content.hash.is_some());
+    if vouches || known || !offer.may_read || size == 0 || size > LARGE {
+        return Ok(Seen::at(source.place, source.key).await?.map(|seen| (seen, None)));
+    }
+    let (seen, hash) = read::whole(source.place, offer.path, source.version).await?;
+    Ok(Some((seen, Some(hash))))
+}
+
 fn onto<'a>(target: &'a Target<'_>) -> Onto<'a> {
     target.expected.as_ref().map_or(Onto::Nothing, Onto::This)
 }
 
 /// The sha256 of the version that is to be copied: what the server vouches for, or what is known already, or found by
 /// reading it once if that costs less than to send it too.
-async fn hash(traits: &Traits, seen: &Seen, source: Source<'_>, offer: &Offer<'_>) -> Result<Option<Hash>> {
-    let vouched = seen.hash(traits.checksums).filter(|_| !is_mixed(source));
+async fn hash(
+    traits: &Traits,
+    seen: &Seen,
+    source: Source<'_>,
+    offer: &Offer<'_>,
+    read: Option<Hash>,
+) -> Result<Option<Hash>> {
+    let vouched = read.or_else(|| seen.hash(traits.checksums).filter(|_| !is_mixed(source)));
     match (vouched, offer.content.hash) {
         (Some(vouched), Some(known)) if vouched != known => {
             let text = "the content does not have the sha256 it should have: it changed meanwhile";

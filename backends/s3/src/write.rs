@@ -24,7 +24,7 @@ use wl_core::path::RelPath;
 use crate::object::{Seen, Target};
 use crate::probe::{self, Traits};
 use crate::token::{Version, hex};
-use crate::{Place, budget, client, copy, dirs, error, meta, multipart, parts, read};
+use crate::{Place, budget, client, copy, error, meta, multipart, parts, read};
 
 /// How often what has no condition is tried, and the first pause between.
 const ATTEMPTS: u32 = 4;
@@ -45,8 +45,7 @@ pub(crate) async fn replace(
     } else {
         replace_small(&target, &traits, &content, trash).await?
     };
-    place.around.put(&target.key);
-    dirs::holds_something(place, &target.key).await;
+    target.is_there().await;
     Ok(written)
 }
 
@@ -125,6 +124,7 @@ impl Whole {
         if one_wins {
             return Ok(version);
         }
+        target.place.traits.looks_again();
         let now = Seen::at(target.place, &target.key).await?.map(|seen| seen.version);
         if now.as_ref() == Some(&version) { Ok(version) } else { Err(target.changed()) }
     }

@@ -7,6 +7,8 @@ mod vouched;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ChecksumAlgorithm;
 use bytes::Bytes;
 use jiff::Timestamp;
 use support::{Bucket, PREFIX};
@@ -129,6 +131,39 @@ async fn no_byte_of_what_is_vouched_for_passes_through() {
     world.once(&S3S3::default()).await;
     let asked = watched.requests.take();
     assert!(!asked.iter().any(moves_content), "{asked:?}");
+}
+
+/// What is dressed as wl dresses it is copied as it is, and looked at once. What is not is dressed all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_object_costs_two_requests() {
+    let server = servers::seaweed::shared();
+    let watched = Watched::new(server).await;
+    let options = Options { transfers: Some(1), ..Options::default() };
+    let world = watched.world.with(TYPES, options).await;
+    // The largest goes first.
+    seed(&*world.user(Which::Source).backend().await, &[("a", 400), ("b", 300), ("c", 200)]).await;
+    let user = support::user(server.endpoint());
+    let foreign = user.put_object().bucket(&watched.buckets[0]).key(format!("{PREFIX}d"));
+    let foreign = foreign.checksum_algorithm(ChecksumAlgorithm::Sha256).body(ByteStream::from_static(b"foreign"));
+    foreign.send().await.unwrap();
+    watched.requests.take();
+    let (summary, _) = world.once(&S3S3::default()).await;
+    assert_eq!((summary.copied, summary.problems.len()), (4, 0));
+    let asked = watched.requests.take();
+    let of = |name: &str, what: &str| {
+        let key = format!("{}/{PREFIX}{name}", watched.buckets[1]).replace(' ', "%20");
+        asked.iter().filter(|request| request.path.contains(&key) && operation(request) == what).count()
+    };
+    for (name, copies, looks) in [("b", 1, 1), ("c", 1, 1), ("d", 2, 2)] {
+        assert_eq!((of(name, "CopyObject"), of(name, "HeadObject")), (copies, looks), "{name}: {asked:?}");
+    }
+    assert!(!asked.iter().any(moves_content), "{asked:?}");
+    let heads = asked.iter().filter(|request| operation(request) == "HeadObject").count();
+    assert_eq!(heads, 2 + 1 + 1 + 3, "{asked:?}");
+    let there = user.head_object().bucket(&watched.buckets[1]).key(format!("{PREFIX}d")).send().await.unwrap();
+    let metadata = there.metadata().unwrap();
+    assert_eq!(metadata["sha256"], Hash::of(b"foreign").to_string());
+    assert!(metadata.contains_key("mtime"), "{metadata:?}");
 }
 
 /// Where only the completion of an upload is conditional a large content is copied in parts.
