@@ -16,6 +16,7 @@ pub async fn run(context: &Context, args: &SyncStorages) -> Outcome {
     let read = |text: &str| create::storage(context, text);
     let storages = [read(&args.first)?, read(&args.second)?];
     let manifest = if let Some(manifest) = find(context, &storages)? {
+        context.refuse_twins(&manifest)?;
         context.screen.say(format!("This is container `{}`.", manifest.name));
         manifest
     } else {
