@@ -38,20 +38,8 @@ impl Context {
     pub fn manifest(&self, name: &str) -> Outcome<Manifest> {
         self.manifest_file(name)?;
         let manifest = Manifest::open(&self.places.base_dir, name).map_err(|error| Failure::manifest(&error))?;
-        self.refuse_twins(&manifest)?;
+        refuse_twins(&manifest)?;
         Ok(manifest)
-    }
-
-    /// Refuses a manifest whose uuid another one has too.
-    pub fn refuse_twins(&self, manifest: &Manifest) -> Outcome<()> {
-        let twins = manifest.twins().map_err(|error| Failure::manifest(&error))?;
-        let Some(twin) = twins.first() else { return Ok(()) };
-        let (file, twin, uuid) = (manifest.file.display(), twin.display(), &manifest.uuid);
-        let hint = format!(
-            "put a new uuid into one of them, in `paths`, with `wl container edit NAME` (such as {}), or delete one",
-            uuid::Uuid::new_v4()
-        );
-        Err(Failure::usage(format!("{file} and {twin} have the same uuid, {uuid}")).hint(hint))
     }
 
     /// The jobs of a container, and its manifest. A job that was started under that name is the container's even if the
@@ -150,6 +138,18 @@ impl Context {
         let place = self.places.containers_dir.display();
         Failure::usage(format!("there is no container `{name}` in {place}")).hint(hint)
     }
+}
+
+/// Refuses a manifest whose uuid another one has too.
+pub fn refuse_twins(manifest: &Manifest) -> Outcome<()> {
+    let twins = manifest.twins().map_err(|error| Failure::manifest(&error))?;
+    let Some(twin) = twins.first() else { return Ok(()) };
+    let (file, twin, uuid) = (manifest.file.display(), twin.display(), &manifest.uuid);
+    let hint = format!(
+        "put a new uuid into one of them, in `paths`, with `wl container edit NAME` (such as {}), or delete one",
+        uuid::Uuid::new_v4()
+    );
+    Err(Failure::usage(format!("{file} and {twin} have the same uuid, {uuid}")).hint(hint))
 }
 
 /// A variable of this process's environment.

@@ -82,7 +82,7 @@ impl Document {
 /// A file's text.
 pub(crate) fn text_of<'a>(file: &Path, bytes: &'a [u8]) -> Result<&'a str> {
     std::str::from_utf8(bytes).map_err(|error| {
-        let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        let line = bytes[..error.valid_up_to()].split(|byte| *byte == b'\n').count();
         malformed(file, line, "there are bytes that are not UTF-8: save the file as UTF-8")
     })
 }

@@ -165,9 +165,10 @@ impl Rules {
         let mut rules = Self { lines: vec![], matchers: vec![], written: HashMap::new(), invalid: vec![] };
         let mut patterns = Vec::new();
         for (index, line) in lines.enumerate() {
-            let read = match line.contains(char::REPLACEMENT_CHARACTER) {
-                true => Err("it is not UTF-8".to_owned()),
-                false => pattern::read(line),
+            let read = if line.contains(char::REPLACEMENT_CHARACTER) {
+                Err("it is not UTF-8".to_owned())
+            } else {
+                pattern::read(line)
             };
             match read {
                 Ok(None) => continue,

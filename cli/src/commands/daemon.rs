@@ -34,9 +34,12 @@ pub async fn stop(context: &Context) -> Outcome {
     if let Some(link) = running {
         link.shutdown().await.map_err(|failure: Failure| failure.about("the daemon was not stopped"))?;
     }
-    let text = || match is_running {
-        true => "The daemon has ended.".to_owned(),
-        false => format!("The daemon was not running: nobody answers at {}.", context.places.socket.display()),
+    let text = || {
+        if is_running {
+            "The daemon has ended.".to_owned()
+        } else {
+            format!("The daemon was not running: nobody answers at {}.", context.places.socket.display())
+        }
     };
     context.screen.show(&json!({ "stopped": is_running }), |_| text())?;
     Ok(Exit::Done)

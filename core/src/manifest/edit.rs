@@ -41,7 +41,7 @@ fn has(manifest: &Manifest, storage: &Storage) -> bool {
 fn item(storage: &Storage, indent: &str) -> Option<String> {
     let text = serde_saphyr::to_string(&ordered(storage.params())).ok()?;
     let marks = std::iter::once("- ").chain(std::iter::repeat("  "));
-    Some(text.lines().zip(marks).map(|(line, mark)| format!("{indent}{mark}{line}\n")).collect())
+    Some(text.lines().zip(marks).fold(String::new(), |text, (line, mark)| text + indent + mark + line + "\n"))
 }
 
 #[cfg(test)]

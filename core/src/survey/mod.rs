@@ -275,7 +275,8 @@ impl<'a> Survey<'a> {
         for which in Which::BOTH.into_iter().filter(|which| raw.entries[*which as usize].is_some()) {
             let invalid = self.filter.invalid(&dir, which);
             if !invalid.is_empty() {
-                self.problem(which, &raw.path, ProblemKind::Failed, invalid.join("; "));
+                // No file is left behind for it, and looking again would not help.
+                self.problem(which, &raw.path, ProblemKind::Skipped, invalid.join("; "));
             }
         }
         for (which, error) in failed {

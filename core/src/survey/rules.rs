@@ -50,13 +50,13 @@ async fn read(pair: &Pair, which: Which, path: &RelPath, entry: &Entry) -> Resul
 }
 
 /// Whose failure it is, and what tells more.
-fn on_side(pair: &Pair, which: Which, error: Error) -> Error {
+fn on_side(pair: &Pair, which: Which, error: &Error) -> Error {
     let view = &pair.side(which).view;
     let text = format!(
         "storage {} ({}): {}; `wl doctor {}` tells what is wrong with it",
         view.backend_id, view.location, error.message, pair.container
     );
-    Error { message: text, path: None, ..error }
+    Error::new(error.fault, text)
 }
 
 /// The rules that bear on one path: the container's own, and those of the directories it is in.
@@ -67,7 +67,7 @@ pub async fn rules_above(pair: &Pair, path: &RelPath) -> Result<Filter> {
         let mut raw = Raw { path, base: None, entries: [None, None], unknown: [false; 2], recorded: None };
         for which in Which::BOTH {
             let looked = pair.side(which).backend.stat(&raw.path).await;
-            if let Look::Entry(entry) = looked.map_err(|error| on_side(pair, which, error))? {
+            if let Look::Entry(entry) = looked.map_err(|error| on_side(pair, which, &error))? {
                 raw.entries[which as usize] = Some(entry);
             }
         }

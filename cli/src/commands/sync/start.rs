@@ -61,12 +61,12 @@ pub async fn each(
         }
         let _: Value = link.call("start", args(context, manifest, &pair, options)).await?;
         let how = mode(if options.one_shot { Mode::OneShot } else { Mode::Continuous });
-        let line = line(manifest, &pair);
+        let pair_and_way = line(manifest, &pair);
         context.screen.say(match next {
             Next::Renew => {
-                format!("Syncing {line} ({how}), anew with what its manifest and the configuration say now.")
+                format!("Syncing {pair_and_way} ({how}), anew with what its manifest and the configuration say now.")
             }
-            _ => format!("Syncing {line} ({how})."),
+            _ => format!("Syncing {pair_and_way} ({how})."),
         });
         ids.push(pair.job_id);
     }
