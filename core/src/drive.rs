@@ -195,7 +195,8 @@ fn after_round(
         }
     }
     // A look that found nothing to do does not take the job out of its rest.
-    monitor.set_state(if settled { JobState::Synced } else { JobState::Running });
+    let rests = settled && !watch.coalescer().holds_back();
+    monitor.set_state(if rests { JobState::Synced } else { JobState::Running });
     Ok(())
 }
 

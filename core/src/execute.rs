@@ -260,6 +260,9 @@ impl<'a> Executor<'a> {
             kind => kind,
         };
         self.problem(step.path(), on, kind, error.message.clone());
+        if let Step::Move { to, .. } = step {
+            self.problem(to, on, kind, error.message.clone());
+        }
         if error.fault.passes() {
             self.results.waits = Some(error);
         }

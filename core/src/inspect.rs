@@ -6,9 +6,9 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Look};
 use crate::brakes;
-use crate::entry::{Hash, Token};
+use crate::entry::{Hash, Kind, Token};
 use crate::error::{Error, Fault, Result};
 use crate::filter::Filter;
 use crate::job::{Pair, Run, Which};
@@ -169,18 +169,21 @@ async fn compare(pair: &Pair, found: Found) -> Compared {
     let mut hashes = [None, None];
     for which in Which::BOTH {
         let Some(entry) = found.entries[which as usize].as_ref().filter(|entry| !entry.is_dir()) else { continue };
-        compared.files = 1;
         match read_and_hash(&pair.side(which).backend, &found.path, &entry.token).await {
             Ok(hash) => hashes[which as usize] = Some(hash),
             Err(error) => {
                 let (path, storage) = (found.path.to_string(), pair.id(which).to_owned());
-                let kind = ProblemKind::of(error.fault);
+                let kind = match error.fault {
+                    Fault::Denied | Fault::Broken | Fault::Malformed | Fault::Unsupported => ProblemKind::Unreadable,
+                    fault => ProblemKind::of(fault),
+                };
                 compared.problems.push(Problem { path, storage, kind, message: error.message });
             }
         }
     }
     let kinds = found.entries.each_ref().map(|entry| entry.as_ref().map(|entry| entry.kind));
     let unknown = found.unknown.contains(&true) || !compared.problems.is_empty();
+    compared.files = u64::from(!unknown && kinds.contains(&Some(Kind::File)));
     if !unknown && (kinds[0] != kinds[1] || hashes[0] != hashes[1]) {
         let [source, target] = hashes;
         compared.difference = Some(Difference { path: found.path.to_string(), source, target });
@@ -248,7 +251,7 @@ pub async fn explain(run: &Run, path: &RelPath) -> Result<Explanation> {
             .flat_map(|row| row.entries.iter().flatten())
             .map(|entry| entry.kind)
             .next_back()
-            .unwrap_or(crate::entry::Kind::File),
+            .unwrap_or(Kind::File),
     };
     let excluded = filter.excluded(path, kind);
     let base_version = match &base {
@@ -259,18 +262,35 @@ pub async fn explain(run: &Run, path: &RelPath) -> Result<Explanation> {
             ..version(if row.hash.is_some() { "file" } else { "dir" }, row.hash)
         },
     };
-    let side = |which: Which| row.as_ref().map_or_else(|| base_version.clone(), |row| seen_version(row, which));
-    let (source, target) = (side(Which::Source), side(Which::Target));
+    let left_out = excluded.is_some() || path.is_ours();
+    let mut sides = [base_version.clone(), base_version.clone()];
+    for which in Which::BOTH {
+        if let Some(row) = &row {
+            sides[which as usize] = seen_version(row, which);
+        } else if left_out {
+            // No survey looks at it.
+            sides[which as usize] = looked_at(pair, path, which).await?;
+        }
+    }
+    let [source, target] = sides;
     let verdict = row.as_ref().map_or(Verdict::Equal, |row| row.verdict);
     let (verdict, reason) = match (&excluded, problems.iter().find(|problem| problem.path == path.as_str())) {
         (Some(rule), _) => {
             ("excluded".to_owned(), format!("the pattern {} in {} leaves it out", rule.pattern, rule.stands_in))
         }
+        (None, _) if path.is_ours() => (
+            "nothing".to_owned(),
+            "the name is one of those that wl keeps for itself, which are never synced".to_owned(),
+        ),
         (None, Some(problem)) => ("skip".to_owned(), format!("{} on storage {}", problem.message, problem.storage)),
+        (None, None) if base.is_none() && row.as_ref().is_none_or(|row| row.seen == [Seen::Absent; 2]) => {
+            ("nothing".to_owned(), "neither side holds anything there, nor did when they were last equal".to_owned())
+        }
         (None, None) => verdict_words(pair, verdict, row.as_ref()),
     };
     Ok(Explanation {
         path: path.to_string(),
+        storages: Which::BOTH.map(|which| pair.id(which).to_owned()),
         base: base_version,
         source,
         target,
@@ -283,6 +303,15 @@ pub async fn explain(run: &Run, path: &RelPath) -> Result<Explanation> {
 
 fn version(kind: &str, hash: Option<Hash>) -> Version {
     Version { kind: kind.to_owned(), hash, size: None, mtime: None }
+}
+
+async fn looked_at(pair: &Pair, path: &RelPath, which: Which) -> Result<Version> {
+    Ok(match pair.side(which).backend.stat(path).await? {
+        Look::Absent => version("absent", None),
+        Look::Blocked(_) => version("unknown", None),
+        Look::Entry(entry) if entry.is_dir() => version("dir", None),
+        Look::Entry(entry) => Version { size: Some(entry.size), mtime: entry.meta.mtime, ..version("file", None) },
+    })
 }
 
 fn seen_version(row: &Row, which: Which) -> Version {

@@ -3,6 +3,7 @@
 //! Read [`round`] first: it is the whole of a sync on one screen.
 
 pub mod backend;
+mod below;
 pub mod brakes;
 pub mod config;
 mod document;

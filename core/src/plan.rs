@@ -170,6 +170,9 @@ pub struct Plan {
     pub settling: BTreeSet<RelPath>,
     /// What would be written on a read-only side.
     pub held_back: Vec<(RelPath, Which)>,
+    /// Directories that are to give way to a file and cannot yet, with the side they are on: what is below them is not all
+    /// known.
+    pub in_the_way: Vec<(RelPath, Which)>,
     /// Files each side would lose. Moves do not count.
     pub deletes: [u64; 2],
 }
@@ -199,13 +202,18 @@ pub fn plan(rows: &[Row], terms: &Terms) -> Plan {
         }
         draft.take(row, giving_way.is_some());
         if let Verdict::Carry(from) = row.verdict
-            && row.on(from.other()) == Seen::Dir
-            && matches!(row.on(from), Seen::File(_) | Seen::NewFile)
+            && dir_against_file(row) == Some(from.other())
         {
             giving_way = Some((row.path.clone(), from.other()));
         }
     }
     draft.finish()
+}
+
+/// The side that holds a directory where the other holds a file.
+fn dir_against_file(row: &Row) -> Option<Which> {
+    let is_file = |which: Which| matches!(row.on(which), Seen::File(_) | Seen::NewFile);
+    Which::BOTH.into_iter().find(|which| row.on(*which) == Seen::Dir && is_file(which.other()))
 }
 
 /// The steps by what they do, before they are put in order.
@@ -251,7 +259,10 @@ impl<'a> Draft<'a> {
                 .notes
                 .extend(agreed(row, row.meta_of(Which::Source).or(&row.meta_of(Which::Target))).map(Note::Adopted)),
             Verdict::Equal => self.refresh(row),
-            Verdict::Unknown | Verdict::Leave | Verdict::Hold | Verdict::Suppressed => {}
+            Verdict::Unknown => {
+                self.plan.in_the_way.extend(dir_against_file(row).map(|which| (row.path.clone(), which)));
+            }
+            Verdict::Leave | Verdict::Hold | Verdict::Suppressed => {}
         }
     }
 

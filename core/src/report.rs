@@ -295,6 +295,8 @@ pub struct Version {
 pub struct Explanation {
     /// The path.
     pub path: String,
+    /// The backend-ids of the source and the target.
+    pub storages: [String; 2],
     /// What both agreed on last.
     pub base: Version,
     /// The source now.

@@ -1,11 +1,11 @@
 //! The user decides a conflict. Guarded like every change: if either side changed since the conflict was recorded, nothing
 //! is done.
 
-use futures::StreamExt as _;
 use jiff::Timestamp;
 
-use crate::backend::{Backend, Content, Guard, Listed, Look};
-use crate::entry::{Entry, Kind, Meta};
+use crate::backend::{Backend, Content, Guard, Look};
+use crate::below::Below;
+use crate::entry::{Entry, Hash, Kind, Meta};
 use crate::error::{Error, Fault, Result};
 use crate::job::{Pair, Run, Side, Which};
 use crate::path::{IGNORE_FILE, RelPath};
@@ -28,6 +28,8 @@ pub enum Keep {
 struct Now {
     held: Held,
     entry: Option<Entry>,
+    /// What is below, if that is a directory, and the hash over all of it.
+    below: Option<(Below, Hash)>,
 }
 
 /// Resolves the conflict under a path. The base learns which files are equal now, so that an edit in the next moment is an
@@ -40,8 +42,14 @@ pub async fn resolve(run: &Run, path: &RelPath, keep: Keep) -> Result<()> {
         return Err(Error::new(Fault::Missing, text).at(path));
     };
     let now = [look(pair, path, Which::Source).await?, look(pair, path, Which::Target).await?];
-    if now.each_ref().map(|one| one.held) != recorded.versions {
-        let text = "it changed since the conflict was recorded; nothing was done. Look at it again, then resolve it";
+    let trees = now.each_ref().map(|one| one.below.as_ref().map(|(_, digest)| *digest));
+    let is_dir = recorded.versions.map(|held| held == Held::Dir);
+    let known = [0, 1].map(|side| if is_dir[side] { recorded.trees[side] } else { None });
+    if now.each_ref().map(|one| one.held) != recorded.versions || trees != known {
+        // A running job records it as it is now.
+        run.poke.notify_one();
+        let text = "it changed since the conflict was recorded; nothing was done. Look at it, let a sync look at it \
+            (`wl container sync NAME --one-shot`; a running job does at once), then resolve it";
         return Err(Error::new(Fault::Refused, text).at(path));
     }
     let at = Timestamp::now();
@@ -56,11 +64,15 @@ pub async fn resolve(run: &Run, path: &RelPath, keep: Keep) -> Result<()> {
 async fn look(pair: &Pair, path: &RelPath, which: Which) -> Result<Now> {
     let side = pair.side(which);
     match side.backend.stat(path).await? {
-        Look::Absent => Ok(Now { held: Held::Absent, entry: None }),
-        Look::Entry(entry) if entry.is_dir() => Ok(Now { held: Held::Dir, entry: Some(entry) }),
+        Look::Absent => Ok(Now { held: Held::Absent, entry: None, below: None }),
+        Look::Entry(entry) if entry.is_dir() => {
+            let below = Below::list(&*side.backend, path).await?;
+            let digest = below.digest(pair, which).await?;
+            Ok(Now { held: Held::Dir, entry: Some(entry), below: Some((below, digest)) })
+        }
         Look::Entry(entry) => {
             let hash = side.backend.hash(path, &entry.token).await?;
-            Ok(Now { held: Held::File(hash), entry: Some(entry) })
+            Ok(Now { held: Held::File(hash), entry: Some(entry), below: None })
         }
         Look::Blocked(obstacle) => {
             let text = format!("{} on storage {}; nothing was done", obstacle.message, pair.id(which));
@@ -87,7 +99,7 @@ async fn keep_side(pair: &Pair, path: &RelPath, winner: Which, now: &[Now; 2], a
         let guard = match (given_up.held, &given_up.entry) {
             (Held::File(_), Some(there)) => Guard::Unchanged(there.token.clone()),
             (Held::Dir, _) => {
-                remove_tree(pair, to, path, at).await?;
+                remove_tree(pair, to, path, given_up, at).await?;
                 Guard::Absent
             }
             _ => Guard::Absent,
@@ -102,7 +114,7 @@ async fn keep_side(pair: &Pair, path: &RelPath, winner: Which, now: &[Now; 2], a
         (Held::File(_), Some(there)) => {
             to.backend.remove(path, &there.token, trash(TrashReason::Deleted).as_ref()).await?;
         }
-        (Held::Dir, _) => remove_tree(pair, to, path, at).await?,
+        (Held::Dir, _) => remove_tree(pair, to, path, given_up, at).await?,
         _ => {}
     }
     if kept.held == Held::Dir {
@@ -112,11 +124,10 @@ async fn keep_side(pair: &Pair, path: &RelPath, winner: Which, now: &[Now; 2], a
     Ok(Vec::new())
 }
 
-/// Removes a directory with all below it, every file by way of the trash, also where the trash keeps nothing else: the
-/// conflict remembers no more of a directory than that there was one. Refuses if there is anything in it that is not
-/// synced.
-async fn remove_tree(pair: &Pair, side: &Side, top: &RelPath, at: Timestamp) -> Result<()> {
-    let (files, dirs) = tree(&*side.backend, top).await?;
+/// Removes a directory with all that was seen below it, every file by way of the trash, also where the trash keeps nothing
+/// else. Refuses if there is anything in it that is not synced.
+async fn remove_tree(pair: &Pair, side: &Side, top: &RelPath, now: &Now, at: Timestamp) -> Result<()> {
+    let Some((Below { files, dirs }, _)) = &now.below else { return Err(Error::changed(top)) };
     let rules = rules_above(pair, top).await?;
     let is_out = |path: &RelPath, kind| rules.excludes(path, kind) || path.name() == IGNORE_FILE;
     let out = files.iter().map(|(path, _)| (path, Kind::File)).chain(dirs.iter().map(|path| (path, Kind::Dir)));
@@ -126,34 +137,13 @@ async fn remove_tree(pair: &Pair, side: &Side, top: &RelPath, at: Timestamp) -> 
         return Err(Error::new(Fault::Refused, text).at(path));
     }
     for (path, entry) in files {
-        let trash = trash::place(at, TrashReason::Deleted, &path);
-        side.backend.remove(&path, &entry.token, Some(&trash)).await?;
+        let trash = trash::place(at, TrashReason::Deleted, path);
+        side.backend.remove(path, &entry.token, Some(&trash)).await?;
     }
     for dir in dirs.iter().rev().chain([top]) {
         side.backend.remove_dir(dir).await?;
     }
     Ok(())
-}
-
-/// The files and directories below a directory.
-async fn tree(backend: &dyn Backend, top: &RelPath) -> Result<(Vec<(RelPath, Entry)>, Vec<RelPath>)> {
-    let mut listing = backend.list(top, None);
-    let (mut files, mut dirs) = (Vec::new(), Vec::new());
-    while let Some(chunk) = listing.next().await {
-        for item in chunk {
-            match item {
-                Listed::Entry(path, entry) if entry.is_dir() => dirs.push(path),
-                Listed::Entry(path, entry) => files.push((path, entry)),
-                Listed::Blocked(path, obstacle) | Listed::Cut(path, obstacle) => {
-                    return Err(Error::new(Fault::Refused, obstacle.message).at(&path));
-                }
-                Listed::Nameless(shown, obstacle) => {
-                    return Err(Error::new(Fault::Refused, format!("{shown}: {}", obstacle.message)).at(top));
-                }
-            }
-        }
-    }
-    Ok((files, dirs))
 }
 
 /// Gives the target's version a name of its own, on both sides, and the source's version the path. The base of what was
@@ -195,10 +185,9 @@ async fn keep_both(pair: &Pair, path: &RelPath, now: &[Now; 2]) -> Result<Vec<Ba
 
 /// Moves a file, or a directory with all below it, to a name where nothing is.
 async fn move_over(backend: &dyn Backend, path: &RelPath, now: &Now, to: &RelPath) -> Result<()> {
-    match &now.entry {
-        Some(entry) if !entry.is_dir() => backend.move_within(path, &entry.token, to).await.map(drop),
-        Some(_) => {
-            let (files, dirs) = tree(backend, path).await?;
+    match (&now.entry, &now.below) {
+        (Some(entry), None) => backend.move_within(path, &entry.token, to).await.map(drop),
+        (_, Some((Below { files, dirs }, _))) => {
             let moved = |below: &RelPath| {
                 let tail = below.as_str().get(path.as_str().len() + 1..).unwrap_or_default();
                 RelPath::parse(tail)
@@ -206,10 +195,10 @@ async fn move_over(backend: &dyn Backend, path: &RelPath, now: &Now, to: &RelPat
                     .map_err(|bad| Error::new(Fault::Broken, bad.to_string()))
             };
             backend.make_dir(to, &Meta::default()).await?;
-            for dir in &dirs {
+            for dir in dirs {
                 backend.make_dir(&moved(dir)?, &Meta::default()).await?;
             }
-            for (file, entry) in &files {
+            for (file, entry) in files {
                 backend.move_within(file, &entry.token, &moved(file)?).await?;
             }
             for dir in dirs.iter().rev().chain([path]) {
@@ -217,7 +206,7 @@ async fn move_over(backend: &dyn Backend, path: &RelPath, now: &Now, to: &RelPat
             }
             Ok(())
         }
-        None => Ok(()),
+        (None, None) => Ok(()),
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use crate::below::Below;
 use crate::brakes;
-use crate::entry::Kind;
+use crate::entry::{Hash, Kind};
 use crate::error::{Error, Fault, Result};
 use crate::execute::{Executor, Results, Tally};
 use crate::filter::Filter;
@@ -17,7 +18,7 @@ use crate::path::RelPath;
 use crate::plan::{Clash, Note, Plan, Terms, plan};
 use crate::recover::recover;
 use crate::report::{ConflictView, HistoryEntry, JobState, Problem, ProblemKind};
-use crate::state::ConflictRow;
+use crate::state::{ConflictRow, Held};
 use crate::step::Means;
 use crate::survey::{Scope, Survey, Window};
 use crate::syncer::Carrier;
@@ -133,7 +134,7 @@ impl<'a> Engine<'a> {
             let again = if plan.deletes == [0; 2] { None } else { Some(look_at_roots(pair).await?) };
             self.check_brakes(&plan, again.as_ref().unwrap_or(&roots))?;
             self.announce(&plan);
-            self.advance(&mut executor, &plan, &window)?;
+            self.advance(&mut executor, &plan, &window).await?;
             let ended = executor.execute(plan).await;
             self.account(&executor.results);
             executor.results.deleted = [0; 2];
@@ -193,11 +194,11 @@ impl<'a> Engine<'a> {
     }
 
     /// Lets the base take what is already so, and records conflicts.
-    fn advance(&mut self, executor: &mut Executor<'_>, plan: &Plan, window: &Window) -> Result<()> {
+    async fn advance(&mut self, executor: &mut Executor<'_>, plan: &Plan, window: &Window) -> Result<()> {
         let pair = &*self.run.pair;
         let mut conflicts: Vec<_> = plan.settled.iter().map(|path| (path.clone(), None)).collect();
         for clash in &plan.clashes {
-            if let Some(row) = self.recorded(clash)? {
+            if let Some(row) = self.recorded(clash).await? {
                 conflicts.push((clash.path.clone(), Some(row)));
             }
         }
@@ -209,6 +210,16 @@ impl<'a> Engine<'a> {
                 .into(),
         });
         executor.results.problems.extend(held_back);
+        let in_the_way = plan.in_the_way.iter().map(|(path, on)| Problem {
+            path: path.to_string(),
+            storage: pair.id(*on).to_owned(),
+            kind: ProblemKind::Failed,
+            message:
+                "a file is to take the place of this directory, but something below it cannot be synced or looked at: \
+                      move that away"
+                    .into(),
+        });
+        executor.results.problems.extend(in_the_way);
         let adopted = |note: &&Note| matches!(note, Note::Adopted(row) if row.kind == Kind::File);
         self.tally.adopted += plan.notes.iter().filter(adopted).count() as u64;
         executor.note(|base, batch| {
@@ -225,16 +236,25 @@ impl<'a> Engine<'a> {
     }
 
     /// The row to be recorded for a conflict; none if it is recorded just so already.
-    fn recorded(&self, clash: &Clash) -> Result<Option<ConflictRow>> {
+    async fn recorded(&self, clash: &Clash) -> Result<Option<ConflictRow>> {
         let before = self.run.pair.state.conflict_of(&clash.path)?;
-        if before.as_ref().is_some_and(|row| row.kind == clash.kind && row.versions == clash.versions) {
+        let mut trees = before.as_ref().map_or([None; 2], |row| row.trees);
+        for which in Which::BOTH {
+            if clash.versions[which as usize] == Held::Dir {
+                // What cannot be looked at now is as it was seen last.
+                let seen = tree_of(&self.run.pair, which, &clash.path).await;
+                trees[which as usize] = seen.ok().or(trees[which as usize]);
+            }
+        }
+        let is_so = |row: &ConflictRow| row.kind == clash.kind && row.versions == clash.versions && row.trees == trees;
+        if before.as_ref().is_some_and(is_so) {
             return Ok(None);
         }
         if before.is_none() {
             self.run.monitor.conflict(&clash.path, "nothing was changed; `wl container resolve` decides");
         }
         let since = before.map_or_else(Timestamp::now, |row| row.since);
-        Ok(Some(ConflictRow { path: clash.path.clone(), kind: clash.kind, since, versions: clash.versions }))
+        Ok(Some(ConflictRow { path: clash.path.clone(), kind: clash.kind, since, versions: clash.versions, trees }))
     }
 
     fn account(&mut self, results: &Results) {
@@ -293,6 +313,10 @@ pub(crate) fn terms(pair: &Pair) -> Terms {
         mtime_resolution_ns: (facts[0].mtime && facts[1].mtime).then_some(resolution),
         modes: facts[0].mode && facts[1].mode,
     }
+}
+
+async fn tree_of(pair: &Pair, which: Which, dir: &RelPath) -> Result<Hash> {
+    Below::list(&*pair.side(which).backend, dir).await?.digest(pair, which).await
 }
 
 fn conflict_entry(row: &ConflictRow) -> HistoryEntry {

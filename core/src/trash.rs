@@ -9,6 +9,7 @@ use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 
 use crate::backend::{Backend, Content, Guard, Listed, Look, Obstacle};
+use crate::below::hash_of;
 use crate::entry::{Entry, Meta};
 use crate::error::{Error, Fault, Result};
 use crate::job::{Pair, Run, Side, Which};
@@ -113,7 +114,7 @@ pub async fn list(pair: &Pair) -> TrashList {
         let (side, Keeps { files, problems, .. }) = (pair.side(which), kept_on(pair, which).await);
         list.problems.extend(problems);
         let described =
-            stream::iter(files).map(async |kept| describe(pair, side, &kept).await.map_err(|why| (kept, why)));
+            stream::iter(files).map(async |kept| describe(pair, which, &kept).await.map_err(|why| (kept, why)));
         let mut described = described.buffer_unordered(pair.in_flight());
         while let Some(one) = described.next().await {
             match one {
@@ -128,16 +129,9 @@ pub async fn list(pair: &Pair) -> TrashList {
     list
 }
 
-async fn describe(pair: &Pair, side: &Side, kept: &Kept) -> Result<TrashEntry> {
-    let token = &kept.entry.token;
-    let hash = if let Some(hash) = pair.store.cached_hash(&side.place, &kept.place, token)? {
-        hash
-    } else {
-        let hash = side.backend.hash(&kept.place, token).await?;
-        pair.store.remember_hashes(&side.place, &[(kept.place.clone(), token.clone(), hash)])?;
-        hash
-    };
-    let (path, storage) = (kept.path.to_string(), side.view.backend_id.clone());
+async fn describe(pair: &Pair, which: Which, kept: &Kept) -> Result<TrashEntry> {
+    let hash = hash_of(pair, which, &kept.place, &kept.entry).await?;
+    let (path, storage) = (kept.path.to_string(), pair.id(which).to_owned());
     Ok(TrashEntry { path, storage, at: kept.at, hash, bytes: kept.entry.size, reason: kept.reason })
 }
 
@@ -164,7 +158,7 @@ pub async fn restore(run: &Run, path: &RelPath, at: Option<Timestamp>) -> Result
     if side.read_only {
         return Err(Error::new(Fault::Denied, "the storage that keeps it is read-only").at(path));
     }
-    let entry = describe(pair, side, &kept).await?;
+    let entry = describe(pair, which, &kept).await?;
     let (guard, trash) = match side.backend.stat(path).await? {
         Look::Absent => (Guard::Absent, None),
         Look::Entry(now) if !now.is_dir() => {

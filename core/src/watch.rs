@@ -12,7 +12,7 @@ use crate::backend::{Hint, WatchBy};
 use crate::error::Fault;
 use crate::job::{Run, Side, Which};
 use crate::path::RelPath;
-use crate::report::{Problem, ProblemKind};
+use crate::report::{JobState, Problem, ProblemKind};
 use crate::survey::Scope;
 
 /// A change is looked at after so much quiet, and at the latest after [`PROMPT`]`.1`.
@@ -125,6 +125,11 @@ impl Coalescer {
         let recently = |at: Instant| now.duration_since(at) < HOT_TIME;
         self.copied.get(path).is_some_and(|(at, times)| *times >= HOT && recently(*at))
             || self.restless.get(path).is_some_and(|at| recently(*at))
+    }
+
+    /// Whether a change is known that is not looked at yet because the path keeps changing.
+    pub fn holds_back(&self) -> bool {
+        self.patient.paths.keys().any(|path| self.restless.contains_key(path))
     }
 
     /// When to look.
@@ -255,6 +260,9 @@ impl Watch {
             }
         }
         self.coalescer.hint(hint, now);
+        if self.coalescer.holds_back() && *run.monitor.state().borrow() == JobState::Synced {
+            run.monitor.set_state(JobState::Running);
+        }
     }
 
     fn tick(&mut self, now: Instant) {
@@ -339,8 +347,10 @@ mod tests {
         }
         coalescer.hint(Hint::Look(vec![path("log"), path("other")]), now);
         coalescer.unsettled(vec![path("busy")], now);
+        assert!(coalescer.holds_back());
         coalescer.hint(Hint::Look(vec![path("busy")]), now + Duration::from_millis(10));
         assert_eq!(drain(&mut coalescer, now), [(4, paths(&["other"])), (310, paths(&["busy", "log"]))]);
+        assert!(!coalescer.holds_back());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-"""wl beside its peers, section by section: see local.py, s3.py, sftp.py, webdav.py and migration.py.
+"""wl beside its peers, section by section: see local.py, s3.py, sftp.py, webdav.py, migration.py and delta.py.
 
 Traps avoided: everybody finds the sources in the page cache and nothing left to be written; who comes first changes from
 round to round; nothing is deleted between runs, since ext4 makes whoever creates files in the minutes after a deletion
@@ -16,7 +16,7 @@ import tempfile
 
 SECTIONS = ("local", "s3", "sftp", "webdav")
 # Only if named.
-MORE = ("migration",)
+MORE = ("migration", "delta")
 
 
 def main():
@@ -42,7 +42,7 @@ def main():
 def arguments():
     parser = argparse.ArgumentParser(prog="tests/bench/run", epilog="also: --no-install; --tools DIR, where peers and S3 "
                                      "servers are; --wl PROGRAM and --proxy PROGRAM (wl-test-proxy) instead of building them")
-    parser.add_argument("sections", nargs="*", choices=SECTIONS + MORE, help="default: all but migration")
+    parser.add_argument("sections", nargs="*", choices=SECTIONS + MORE, help="default: all but migration and delta")
     parser.add_argument("--wl", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--proxy", help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true", help="a tenth of the size")

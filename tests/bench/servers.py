@@ -44,12 +44,14 @@ def listens(address):
 
 
 @contextlib.contextmanager
-def proxied(proxy, address, rtt, log):
-    """Where the server is reached with that round trip, in milliseconds."""
+def proxied(proxy, address, rtt, log, bandwidth=None):
+    """Where the server is reached with that round trip, in milliseconds, and so many bytes a second each way."""
     if rtt == 0:
         yield address
         return
     here = f"127.0.0.1:{free_port()}"
     arguments = [proxy, "--listen", here.rpartition(":")[2], "--to", address, "--rtt-ms", f"{rtt:.0f}"]
+    if bandwidth:
+        arguments += ["--bandwidth", f"{bandwidth}"]
     with running("wl-test-proxy", arguments, log, lambda: listens(here)):
         yield here

@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("syncers/all", &["core", "syncers/"]),
     ("syncers/generic", &["core"]),
     ("syncers/local-local", &["core", "backends/local"]),
+    ("syncers/local-sftp", &["core", "backends/local", "backends/sftp"]),
     ("syncers/s3-s3", &["core", "backends/s3"]),
     ("syncers/sftp-sftp", &["core", "backends/sftp"]),
     ("syncers/webdav-webdav", &["core", "backends/webdav"]),

@@ -1,5 +1,7 @@
 //! How a conflict is kept, and every way out of it.
 
+use std::fs;
+
 use crate::home::pair::{A, B};
 use crate::home::{Pair, tree};
 
@@ -186,4 +188,40 @@ fn conflicts_outlive_the_job_and_the_daemon() {
     assert_eq!(pair.conflicts().len(), 1);
     pair.home.kill_daemon();
     assert_eq!(pair.conflicts().len(), 1);
+}
+
+#[test]
+fn what_changed_below_a_directory_in_conflict_is_not_given_up() {
+    for late in ["a/k/new", "a/k/in", "a/k/sub/deep"] {
+        let pair = Pair::with("keep-deleted: 0", "", "");
+        pair.write("a/k/in", "old");
+        pair.write("b/k", "a file");
+        pair.sync(3, &[]);
+        pair.write(late, "written after it was recorded");
+        pair.home.expect(1, &["container", "resolve", "c", "k", "--keep", "bbbb"]).says(&["changed since", "k"]);
+        pair.home.expect(1, &["container", "resolve", "c", "k", "--keep", "both"]).says(&["changed since"]);
+        assert_eq!(pair.read(late), "written after it was recorded");
+        pair.sync(3, &[]);
+        pair.home.ok(&["container", "resolve", "c", "k", "--keep", "bbbb"]);
+        assert_eq!(pair.read("a/k"), "a file");
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_give_way_is_listed() {
+    let pair = Pair::new();
+    pair.write("a/s/x", "1");
+    pair.sync(0, &[]);
+    std::os::unix::fs::symlink("x", pair.a("s/link")).unwrap();
+    fs::remove_dir_all(pair.b("s")).unwrap();
+    pair.write("b/s", "a file now");
+    let done = pair.sync(4, &[]);
+    let mut paths: Vec<_> =
+        done["problems"].as_array().unwrap().iter().map(|one| one["path"].as_str().unwrap()).collect();
+    paths.sort_unstable();
+    assert_eq!(paths, ["s", "s/link"], "{done}");
+    assert_eq!((pair.read("a/s/x"), pair.read("b/s")), ("1".into(), "a file now".into()));
+    fs::remove_file(pair.a("s/link")).unwrap();
+    pair.sync(0, &[]);
+    assert_eq!(pair.read("a/s"), "a file now");
 }

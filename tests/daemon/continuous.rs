@@ -172,6 +172,20 @@ fn a_held_job_does_nothing_and_then_everything() {
 }
 
 #[test]
+fn one_command_makes_three_storages_equal() {
+    let pair = Pair::new();
+    let third = pair.home.text("third");
+    fs::create_dir(&third).unwrap();
+    pair.home.ok(&["container", "add-storage", "c", &third]);
+    for file in ["a/1", "b/2", "third/3"] {
+        pair.write(file, file);
+    }
+    let done = pair.home.json(&["container", "sync", "c", "--all", "--one-shot"]);
+    assert_eq!((&done["state"], &done["copied"]), (&"SYNCED".into(), &6.into()), "{done}");
+    assert!(pair.is_equal() && tree(&pair.a("")) == tree(&pair.home.path("third")) && pair.has("b/3"));
+}
+
+#[test]
 fn one_container_on_three_storages_stays_equal() {
     let pair = Pair::new();
     let third = pair.home.text("third");

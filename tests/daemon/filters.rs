@@ -77,6 +77,14 @@ fn explain_names_the_pattern() {
     assert!(by("x.tmp").contains("*.tmp"), "{}", by("x.tmp"));
     assert!(by("d/notes").contains("notes") && by("d/notes").contains(".wlignore"), "{}", by("d/notes"));
     assert_eq!(by("d/.wlignore"), "null");
+    let told = |path: &str| pair.home.json(&["container", "explain", "c", path]);
+    assert_eq!(
+        (&told("x.tmp")["source"]["kind"], &told("x.tmp")["target"]["kind"]),
+        (&"file".into(), &"absent".into())
+    );
+    pair.write("a/.wl-trash/own", "1");
+    assert_eq!(told(".wl-trash/own")["verdict"], "nothing");
+    assert!(told("never").to_string().contains("neither side"), "{}", told("never"));
 }
 
 #[test]

@@ -229,3 +229,12 @@ fn an_unplugged_medium_in_a_dry_run_is_an_error_too() {
     ran.says(&["root"]);
     assert!(!pair.has("a"));
 }
+
+#[test]
+fn a_run_that_failed_is_told_as_json_too() {
+    let pair = agreed(30, "");
+    remove(&pair, "a", 0..20);
+    let done = pair.home.json_of(1, &["container", "sync", "c", "--one-shot"]);
+    assert_eq!((&done["state"], &done["deleted"]), (&"ERROR".into(), &0.into()), "{done}");
+    assert!(done["conflicts"].is_array() && done["problems"].is_array(), "{done}");
+}

@@ -435,7 +435,7 @@ fn structured_commands_have_their_shapes() {
     let explained = wire.call("explain", with(two(&pair), json!({ "path": "clash" })));
     assert_eq!(explained["verdict"], "conflict");
     assert!(wire.call("history", two(&pair))["entries"].is_array());
-    assert_eq!(wire.call("trash", with(two(&pair), json!({ "action": "list" }))), json!({ "entries": [] }));
+    assert_eq!(wire.call("trash", with(two(&pair), json!({ "action": "list" })))["entries"], json!([]));
     let resolved = wire.call("resolve", with(two(&pair), json!({ "paths": ["clash"], "keep": A })));
     assert_eq!(resolved["resolved"], json!(["clash"]));
     assert_eq!(pair.read("b/clash"), "1");

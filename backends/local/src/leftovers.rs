@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 use rustix::fd::AsFd as _;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-use wl_core::path::{PART_PREFIX, RelPath};
+use wl_core::path::RelPath;
 
-use crate::part::is_held;
+use crate::part::{is_held, is_ours};
 use crate::progress::{KEPT, is_kept};
 use crate::root::{Dir, Handle};
 use crate::seen::{Seen, What};
@@ -28,6 +28,9 @@ const SETTLED: Duration = Duration::from_mins(1);
 impl Leftovers {
     /// Remembers a part file until the next sweep.
     pub fn came_across(&self, path: RelPath) {
+        if !is_ours(path.name()) {
+            return;
+        }
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(path);
     }
 
@@ -52,7 +55,7 @@ impl Leftovers {
 pub fn sweep_dir(handle: &Arc<Handle>, dir: &Dir, path: &RelPath) -> Result<usize, Errno> {
     let mut names = Vec::new();
     sys::names_in(dir, |name, _| names.extend(String::from_utf8(name.to_vec())))?;
-    let parts = names.iter().filter(|name| name.starts_with(PART_PREFIX)).filter_map(|name| path.join(name).ok());
+    let parts = names.iter().filter(|name| is_ours(name)).filter_map(|name| path.join(name).ok());
     Ok(parts.filter(|part| judge(handle, dir, part, false) == Ok(true)).count())
 }
 

@@ -8,6 +8,7 @@ mod commit;
 mod error;
 mod leftovers;
 mod part;
+mod patch;
 mod pool;
 mod probe;
 mod progress;
@@ -43,6 +44,7 @@ use crate::root::Root;
 use crate::seen::What;
 use crate::trash::Trash;
 
+pub use crate::patch::Copy;
 pub use crate::read::Version;
 
 /// A directory as a storage.

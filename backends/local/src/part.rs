@@ -14,7 +14,7 @@ use wl_core::error::{Error, Fault, Result};
 use wl_core::path::{PART_PREFIX, RelPath};
 
 use crate::error::error;
-use crate::progress::Progress;
+use crate::progress::{Progress, is_kept};
 use crate::root::Dir;
 use crate::seen::{Seen, What};
 use crate::sys;
@@ -35,6 +35,16 @@ pub fn held_name() -> String {
 /// Whether a part name holds a user's version.
 pub fn is_held(name: &str) -> bool {
     name.strip_prefix(PART_PREFIX).is_some_and(|rest| rest.starts_with(HELD))
+}
+
+/// Whether a part name is one that this backend gives: what a user, or another backend on the same directory, named so is
+/// left alone.
+pub fn is_ours(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(PART_PREFIX) else { return false };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_fresh =
+        |text: &str| text.split_once('-').is_some_and(|(process, count)| is_number(process) && is_number(count));
+    is_kept(name) || is_fresh(rest.strip_prefix(HELD).unwrap_or(rest))
 }
 
 fn fresh() -> String {

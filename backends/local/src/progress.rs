@@ -27,10 +27,14 @@ pub const KEPT: Duration = Duration::from_hours(24);
 /// What marks the names of such part files, and of the notes beside them.
 const MARK: &str = "resume-";
 const NOTE: &str = ".at";
+/// Digits that name what is being written.
+const ID: usize = 32;
 
 /// Whether a part name is that of a content to be gone on with, or of its note.
 pub fn is_kept(name: &str) -> bool {
-    name.strip_prefix(PART_PREFIX).is_some_and(|rest| rest.starts_with(MARK))
+    let id = name.strip_prefix(PART_PREFIX).and_then(|rest| rest.strip_prefix(MARK));
+    id.map(|id| id.strip_suffix(NOTE).unwrap_or(id))
+        .is_some_and(|id| id.len() == ID && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// The note of one content being written.
@@ -45,7 +49,7 @@ impl Progress {
     pub fn part_name(path: &RelPath, content: &Content) -> Option<String> {
         let version = content.version.filter(|_| content.size >= LARGE)?;
         let id = Hash::of(&[path.as_str().as_bytes(), b"\0", &version.0].concat());
-        Some(format!("{PART_PREFIX}{MARK}{}", &id.to_string()[..32]))
+        Some(format!("{PART_PREFIX}{MARK}{}", &id.to_string()[..ID]))
     }
 
     /// The note beside that part file.

@@ -167,7 +167,7 @@ async fn directories_are_made_once_and_removed_empty() {
     assert_eq!(fault(s.local.make_dir(&path("d/f"), &meta).await), Fault::Refused);
     assert_eq!(fault(s.local.make_dir(&path("no/d"), &meta).await), Fault::Missing);
     assert_eq!(fault(s.local.remove_dir(&path("d/f")).await), Fault::Refused);
-    fs::rename(s.at("d/f"), s.at("d/.wl-part-1-dead")).unwrap();
+    fs::rename(s.at("d/f"), s.at("d/.wl-part-1-10")).unwrap();
     s.local.remove_dir(&d).await.unwrap();
     assert_eq!(fault(s.local.remove_dir(&d).await), Fault::Missing);
 }
@@ -175,14 +175,14 @@ async fn directories_are_made_once_and_removed_empty() {
 #[tokio::test]
 async fn a_sweep_takes_the_dead_and_leaves_the_living() {
     let s = storage();
-    s.put("d/.wl-part-1-dead", "half");
-    s.put("d/.wl-part-1-alive", "half");
-    let alive = fs::File::open(s.at("d/.wl-part-1-alive")).unwrap();
+    s.put("d/.wl-part-1-10", "half");
+    s.put("d/.wl-part-1-11", "half");
+    let alive = fs::File::open(s.at("d/.wl-part-1-11")).unwrap();
     rustix::fs::flock(&alive, rustix::fs::FlockOperation::LockExclusive).unwrap();
     assert_eq!(s.local.sweep().await, Ok(0), "only what a listing came across");
     assert_eq!(s.names("").await, ["d/"]);
     assert_eq!(s.local.sweep().await, Ok(1));
-    assert_eq!((s.at("d/.wl-part-1-dead").exists(), s.at("d/.wl-part-1-alive").exists()), (false, true));
+    assert_eq!((s.at("d/.wl-part-1-10").exists(), s.at("d/.wl-part-1-11").exists()), (false, true));
     drop(alive);
     assert_eq!(s.local.sweep().await, Ok(1));
 }

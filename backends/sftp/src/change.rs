@@ -8,6 +8,7 @@ use wl_core::entry::{Entry, Meta, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
+use crate::copy;
 use crate::error::{error, is_missing, is_plain_refusal};
 use crate::leftovers::sweep_dir;
 use crate::part::Part;
@@ -138,7 +139,8 @@ async fn set_already(root: &Root, at: &At, path: &RelPath, token: &Token, mtime:
 /// Copies that version of a file, inside the server, to a name where nothing is.
 pub async fn copy_within(root: &Arc<Root>, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
     let size = size_in(token).ok_or_else(|| Error::changed(from))?;
-    let (mut part, sealed) = root.attempt(|at, _| async move { copy(root, &at, from, token, to, size).await }).await?;
+    let (mut part, sealed) =
+        root.attempt(|at, _| async move { copied(root, &at, from, token, to, size).await }).await?;
     let done = async {
         // The copy was made by the server: it is the same as that version if that has the same hash, now, and still is it.
         let expected = root.young.expected(from, token);
@@ -158,7 +160,7 @@ pub async fn copy_within(root: &Arc<Root>, from: &RelPath, token: &Token, to: &R
     root.entry(&done?, to)
 }
 
-async fn copy(
+async fn copied(
     root: &Arc<Root>,
     at: &At,
     from: &RelPath,
@@ -166,7 +168,8 @@ async fn copy(
     to: &RelPath,
     size: u64,
 ) -> Result<(Part, Seen)> {
-    if !at.has(COPY_DATA) {
+    let by_command = !at.has(COPY_DATA);
+    if by_command && !copy::can(root) {
         return Err(Error::new(Fault::Unsupported, "the server does not copy files").at(to));
     }
     let unchanged = Guard::Unchanged(token.clone());
@@ -179,12 +182,12 @@ async fn copy(
     let done = async {
         let file = part.file()?;
         let attrs = Attrs { permissions: before.mode, times: Some((before.read, before.mtime)), ..Attrs::default() };
+        if by_command && let Err(failure) = copy::by_command(at, &at.full(from), &part, size).await {
+            return Err(at.why(&failure, to).await);
+        }
         let copied = async {
-            match size {
-                0 => Ok(()),
-                // A length of 0 would be "to the end", which may be further by now.
-                _ => at.link.copy_data(&source, 0, size, file, 0).await,
-            }
+            // A length of 0 would be "to the end", which may be further by now.
+            if by_command || size == 0 { Ok(()) } else { at.link.copy_data(&source, 0, size, file, 0).await }
         };
         let (copied, dressed, durable, sealed, still) =
             join!(copied, at.link.fsetstat(file, attrs), sync(&part), at.link.fstat(file), at.link.fstat(&source));

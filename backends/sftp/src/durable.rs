@@ -150,15 +150,21 @@ async fn begin(root: &Arc<Root>) -> Result<Process> {
     }
     let at = root.open().await?;
     let dir = quoted(at.root());
+    // Looked at again only where the directory or what is mounted anywhere has changed: a process each costs more than
+    // the sync of a few small files.
     let line = format!(
-        "while read -r line; do \
+        "known=; while read -r line; do \
          cd -- {dir} || exit 8; \
-         case $(stat -f -c %T .) in ext2/ext3|xfs|btrfs|f2fs|zfs|tmpfs|overlayfs) ;; *) exit 8;; esac; \
          here=$(pwd -P); \
+         now=\"$here $(cat /proc/self/mountinfo)\" || exit 8; \
+         if test \"$now\" = \"$known\"; then :; else \
+         case $(stat -f -c %T .) in ext2/ext3|xfs|btrfs|f2fs|zfs|tmpfs|overlayfs) ;; *) exit 8;; esac; \
          case $here in /) exit 8;; esac; \
          if test -n \"$(printf %s \"$here\" | tr -d a-zA-Z0-9/._-)\"; then exit 8; fi; \
          grep -q -F -e \" $here/\" /proc/self/mountinfo; \
          test $? -eq 1 || exit 8; \
+         known=$now; \
+         fi; \
          sync -f . || exit 8; \
          echo synced; \
          done"

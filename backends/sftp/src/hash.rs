@@ -25,7 +25,7 @@ const AT_ONCE: usize = 3;
 /// Files a command hashes, and bytes, unless one file has more.
 const BATCH: (usize, u64) = (512, 256 << 20);
 /// A command may take so long, and a second more for so many bytes.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 const SLOWEST: u64 = 4 << 20;
 
 /// The sha256 of that version of a file.
@@ -189,7 +189,7 @@ async fn run(root: &Arc<Root>, batch: &[Job]) -> Result<HashMap<Vec<u8>, Hash>> 
     let at = root.open().await?;
     // It would not end by itself if a file became a named pipe, or a disk behind the server does not answer.
     let bytes: u64 = batch.iter().map(|job| job.size).sum();
-    let patience = PATIENCE + Duration::from_secs(bytes / SLOWEST);
+    let patience = patience(bytes);
     // `openssl` ends its lines with newlines, and writes some names otherwise.
     let plain = |job: &Job| !job.path.as_str().contains(|c: char| c.is_control() || c == '\\');
     let digests = shell(root).await?.is_some_and(|shell| shell.digests) && batch.iter().all(plain);
@@ -202,6 +202,11 @@ async fn run(root: &Arc<Root>, batch: &[Job]) -> Result<HashMap<Vec<u8>, Hash>> 
         output => output?,
     };
     Ok(after_beginning(&output.stdout).map(|said| hashes(&said, end)).unwrap_or_default())
+}
+
+/// How long a command may take that reads so many bytes.
+pub fn patience(bytes: u64) -> Duration {
+    PATIENCE + Duration::from_secs(bytes / SLOWEST)
 }
 
 /// What was printed in lines that end like this: the hash, two characters, the name. A last line without its end was cut

@@ -1,11 +1,12 @@
 //! Storage type `sftp`: a directory of an SSH server.
 //!
-//! All changes are SFTP's own. Commands, where the server runs any, only look: they list, hash and watch faster than the
-//! protocol can, with the same result.
+//! All changes of what others see are SFTP's own. Commands, where the server runs any, look and fill part files: they list,
+//! hash, watch and copy faster than the protocol can, with the same result.
 
 mod aside;
 mod change;
 mod clock;
+mod copy;
 mod durable;
 mod error;
 mod facts;
@@ -15,6 +16,7 @@ mod identity;
 mod leftovers;
 mod list;
 mod part;
+mod patch;
 mod publish;
 mod read;
 mod root;
@@ -45,6 +47,7 @@ use wl_core::report::ProblemKind;
 use crate::root::{Found, Root};
 use crate::ssh::Settings;
 
+pub use crate::patch::{New, Peer, Turn};
 pub use crate::take::Offer;
 
 /// A directory of an SSH server as a storage.

@@ -92,8 +92,8 @@ impl Names {
             let old = now.saturating_sub(since).min(silent) > STALLED;
             (old || instance == self.instance, Verdict::Dead)
         } else {
-            // Whoever wrote it, by another protocol or on the server itself.
-            (self.known_for(part, now).min(age) > STALLED, Verdict::Dead)
+            // Another protocol's, whose backend knows it, or a user's.
+            (false, Verdict::Dead)
         };
         if dead { verdict } else { Verdict::Alive }
     }

@@ -18,6 +18,7 @@ use crate::hash::Hasher;
 use crate::identity::Introduced;
 use crate::leftovers::Leftovers;
 use crate::part::Names;
+use crate::patch::Deltas;
 use crate::seen::{Seen, What};
 use crate::shell::Shell;
 use crate::ssh::{Failure, Link, Pool, Settings};
@@ -55,6 +56,8 @@ pub struct Root {
     /// Small files written at once.
     pub width: Width,
     pub commits: Commits,
+    /// How differences fared.
+    pub deltas: Deltas,
     /// Directories of the trash that are there.
     pub trash_dirs: Mutex<HashSet<RelPath>>,
     /// Paths whose content is being exchanged or taken away, each by one of this process alone.
@@ -133,6 +136,7 @@ impl Root {
             uploads: Semaphore::new(8),
             width: Width::default(),
             commits: Commits::default(),
+            deltas: Deltas::default(),
             trash_dirs: Mutex::default(),
             turns: Mutex::default(),
         }
@@ -151,8 +155,9 @@ impl Root {
     }
 
     /// The same on a connection that is none of these, where there is one already.
-    pub fn another(&self, at: &At, than: &[Arc<Link>]) -> Option<At> {
-        self.pool.another(than).map(|link| At { link, root: at.root.clone() })
+    pub fn another(&self, than: &[Arc<Link>]) -> Option<At> {
+        let root = self.at.get()?.clone();
+        self.pool.another(than).map(|link| At { link, root })
     }
 
     async fn resolve(&self, link: &Arc<Link>) -> Result<Arc<[u8]>> {

@@ -25,13 +25,15 @@ pub struct Shell {
     pub digests: bool,
     /// `inotifywait`.
     pub watches: bool,
+    /// GNU `cp`, fed by `xargs`.
+    pub copies: bool,
 }
 
 /// What a script prints before anything that counts: start-up files of a shell may print what they like.
 const BEGIN: &[u8] = b"wl-begins\0";
 
 /// More bytes than what comes before [`BEGIN`] can have.
-const CHATTER: usize = 256 << 10;
+pub const CHATTER: usize = 256 << 10;
 
 /// The command line that runs a script in a directory. The script must hold neither a single quote, nor a newline, nor an
 /// exclamation mark, so that every login shell hands it over as it is; names go into it by [`quoted`] only.
@@ -66,6 +68,7 @@ const ASK: &str = "\
     if printf \"/dev/null\\0\" | timeout 9 xargs -0 sha256sum -z -- >/dev/null 2>&1; then echo hashes; fi; \
     if printf x | timeout 9 openssl dgst -sha256 -r 2>/dev/null | grep -q ^2d711642b726b044; then echo digests; fi; \
     if command -v inotifywait >/dev/null 2>&1 && inotifywait --help 2>/dev/null | grep -q -e --no-newline; then echo watches; fi; \
+    if cp --help 2>/dev/null | grep -q -e --reflink; then echo copies; fi; \
     echo \"here $(stat -c \"%Y %a %u %g\" .)\"; \
     echo \"root $(stat -c \"%i born %W\" .)\"; \
     echo ended";
@@ -79,7 +82,10 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub async fn shell(root: &Arc<Root>) -> Result<Option<Shell>> {
     let find_out = || async {
         let found = root.attempt(|at, _| async move { ask(root, &at).await }).await?;
-        root.note(|known| known.shell = found);
+        root.note(|known| {
+            known.shell = found;
+            known.copies |= found.is_some_and(|shell| shell.copies);
+        });
         Ok(found)
     };
     root.shell.get_or_try_init(find_out).await.copied()
@@ -118,7 +124,9 @@ async fn ask(root: &Arc<Root>, at: &At) -> Result<Option<Shell>> {
                 root.introduced.says(text);
             }
             let (lists, hashes) = (has("lists"), has("hashes"));
-            return Ok(Some(Shell { lists, hashes, digests: has("digests"), watches: has("watches") }));
+            // The same `xargs` hands over the names.
+            let copies = hashes && has("copies");
+            return Ok(Some(Shell { lists, hashes, digests: has("digests"), watches: has("watches"), copies }));
         }
         if proven || root.seen(at).await?.same(&seen) {
             tracing::info!("commands on the server see another directory than SFTP shows: none is used");

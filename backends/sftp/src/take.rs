@@ -6,19 +6,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use wl_core::backend::{Guard, Written};
-use wl_core::entry::{Hash, Token};
+use wl_core::entry::{Hash, Meta, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
 use crate::Sftp;
+use crate::copy;
 use crate::error::error;
 use crate::facts::meet;
 use crate::hash::of_content;
 use crate::part::Part;
 use crate::publish::sync;
-use crate::root::{At, Root};
+use crate::root::{At, Found, Root};
 use crate::seen::{Seen, size_in};
-use crate::ssh::Handle;
+use crate::shell::shell;
+use crate::ssh::{Failure, Handle};
 use crate::wire::extension::COPY_DATA;
 use crate::wire::{Attrs, OpenFlags};
 use crate::write::{dress, give_back, publish, refused};
@@ -58,7 +60,10 @@ impl Sftp {
         meet(root).await?;
         let _turn = root.uploads.acquire().await.map_err(|_| Error::stopped())?;
         let progress = Progress { passed, told: AtomicU64::default() };
-        let copying = Copying { root, below: &below, from: offer.path, token: offer.token, size, progress: &progress };
+        // Where commands see below both roots what SFTP shows.
+        let commands = copy::can(root) && matches!(shell(source).await, Ok(Some(_)));
+        let (from, token) = (offer.path, offer.token);
+        let copying = Copying { root, below: &below, commands, from, token, size, progress: &progress };
         let Some((mut part, sealed)) = root.attempt(|at, _| copying.run(at, path, guard)).await? else {
             return Ok(None);
         };
@@ -97,10 +102,25 @@ impl Progress<'_> {
     }
 }
 
+/// Dresses a part as its content is to be dressed, and makes it durable.
+pub async fn seal(root: &Root, part: &Part, meta: &Meta, old: Option<&Seen>, path: &RelPath) -> Result<Seen> {
+    let (file, failed) = (part.file()?, |failure| error(&failure, path));
+    let link = file.link();
+    link.fsetstat(file, dress(root, meta, old)).await.map_err(failed)?;
+    let seen = Seen::of(&link.fstat(file).await.map_err(failed)?);
+    give_back(part, old, &seen).await;
+    if let Err(failure) = sync(part).await {
+        return Err(part.at().why(&failure, path).await);
+    }
+    Ok(Seen::of(&link.fstat(file).await.map_err(failed)?))
+}
+
 struct Copying<'a> {
     root: &'a Arc<Root>,
     /// The root that the version lies below.
     below: &'a At,
+    /// Whether a command may copy it.
+    commands: bool,
     from: &'a RelPath,
     token: &'a Token,
     size: u64,
@@ -110,7 +130,7 @@ struct Copying<'a> {
 impl Copying<'_> {
     /// The version in a part file, finished but not proven; none if it is not to be had in this way.
     async fn run(&self, at: At, path: &RelPath, guard: &Guard) -> Result<Option<(Part, Seen)>> {
-        if !at.has(COPY_DATA) {
+        if !(at.has(COPY_DATA) || self.commands) {
             return Ok(None);
         }
         let old = at.check(path, guard).await?;
@@ -119,7 +139,11 @@ impl Copying<'_> {
         let source = at.link.open(&there.full(self.from), OpenFlags::READ, Attrs::default()).await;
         let Ok(source) = source else { return Ok(None) };
         let part = Part::create(self.root, &at, path).await?;
-        let filled = self.fill(&at, &part, &source, path).await;
+        let filled = if at.has(COPY_DATA) {
+            self.fill(&at, &part, &source, path).await
+        } else {
+            self.fill_by_command(&at, &there, &part, path).await
+        };
         let sealed = match filled {
             Ok(true) => self.seal(&part, &before, old.as_ref(), path).await.map(Some),
             Ok(false) => Ok(None),
@@ -161,9 +185,7 @@ impl Copying<'_> {
             // A length of 0 would be "to the end", which may be further by now.
             let piece = PIECE.min(self.size - copied);
             if let Err(failure) = at.link.copy_data(source, copied, piece, file, copied).await {
-                let error = at.why(&failure, path).await;
-                let telling = error.fault.passes() || matches!(error.fault, Fault::Full | Fault::Denied);
-                return if telling { Err(error) } else { Ok(false) };
+                return cannot(at, &failure, path).await;
             }
             copied += piece;
             self.progress.reached(copied);
@@ -172,16 +194,28 @@ impl Copying<'_> {
         Ok(Seen::of(&still).is(self.token))
     }
 
+    /// The same by a command.
+    async fn fill_by_command(&self, at: &At, there: &At, part: &Part, path: &RelPath) -> Result<bool> {
+        if let Err(failure) = copy::by_command(at, &there.full(self.from), part, self.size).await {
+            return cannot(at, &failure, path).await;
+        }
+        let still = there.look(self.from).await?;
+        if !matches!(still, Found::Seen(seen) if seen.is(self.token)) {
+            return Ok(false);
+        }
+        self.progress.reached(self.size);
+        Ok(true)
+    }
+
     /// Dresses a part as the version is dressed, and makes it durable.
     async fn seal(&self, part: &Part, version: &Seen, old: Option<&Seen>, path: &RelPath) -> Result<Seen> {
-        let (file, failed) = (part.file()?, |failure| error(&failure, path));
-        let link = file.link();
-        link.fsetstat(file, dress(self.root, &version.meta(), old)).await.map_err(failed)?;
-        let seen = Seen::of(&link.fstat(file).await.map_err(failed)?);
-        give_back(part, old, &seen).await;
-        if let Err(failure) = sync(part).await {
-            return Err(part.at().why(&failure, path).await);
-        }
-        Ok(Seen::of(&link.fstat(file).await.map_err(failed)?))
+        seal(self.root, part, &version.meta(), old, path).await
     }
+}
+
+/// False where the server cannot copy, so that the content is carried; an error where that would fail as well.
+async fn cannot(at: &At, failure: &Failure, path: &RelPath) -> Result<bool> {
+    let error = at.why(failure, path).await;
+    let telling = error.fault.passes() || matches!(error.fault, Fault::Full | Fault::Denied);
+    if telling { Err(error) } else { Ok(false) }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
+use futures::join;
 use futures::stream::FuturesOrdered;
 use sha2::{Digest as _, Sha256};
 use wl_core::backend::{Content, Guard, Reading};
@@ -181,7 +182,7 @@ impl<'a> Upload<'a> {
         self.widen_at = self.asked + WIDEN;
         let own = [self.part.at().link.clone()];
         let known: Vec<_> = self.lanes.iter().map(|lane| lane.link().clone()).chain(own).collect();
-        if let Some(at) = self.root.another(self.part.at(), &known) {
+        if let Some(at) = self.root.another(&known) {
             match self.part.open_on(&at, self.path).await {
                 Ok(lane) => self.lanes.push(lane),
                 Err(error) if error.fault == Fault::Offline => {}
@@ -237,18 +238,21 @@ impl<'a> Upload<'a> {
         self.part.reopen(&at, self.path).await
     }
 
-    /// Proves it and makes it durable. A part that was begun elsewhere may be longer than it should be. It gets its date
+    /// Proves it and makes it durable, at the same time where a command proves it. A part that was begun elsewhere may be longer than it should be. It gets its date
     /// last: with that it looks like one that nobody needs any more.
     async fn finish(&mut self, size: u64, hash: Hash, meta: &Meta, old: Option<&Seen>) -> Result<Option<Seen>> {
         let file = self.part.file()?;
-        if let Err(failure) = sync(&self.part).await {
+        let failed = |failure| error(&failure, self.path);
+        let proven = async {
+            let seen = Seen::of(&file.link().fstat(file).await.map_err(failed)?);
+            let proven = seen.size == size && prove(self.root, &self.part, size, hash, self.path).await?;
+            Ok::<_, Error>(proven.then_some(seen))
+        };
+        let (proven, durable) = join!(proven, sync(&self.part));
+        if let Err(failure) = durable {
             return Err(self.part.at().why(&failure, self.path).await);
         }
-        let failed = |failure| error(&failure, self.path);
-        let seen = Seen::of(&file.link().fstat(file).await.map_err(failed)?);
-        if seen.size != size || !prove(self.root, &self.part, size, hash, self.path).await? {
-            return Ok(None);
-        }
+        let Some(seen) = proven? else { return Ok(None) };
         file.link().fsetstat(file, dress(self.root, meta, old)).await.map_err(failed)?;
         give_back(&self.part, old, &seen).await;
         let sealed = Seen::of(&file.link().fstat(file).await.map_err(failed)?);

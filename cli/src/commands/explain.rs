@@ -4,19 +4,25 @@ use wl_core::report::Explanation;
 
 use crate::args::Explain;
 use crate::context::Context;
-use crate::failure::{Exit, Outcome};
+use crate::failure::{Exit, Failure, Outcome};
 use crate::render::reports;
 use crate::{pairs, paths};
 
-/// Explains a path in the first pair that is synced, or the one that was asked for.
+/// Explains a path in the pair that was asked for, else in the first that is synced and has anything to do about it.
 pub async fn run(context: &Context, args: &Explain) -> Outcome {
     let manifest = context.manifest(&args.name)?;
     let path = paths::parse(&args.path)?;
     let link = context.link().await?;
-    let pair = context.pair_of(&link, &manifest, &args.choice).await?;
-    let mut request = pair.args(&manifest);
-    request.insert("path".into(), path.into());
-    let found: Explanation = link.call("explain", request).await?;
+    let mut found: Option<Explanation> = None;
+    for pair in context.pairs_of(&link, &manifest, &args.choice).await? {
+        let mut request = pair.args(&manifest);
+        request.insert("path".into(), path.clone().into());
+        let next: Explanation = link.call("explain", request).await?;
+        if found.as_ref().is_none_or(|found| found.verdict == "nothing" && next.verdict != "nothing") {
+            found = Some(next);
+        }
+    }
+    let found = found.ok_or_else(|| Failure::new("there is no pair of storages to explain it for"))?;
     let storages = pairs::views(&manifest);
     context.screen.show(&found, |found| reports::explanation(found, &storages))?;
     Ok(Exit::Done)

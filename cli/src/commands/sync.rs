@@ -43,7 +43,12 @@ pub async fn sync(context: &Context, manifest: &Manifest, options: &SyncOptions,
     let ids = start::each(context, &link, manifest, &pairs, options, all).await?;
     remember_target(context, manifest, options, &pairs)?;
     if options.one_shot && !options.no_wait {
-        wait::for_the_end(context, &link, manifest, &ids).await
+        let mut ended = wait::for_the_end(context, &link, &ids).await?;
+        if pairs.len() > 1 && ended.calls_for_more() {
+            let ids = start::each(context, &link, manifest, &pairs, options, all).await?;
+            ended = ended.and_then(wait::for_the_end(context, &link, &ids).await?);
+        }
+        ended.show(context, manifest)
     } else if options.wait {
         wait::until_synced(context, &link, &ids).await
     } else {

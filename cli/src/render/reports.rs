@@ -51,11 +51,15 @@ pub fn verification(found: &Verification, storages: &[StorageView]) -> String {
         [difference.path.clone(), short_hash(difference.source.as_ref()), short_hash(difference.target.as_ref())]
     });
     let mut text = String::new();
-    if found.differences.is_empty() {
-        add!(text, "{} {} read on both sides and equal\n", styled(GOOD, "OK:"), count(found.checked, "file"));
+    let checked = count(found.checked, "file");
+    if found.differences.is_empty() && found.problems.is_empty() {
+        add!(text, "{} {checked} read on both sides and equal\n", styled(GOOD, "OK:"));
+    } else if found.differences.is_empty() {
+        let open = styled(WARN, count(found.problems.len() as u64, "problem"));
+        add!(text, "{checked} read on both sides and equal; {open}: not everything was compared\n");
     } else {
         text += &table(["DIFFERS", "SOURCE", "TARGET"], differences);
-        let (checked, differing) = (count(found.checked, "file"), count(found.differences.len() as u64, "difference"));
+        let differing = count(found.differences.len() as u64, "difference");
         add!(text, "{checked} read on both sides, {}\n", styled(WARN, differing));
     }
     text + &problems(&found.problems, storages)
@@ -63,7 +67,8 @@ pub fn verification(found: &Verification, storages: &[StorageView]) -> String {
 
 /// What is known about a path.
 pub fn explanation(found: &Explanation, storages: &[StorageView]) -> String {
-    let mut text = format!("{}\n", name(&found.path));
+    let [source, target] = found.storages.each_ref().map(|id| storage(storages, id));
+    let mut text = format!("{}: {source} and {target}\n", name(&found.path));
     for (name, version) in [("base", &found.base), ("source", &found.source), ("target", &found.target)] {
         add!(text, "  {name:<8} {}\n", self::version(version));
     }

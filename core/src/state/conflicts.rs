@@ -15,7 +15,9 @@ impl PairState {
     pub fn conflicts(&self) -> Result<Vec<ConflictRow>> {
         self.db().read(|connection| {
             connection
-                .prepare_cached("SELECT key, kind, since, held0, held1 FROM conflicts WHERE pair = ?1 ORDER BY key")?
+                .prepare_cached(
+                    "SELECT key, kind, since, held0, held1, tree0, tree1 FROM conflicts WHERE pair = ?1 ORDER BY key",
+                )?
                 .query_map([self.id], |row| self.conflict_row(row))?
                 .collect()
         })
@@ -25,7 +27,9 @@ impl PairState {
     pub fn conflict_of(&self, path: &RelPath) -> Result<Option<ConflictRow>> {
         self.db().read(|connection| {
             connection
-                .prepare_cached("SELECT key, kind, since, held0, held1 FROM conflicts WHERE pair = ?1 AND key = ?2")?
+                .prepare_cached(
+                    "SELECT key, kind, since, held0, held1, tree0, tree1 FROM conflicts WHERE pair = ?1 AND key = ?2",
+                )?
                 .query_row((self.id, key(path)), |row| self.conflict_row(row))
                 .optional()
         })
@@ -65,14 +69,15 @@ impl PairState {
         changes: &[(RelPath, Option<ConflictRow>)],
     ) -> rusqlite::Result<()> {
         let mut set = tx.prepare_cached(
-            "INSERT OR REPLACE INTO conflicts (pair, key, kind, since, held0, held1) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT OR REPLACE INTO conflicts (pair, key, kind, since, held0, held1, tree0, tree1)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
         let mut close = tx.prepare_cached("DELETE FROM conflicts WHERE pair = ?1 AND key = ?2")?;
         for (path, row) in changes {
             let key = key(path);
-            if let Some(ConflictRow { path: _, kind, since, versions }) = row {
-                let [held0, held1] = self.oriented(*versions);
-                set.execute((self.id, key, Word(kind), Word(since), held0, held1))?;
+            if let Some(ConflictRow { path: _, kind, since, versions, trees }) = row {
+                let ([held0, held1], [tree0, tree1]) = (self.oriented(*versions), self.oriented(*trees));
+                set.execute((self.id, key, Word(kind), Word(since), held0, held1, tree0, tree1))?;
             } else {
                 close.execute((self.id, key))?;
             }
@@ -82,7 +87,9 @@ impl PairState {
 
     fn conflict_row(&self, row: &Row<'_>) -> rusqlite::Result<ConflictRow> {
         let (Key(path), Word(kind), Word(since)): (_, _, Time) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        Ok(ConflictRow { path, kind, since, versions: self.oriented([row.get(3)?, row.get(4)?]) })
+        let versions = self.oriented([row.get(3)?, row.get(4)?]);
+        let trees = self.oriented([row.get(5)?, row.get(6)?]);
+        Ok(ConflictRow { path, kind, since, versions, trees })
     }
 }
 
@@ -116,11 +123,12 @@ mod tests {
     #[test]
     fn conflicts_open_change_and_close() {
         let pair = State::in_memory().unwrap().pair("c", "x", "y").unwrap();
-        let row = |name, kind, versions| ConflictRow {
+        let row = |name, kind, versions: [Held; 2]| ConflictRow {
             path: RelPath::parse(name).unwrap(),
             kind,
             since: "2026-01-02T03:04:05.000000006Z".parse().unwrap(),
             versions,
+            trees: versions.map(|held| (held == Held::Dir).then(|| Hash::of(b"all of it"))),
         };
         let file = Held::File(Hash::of(b"1"));
         let commit = |changes: Vec<(RelPath, Option<ConflictRow>)>| {

@@ -121,6 +121,7 @@ mod tests {
             kind: ConflictKind::DeletedModified,
             since: Timestamp::UNIX_EPOCH,
             versions: [Held::Absent, Held::File(Hash::of(b"s3"))],
+            trees: [None, Some(Hash::of(b"below"))],
         };
         let batch = Batch {
             base: vec![(path.clone(), Some(row.clone()))],
@@ -135,7 +136,8 @@ mod tests {
         row.tokens.reverse();
         assert_eq!(there.base_of(&path).unwrap(), Some(row.clone()));
         assert_eq!(there.base_after(&RelPath::root(), None, 9).unwrap(), [row]);
-        let turned = ConflictRow { versions: [Held::File(Hash::of(b"s3")), Held::Absent], ..conflict };
+        let versions = [Held::File(Hash::of(b"s3")), Held::Absent];
+        let turned = ConflictRow { versions, trees: [Some(Hash::of(b"below")), None], ..conflict };
         assert_eq!(there.conflict_of(&path).unwrap(), Some(turned.clone()));
         assert_eq!(there.conflicts().unwrap(), [turned]);
         assert_eq!(there.roots().unwrap(), [Some("local root".to_owned()), Some("s3 root".to_owned())]);

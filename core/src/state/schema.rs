@@ -57,6 +57,10 @@ pub(super) const STATE: Schema = Schema {
         "
         CREATE INDEX base_size ON base (pair, size) WHERE size >= 65536;
     ",
+        "
+        ALTER TABLE conflicts ADD COLUMN tree0 BLOB;
+        ALTER TABLE conflicts ADD COLUMN tree1 BLOB;
+    ",
     ],
 };
 
@@ -175,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_version_or_a_table_that_does_not_add_up_is_foreign() {
-        for damage in ["PRAGMA user_version = 3", "PRAGMA application_id = 7", "DROP TABLE base", "CREATE TABLE x (y)"]
+        for damage in ["PRAGMA user_version = 9", "PRAGMA application_id = 7", "DROP TABLE base", "CREATE TABLE x (y)"]
         {
             let mut db = Connection::open_in_memory().unwrap();
             STATE.migrate(&mut db).unwrap();

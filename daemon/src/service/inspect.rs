@@ -1,11 +1,13 @@
 //! The commands about a pair that need no job: looking at it, and changing it for the user.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use wl_core::backend::{Facts, WatchBy};
 use wl_core::job::{Pair, Run};
 use wl_core::manifest::Storage;
 use wl_core::monitor::Monitor;
@@ -138,7 +140,7 @@ impl Inspect {
         let tried = async {
             let backend = self.jobs.pairs().backend(storage, environment).await?;
             backend.root().await?;
-            Ok::<_, WireError>(backend.probe().await)
+            Ok::<_, WireError>(backend.probe().await.map(|facts| as_watched(facts, storage.watcher_interval())))
         };
         let (reachable, capabilities, problems) = match tried.await {
             Ok(Ok(facts)) => (true, Some(facts), Vec::new()),
@@ -155,6 +157,15 @@ impl Inspect {
             problems,
         }
     }
+}
+
+/// What a storage can do, where the manifest says how often it is scanned.
+fn as_watched(facts: Facts, interval: Option<Duration>) -> Facts {
+    let Some(interval) = interval else { return facts };
+    // A watcher whose messages may get lost stays beside the scanning.
+    let both = facts.watcher == WatchBy::Native && facts.scan_every_s.is_some();
+    let watcher = if both { WatchBy::Native } else { WatchBy::Scan };
+    Facts { watcher, scan_every_s: Some(interval.as_secs().max(1)), ..facts }
 }
 
 fn run(definition: &Definition, pair: Arc<Pair>, stop: CancellationToken) -> Run {

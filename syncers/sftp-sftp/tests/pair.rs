@@ -23,6 +23,11 @@ fn commands() -> &'static Sshd {
     SERVER.get_or_init(|| Sshd::start(Mode::Exec))
 }
 
+fn no_copy_data() -> &'static Sshd {
+    static SERVER: OnceLock<Sshd> = OnceLock::new();
+    SERVER.get_or_init(|| Sshd::start(Mode::NoCopyData))
+}
+
 fn sftp_only() -> &'static Sshd {
     static SERVER: OnceLock<Sshd> = OnceLock::new();
     SERVER.get_or_init(|| Sshd::start(Mode::SftpOnly))
@@ -49,6 +54,13 @@ mod with_commands {
         the_source_vanishes_meanwhile, the_target_changes_meanwhile);
 }
 
+mod by_cp {
+    use super::*;
+
+    wl_test_kit::pairs_scenarios!(TYPES, SftpSftp, two(no_copy_data(), [no_copy_data().port(); 2]);
+        edits_and_deletions, the_source_changes_meanwhile, the_source_vanishes_meanwhile, the_target_changes_meanwhile);
+}
+
 mod without_commands {
     use super::*;
 
@@ -72,6 +84,12 @@ async fn carried(sshd: &Sshd, size: usize, both: bool) -> [u64; 2] {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_byte_passes_through_where_commands_run() {
     let [up, down] = carried(commands(), 8 << 20, true).await;
+    assert!(up < 1 << 20 && down < 1 << 20, "{up} up, {down} down");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_byte_passes_through_where_a_command_copies() {
+    let [up, down] = carried(no_copy_data(), 8 << 20, true).await;
     assert!(up < 1 << 20 && down < 1 << 20, "{up} up, {down} down");
 }
 

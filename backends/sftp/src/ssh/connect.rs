@@ -27,11 +27,11 @@ const ALL_OF_IT: Duration = Duration::from_mins(3);
 const RECEIVE_WINDOW: u32 = 8 << 20;
 const PACKET: u32 = 32 << 10;
 
-/// AES first where the processor has it, as the fastest; else ChaCha20, as OpenSSH.
-const AES_FIRST: &str = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,\
-                         aes256-ctr,aes192-ctr,aes128-ctr";
-const CHACHA_FIRST: &str = "chacha20-poly1305@openssh.com,aes128-gcm@openssh.com,aes256-gcm@openssh.com,\
-                            aes256-ctr,aes192-ctr,aes128-ctr";
+/// ChaCha20 first on every processor, since libssh2 does it a packet at a time, but AES in calls of 16 bytes. Its seconds
+/// of processor time for 512 MiB up and down, on a Xeon with AES-NI: chacha20-poly1305 1.7 and 1.6, aes128-gcm 2.3 and 3.0,
+/// aes256-gcm 2.5 and 3.0, aes128-ctr with hmac-sha2-256-etm 2.1 and 2.4.
+const CIPHERS: &str = "chacha20-poly1305@openssh.com,aes128-gcm@openssh.com,aes256-gcm@openssh.com,\
+                       aes128-ctr,aes192-ctr,aes256-ctr";
 
 /// A connection, on a thread of its own.
 pub async fn connect(target: Arc<Target>) -> Result<Arc<Link>> {
@@ -70,9 +70,8 @@ fn establish(target: &Target) -> Result<Up> {
     session.set_tcp_stream(socket.clone());
     let known = hostkey::KnownHosts::read(target)?;
     prefer(&session, MethodType::HostKey, &known.preferred_types());
-    let ciphers = if has_aes() { AES_FIRST } else { CHACHA_FIRST };
-    prefer(&session, MethodType::CryptCs, ciphers);
-    prefer(&session, MethodType::CryptSc, ciphers);
+    prefer(&session, MethodType::CryptCs, CIPHERS);
+    prefer(&session, MethodType::CryptSc, CIPHERS);
     session.handshake().map_err(|error| way.explain(at(target, &error, "does not begin to speak SSH")))?;
     known.check(&session)?;
     auth::log_in(&session, target)?;
@@ -83,13 +82,6 @@ fn establish(target: &Target) -> Result<Up> {
 /// What this build of libssh2 does not know of it is left out.
 fn prefer(session: &Session, method: MethodType, names: &str) {
     let _ = session.method_pref(method, names);
-}
-
-fn has_aes() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("aes");
-    #[cfg(not(target_arch = "x86_64"))]
-    return cfg!(target_arch = "aarch64");
 }
 
 fn at(target: &Target, error: &ssh2::Error, what: &str) -> Error {

@@ -12,8 +12,51 @@ use crate::pairs;
 use crate::render::jobs;
 use crate::signals::interrupted;
 
-/// Waits for one-shot jobs, shows what they did, and clears them. Interrupting stops them.
-pub async fn for_the_end(context: &Context, link: &Link, manifest: &Manifest, ids: &[String]) -> Outcome {
+/// What one-shot jobs did, each of its own pair.
+pub struct Ended(Vec<JobStatus>);
+
+impl Ended {
+    /// Whether any of them changed anything and none failed: what one brought to a storage that they share, another that
+    /// ended before has not seen.
+    pub fn calls_for_more(&self) -> bool {
+        let changed = |done: &Summary| done.copied + done.deleted + done.moved > 0;
+        self.0.iter().all(|job| failure_of(job).is_none())
+            && self.0.iter().filter_map(|job| job.summary.as_ref()).any(changed)
+    }
+
+    /// What these did and those that went on after them.
+    #[must_use]
+    pub fn and_then(self, later: Self) -> Self {
+        let mut earlier = self.0.into_iter().filter_map(|job| job.summary);
+        let sum = |mut job: JobStatus| {
+            if let (Some(done), Some(before)) = (&mut job.summary, earlier.next()) {
+                add(done, &before);
+                done.seconds += before.seconds;
+            }
+            job
+        };
+        Self(later.0.into_iter().map(sum).collect())
+    }
+
+    /// Shows what they did, and why some did not.
+    pub fn show(&self, context: &Context, manifest: &Manifest) -> Outcome {
+        let storages = pairs::views(manifest);
+        let mut failures: Vec<_> = self.0.iter().filter_map(failure_of).collect();
+        let all = together(self.0.iter().map(done));
+        // A text about what was done would only hide that all of it failed.
+        if context.screen.is_json() || failures.len() < self.0.len() {
+            context.screen.show(&all, |all| jobs::summary(all, &storages))?;
+        }
+        let Some(last) = failures.pop() else { return Ok(Exit::of_summary(&all)) };
+        for failure in &failures {
+            context.screen.fail(failure);
+        }
+        Err(last)
+    }
+}
+
+/// Waits for one-shot jobs, and clears them. Interrupting stops them.
+pub async fn for_the_end(context: &Context, link: &Link, ids: &[String]) -> Outcome<Ended> {
     let ended = tokio::select! {
         ended = follow(&context.screen, link, ids, Until::Ended) => ended?,
         () = interrupted() => return Err(stop_all(context, ids).await),
@@ -21,18 +64,22 @@ pub async fn for_the_end(context: &Context, link: &Link, manifest: &Manifest, id
     for id in ids {
         link.stop(id).await?;
     }
-    let summaries: Vec<_> = ended.iter().filter_map(|job| job.summary.clone()).collect();
-    let failures: Vec<_> = ended.iter().filter_map(failure_of).collect();
-    if summaries.len() < ended.len() || summaries.is_empty() {
-        return Err(first(failures));
-    }
-    let all = together(summaries);
-    let storages = pairs::views(manifest);
-    context.screen.show(&all, |all| jobs::summary(all, &storages))?;
-    for failure in &failures {
-        context.screen.fail(failure);
-    }
-    Ok(if failures.is_empty() { Exit::of_summary(&all) } else { Exit::Failed })
+    Ok(Ended(ended))
+}
+
+/// What a job did; of one that failed, as far as its status tells.
+fn done(job: &JobStatus) -> Summary {
+    job.summary.clone().unwrap_or_else(|| Summary {
+        state: job.state,
+        copied: job.transferred_files,
+        deleted: 0,
+        moved: 0,
+        adopted: 0,
+        bytes: job.transferred_bytes,
+        seconds: 0.0,
+        conflicts: job.conflicts.clone(),
+        problems: job.problems.clone(),
+    })
 }
 
 /// Waits until continuous jobs have nothing left to do. Interrupting leaves them running.
@@ -72,14 +119,8 @@ async fn stop_all(context: &Context, ids: &[String]) -> Failure {
     }
 }
 
-fn first(failures: Vec<Failure>) -> Failure {
-    failures.into_iter().next().unwrap_or_else(|| {
-        Failure::new("the job ended without saying what it did").hint("the daemon's log says more; sync again")
-    })
-}
-
 /// What several jobs did, as if one had done it.
-fn together(summaries: Vec<Summary>) -> Summary {
+fn together(summaries: impl Iterator<Item = Summary>) -> Summary {
     let mut all = Summary {
         state: JobState::Synced,
         copied: 0,
@@ -95,11 +136,7 @@ fn together(summaries: Vec<Summary>) -> Summary {
         if one.state != JobState::Synced {
             all.state = one.state;
         }
-        all.copied += one.copied;
-        all.deleted += one.deleted;
-        all.moved += one.moved;
-        all.adopted += one.adopted;
-        all.bytes += one.bytes;
+        add(&mut all, &one);
         // They ran side by side.
         all.seconds = all.seconds.max(one.seconds);
         all.conflicts.extend(one.conflicts);
@@ -109,4 +146,12 @@ fn together(summaries: Vec<Summary>) -> Summary {
     all.problems.sort();
     all.problems.dedup();
     all
+}
+
+fn add(sum: &mut Summary, one: &Summary) {
+    sum.copied += one.copied;
+    sum.deleted += one.deleted;
+    sum.moved += one.moved;
+    sum.adopted += one.adopted;
+    sum.bytes += one.bytes;
 }

@@ -60,6 +60,7 @@ fn an_explanation_says_base_sides_and_why() {
     let file = Version { kind: "file".into(), hash: Some(Hash::of(b"")), size: Some(0), mtime: Some(noon()) };
     let found = Explanation {
         path: "x".into(),
+        storages: ["aaaaaaaa-1".into(), "bbbbbbbb-2".into()],
         base: none(),
         source: file,
         target: none(),
@@ -70,7 +71,7 @@ fn an_explanation_says_base_sides_and_why() {
     };
     let text = explanation(&found, &views());
     let expected = format!(
-        "x\n  base     absent\n  source   file, 0 B, 2026-01-31 12:00:00Z, sha256 {}\n  target   absent\n  \
+        "x: /a (aaaaaaaa) and /b (bbbbbbbb)\n  base     absent\n  source   file, 0 B, 2026-01-31 12:00:00Z, sha256 {}\n  target   absent\n  \
          excluded by *.tmp (exclude)\n  next: nothing (it is excluded)\n",
         Hash::of(b"")
     );

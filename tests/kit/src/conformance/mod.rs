@@ -76,7 +76,7 @@ pub trait Bench: Send + Sync {
 
     /// Leaves in a directory what a writer leaves that died.
     async fn leave_part(&self, dir: &RelPath) -> RelPath {
-        let part = below(dir, &format!("{PART_PREFIX}left"));
+        let part = below(dir, &format!("{PART_PREFIX}1-1"));
         self.user_write(&part, b"half of it").await;
         part
     }

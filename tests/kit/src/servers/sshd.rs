@@ -14,6 +14,8 @@ use super::process::{Server, free_port, fresh_dir, is_root, launch, listens, pro
 pub enum Mode {
     /// Commands and SFTP.
     Exec,
+    /// The same, but its SFTP does not copy files.
+    NoCopyData,
     /// SFTP alone; a command is answered with a sentence.
     SftpOnly,
     /// SFTP alone, below a directory of its own. Needs root.
@@ -161,12 +163,13 @@ const SSHD: &str = r#"[ "$(id -u)" != 0 ] || mkdir -p /run/sshd; exec "$1" -D -e
 
 fn config(dir: &Path, port: u16, mode: Mode, login: Login) -> String {
     let forced = match mode {
-        Mode::Exec => String::new(),
+        Mode::Exec | Mode::NoCopyData => String::new(),
         Mode::SftpOnly => "ForceCommand internal-sftp\n".to_owned(),
         Mode::Chroot => format!("ForceCommand internal-sftp -d /data\nChrootDirectory {}/chroot\n", dir.display()),
     };
     let yes_if = |which: Login| if login == which { "yes" } else { "no" };
     let (passwords, asks) = (yes_if(Login::Password), yes_if(Login::Asked));
+    let denied = if mode == Mode::NoCopyData { " -P copy-data" } else { "" };
     // Start-up files of whoever runs the tests would cost each command time: hence the empty home.
     format!(
         r"ListenAddress 127.0.0.1
@@ -187,7 +190,7 @@ MaxStartups 200:30:400
 MaxSessions 64
 LogLevel VERBOSE
 SetEnv HOME={dir}/home
-Subsystem sftp internal-sftp
+Subsystem sftp internal-sftp{denied}
 {forced}",
         dir = dir.display()
     )
