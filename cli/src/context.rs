@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 use wl_core::config::{Config, Places};
 use wl_core::manifest::Manifest;
+use wl_core::report::JobStatus;
 
 use crate::args::{Choice, Global};
 use crate::failure::{Failure, Outcome};
@@ -33,10 +34,35 @@ impl Context {
         Ok(Self { places, config, screen: Screen::new(global.json) })
     }
 
-    /// A container's manifest.
+    /// A container's manifest. One of which there is a copy is refused: nobody could tell whose jobs are whose.
     pub fn manifest(&self, name: &str) -> Outcome<Manifest> {
         self.manifest_file(name)?;
-        Manifest::open(&self.places.base_dir, name).map_err(|error| Failure::manifest(&error))
+        let manifest = Manifest::open(&self.places.base_dir, name).map_err(|error| Failure::manifest(&error))?;
+        refuse_twins(&manifest)?;
+        Ok(manifest)
+    }
+
+    /// The jobs of a container, and its manifest. A job that was started under that name is the container's even if the
+    /// manifest is gone, cannot be read or has another uuid now.
+    pub async fn jobs_of(&self, name: &str) -> Outcome<(Link, Option<Manifest>, Vec<JobStatus>)> {
+        let found = self.manifest(name);
+        if let Err(failure) = &found
+            && (Manifest::open(&self.places.base_dir, name).is_ok() || !self.places.state_dir.exists())
+        {
+            return Err(failure.clone());
+        }
+        let link = self.link().await?;
+        let all = link.jobs().await?;
+        let is_elsewhere = |job: &JobStatus| {
+            job.container != name && Manifest::path_of(&self.places.base_dir, &job.container).exists()
+        };
+        let by_id = |job: &JobStatus| found.as_ref().is_ok_and(|manifest| pairs::is_of(manifest, job));
+        let jobs: Vec<_> =
+            all.into_iter().filter(|job| job.container == name || by_id(job) && !is_elsewhere(job)).collect();
+        match found {
+            Err(failure) if jobs.is_empty() => Err(failure),
+            found => Ok((link, found.ok(), jobs)),
+        }
     }
 
     /// The file a container's manifest is kept in, which exists.
@@ -96,7 +122,10 @@ impl Context {
 
     /// Remembers the target that was chosen for a container.
     pub fn remember_target(&self, manifest: &Manifest, backend_id: &str) -> Outcome<()> {
-        Ok(self.config.clone().remember_remote(&manifest.uuid, backend_id)?)
+        if self.config.clone().remember_remote(&manifest.uuid, backend_id)? {
+            self.screen.warn(format!("{} was written anew, without its comments", self.config.file.display()));
+        }
+        Ok(())
     }
 
     fn no_such_container(&self, name: &str) -> Failure {
@@ -109,6 +138,18 @@ impl Context {
         let place = self.places.containers_dir.display();
         Failure::usage(format!("there is no container `{name}` in {place}")).hint(hint)
     }
+}
+
+/// Refuses a manifest whose uuid another one has too.
+pub fn refuse_twins(manifest: &Manifest) -> Outcome<()> {
+    let twins = manifest.twins().map_err(|error| Failure::manifest(&error))?;
+    let Some(twin) = twins.first() else { return Ok(()) };
+    let (file, twin, uuid) = (manifest.file.display(), twin.display(), &manifest.uuid);
+    let hint = format!(
+        "put a new uuid into one of them, in `paths`, with `wl container edit NAME` (such as {}), or delete one",
+        uuid::Uuid::new_v4()
+    );
+    Err(Failure::usage(format!("{file} and {twin} have the same uuid, {uuid}")).hint(hint))
 }
 
 /// A variable of this process's environment.

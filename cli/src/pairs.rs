@@ -131,10 +131,12 @@ pub fn every(manifest: &Manifest) -> Vec<Pair> {
 
 /// The jobs among these that are the container's.
 pub fn jobs_of(manifest: &Manifest, jobs: Vec<JobStatus>) -> Vec<JobStatus> {
-    let id = manifest.job_id();
-    let is_ours =
-        |job: &JobStatus| job.job_id.strip_prefix(&id).is_some_and(|rest| rest.is_empty() || rest.starts_with('|'));
-    jobs.into_iter().filter(is_ours).collect()
+    jobs.into_iter().filter(|job| is_of(manifest, job)).collect()
+}
+
+/// Whether a job's id is one of the container's.
+pub fn is_of(manifest: &Manifest, job: &JobStatus) -> bool {
+    job.job_id.strip_prefix(&manifest.job_id()).is_some_and(|rest| rest.is_empty() || rest.starts_with('|'))
 }
 
 /// The storage that a backend-id, an unambiguous prefix of one, or a type means.

@@ -26,9 +26,27 @@ pub const DIM: Style = Style::new().dimmed();
 /// What stands out.
 pub const BOLD: Style = Style::new().bold();
 
-/// A text in a style; what prints it leaves the style out where it is not wanted.
+/// What stands in a text for the beginning of a style, before its number, and for its end, before [`PLAIN`]. No name of a
+/// file holds a NUL, so none can be taken for it.
+const MARK: char = '\0';
+/// Behind a [`MARK`]: no style from here on.
+const PLAIN: char = '-';
+/// The styles by their numbers.
+const STYLES: [Style; 5] = [BAD, WARN, GOOD, DIM, BOLD];
+
+/// A text in one of the styles above; what prints it leaves the style out where it is not wanted.
 pub fn styled(style: Style, text: impl Display) -> String {
-    format!("{style}{text}{style:#}")
+    match STYLES.iter().position(|known| *known == style) {
+        Some(number) => format!("{MARK}{number}{text}{MARK}{PLAIN}"),
+        None => text.to_string(),
+    }
+}
+
+/// A name that others made, on one line and without anything that could steer a terminal.
+pub fn name(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    text.chars().for_each(|c| push_harmless(&mut clean, c));
+    clean
 }
 
 /// Where a command prints to.
@@ -133,24 +151,40 @@ impl Screen {
     }
 }
 
-/// The text with everything escaped that could drive a terminal but for our own styles: names of files come from others.
+/// The text with our own styles, and with everything escaped that could steer a terminal: names of files come from others.
 fn harmless(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
-    for (at, c) in text.char_indices() {
-        let is_style = c == '\u{1b}' && begins_style(&text[at + 1..]);
-        if !c.is_control() || matches!(c, '\n' | '\t') || is_style {
-            clean.push(c);
-        } else {
-            clean.extend(c.escape_default());
+    let mut left = text.chars();
+    while let Some(c) = left.next() {
+        let style = if c == MARK { left.clone().next().and_then(sequence_of) } else { None };
+        match style {
+            Some(sequence) => {
+                clean += &sequence;
+                left.next();
+            }
+            None if matches!(c, '\n' | '\t') => clean.push(c),
+            None => push_harmless(&mut clean, c),
         }
     }
     clean
 }
 
-/// Whether this is the rest of a sequence that only sets colours and weight.
-fn begins_style(rest: &str) -> bool {
-    let digits = |c: char| c.is_ascii_digit() || c == ';';
-    rest.strip_prefix('[').is_some_and(|rest| rest.trim_start_matches(digits).starts_with('m'))
+/// What a terminal is told of what stands behind a [`MARK`].
+fn sequence_of(mark: char) -> Option<String> {
+    if mark == PLAIN {
+        return Some(format!("{}", anstyle::Reset));
+    }
+    let number = usize::try_from(mark.to_digit(10)?).ok()?;
+    STYLES.get(number).map(ToString::to_string)
+}
+
+fn push_harmless(clean: &mut String, c: char) {
+    // Beside control characters those that turn the direction of what follows them.
+    if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+        clean.extend(c.escape_default());
+    } else {
+        clean.push(c);
+    }
 }
 
 #[cfg(test)]
@@ -160,7 +194,14 @@ mod tests {
     #[test]
     fn a_name_cannot_drive_the_terminal() {
         assert_eq!(harmless("a\u{1b}[2Jb\rc\u{7}"), "a\\u{1b}[2Jb\\rc\\u{7}");
-        let ours = styled(BAD, "error:") + " é\n\tx";
-        assert_eq!(harmless(&ours), ours);
+        assert_eq!(harmless("\u{1b}[31mred\u{9b}m\u{202e}"), "\\u{1b}[31mred\\u{9b}m\\u{202e}");
+        assert_eq!(name("a\nb\tc"), "a\\nb\\tc");
+    }
+
+    #[test]
+    fn our_own_styles_are_drawn() {
+        let ours = harmless(&(styled(BAD, "error:") + " é\n\tx"));
+        assert_eq!(ours, format!("{BAD}error:{BAD:#} é\n\tx"));
+        assert_eq!(harmless("\09\0"), "\\u{0}9\\u{0}");
     }
 }

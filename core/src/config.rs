@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::document::{Document, fault_of, write_atomically};
+use crate::document::{Document, fault_of, has_comments, write_atomically};
 use crate::error::{Error, Fault, Result};
 use crate::manifest::{bytes_a_second, expand_home};
 use crate::schema;
@@ -79,31 +79,62 @@ impl Config {
         })
     }
 
-    /// Remembers the target chosen for a container. The file's other keys stay, its comments do not.
-    pub fn remember_remote(&mut self, container_uuid: &str, backend_id: &str) -> Result<()> {
+    /// Remembers the target chosen for a container. The file's mode and other keys stay; its comments too, unless the
+    /// targets are written on one line. Whether any may have been lost.
+    pub fn remember_remote(&mut self, container_uuid: &str, backend_id: &str) -> Result<bool> {
         if self.default_remote_for_container.get(container_uuid).is_some_and(|known| known == backend_id) {
-            return Ok(());
+            return Ok(false);
         }
-        let mut value = read(&self.file)?.map_or_else(|| json!({}), |document| document.value);
-        value["default-remote-for-container"][container_uuid] = json!(backend_id);
-        let text = serde_saphyr::to_string(&value);
+        let document = read(&self.file)?;
+        let before = fs::read_to_string(&self.file).unwrap_or_default();
+        let mut value = document.as_ref().map_or_else(|| json!({}), |document| document.value.clone());
+        value[REMOTES][container_uuid] = json!(backend_id);
+        let in_place = with_remote(document.as_ref(), &before, container_uuid, backend_id)
+            .filter(|text| Document::parse(&self.file, text).is_ok_and(|changed| changed.value == value));
+        let is_lossy = in_place.is_none() && has_comments(&before);
+        let text = in_place.map_or_else(|| serde_saphyr::to_string(&value), Ok);
         let text = text.map_err(|error| {
             Error::new(Fault::Broken, format!("cannot write {} as YAML: {error}", self.file.display()))
         })?;
         write_atomically(&self.file, &text)?;
         self.default_remote_for_container.insert(container_uuid.to_owned(), backend_id.to_owned());
-        Ok(())
+        Ok(is_lossy)
     }
+}
+
+const REMOTES: &str = "default-remote-for-container";
+
+/// The text with a target and with nothing else changed, as far as its lines tell how.
+fn with_remote(document: Option<&Document>, text: &str, container_uuid: &str, backend_id: &str) -> Option<String> {
+    let at = |pointer: &str| document.and_then(|document| document.lines_below(pointer));
+    // Quoted as JSON quotes, which YAML reads.
+    let pair = format!("{}: {}", json!(container_uuid), json!(backend_id));
+    let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+    let known = at(&schema::child(&format!("/{REMOTES}"), container_uuid));
+    match (at(&format!("/{REMOTES}")), known) {
+        (None, _) => lines.extend([format!("{REMOTES}:"), format!("  {pair}")]),
+        (Some((head, last)), None) => {
+            let first = lines.get(head)?;
+            let indent = &first[..first.len() - first.trim_start().len()];
+            let line = format!("{indent}{pair}");
+            lines.insert(last, line);
+        }
+        (Some(_), Some((line, _))) => {
+            let old = lines.get_mut(line - 1)?;
+            *old = format!("{}{pair}", &old[..old.len() - old.trim_start().len()]);
+        }
+    }
+    Some(lines.join("\n") + "\n")
 }
 
 /// A configuration's document, its shape checked; none where it is missing or empty.
 fn read(file: &Path) -> Result<Option<Document>> {
-    let text = match fs::read_to_string(file) {
+    let bytes = match fs::read(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::new(fault_of(&error), format!("cannot read {}: {error}", file.display()))),
-        Ok(text) => text,
+        Ok(bytes) => bytes,
     };
-    let document = Document::parse(file, &text)?;
+    let document = Document::read(file, &bytes)?;
     if document.value.is_null() {
         return Ok(None);
     }

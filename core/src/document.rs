@@ -20,6 +20,11 @@ pub(crate) struct Document {
 }
 
 impl Document {
+    /// Reads a file's bytes as YAML.
+    pub(crate) fn read(file: &Path, bytes: &[u8]) -> Result<Self> {
+        Self::parse(file, text_of(file, bytes)?)
+    }
+
     /// Reads YAML that came from a file; what stands before the first line `---` is a header, and left out.
     pub(crate) fn parse(file: &Path, text: &str) -> Result<Self> {
         let (header, body) = split_header(text);
@@ -27,8 +32,13 @@ impl Document {
         let value: Value = serde_saphyr::from_str(body).map_err(|error| {
             let line = error.location().map_or(0, |location| usize::try_from(location.line()).unwrap_or(0));
             // Its text may quote the file, which may hold secrets: only the first line of it, without the excerpt.
-            let what = first_line(&error.without_snippet().to_string());
-            malformed(file, skipped + line.max(1), &format!("this is not YAML: {what}; correct it"))
+            let what = match error.without_snippet() {
+                serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
+                    format!("the key {key} is there twice: remove one")
+                }
+                other => format!("this is not YAML: {}; correct it", first_line(&other.to_string())),
+            };
+            malformed(file, skipped + line.max(1), &what)
         })?;
         Ok(Self { file: file.to_owned(), value, lines: lines_of_keys(body, skipped) })
     }
@@ -48,6 +58,14 @@ impl Document {
         what.unwrap_or_else(|| malformed(&self.file, 1, "this is not as its schema says"))
     }
 
+    /// The first and the last line on which something at or below that key begins.
+    pub(crate) fn lines_below(&self, pointer: &str) -> Option<(usize, usize)> {
+        let is_below =
+            |key: &str| key.strip_prefix(pointer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let lines = || self.lines.iter().filter(|(key, _)| is_below(key)).map(|(_, line)| *line);
+        Some((lines().min()?, lines().max()?))
+    }
+
     /// The line of a key, or of the nearest thing around it whose line is known.
     fn line_of(&self, pointer: &str) -> usize {
         let mut at = pointer;
@@ -61,6 +79,14 @@ impl Document {
     }
 }
 
+/// A file's text.
+pub(crate) fn text_of<'a>(file: &Path, bytes: &'a [u8]) -> Result<&'a str> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let line = bytes[..error.valid_up_to()].split(|byte| *byte == b'\n').count();
+        malformed(file, line, "there are bytes that are not UTF-8: save the file as UTF-8")
+    })
+}
+
 fn malformed(file: &Path, line: usize, what: &str) -> Error {
     Error::new(Fault::Malformed, format!("{}, line {line}: {what}", file.display()))
 }
@@ -69,8 +95,13 @@ fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().trim_end_matches(['.', ':']).to_owned()
 }
 
+/// Whether there may be comments in a text: a `#` behind a blank can also be part of something in quotes.
+pub(crate) fn has_comments(text: &str) -> bool {
+    split_header(text).1.lines().any(|line| line.trim_start().starts_with('#') || line.contains(" #"))
+}
+
 /// The header with its closing `---`, and the rest.
-fn split_header(text: &str) -> (&str, &str) {
+pub(crate) fn split_header(text: &str) -> (&str, &str) {
     let mut end = 0;
     for line in text.split_inclusive('\n') {
         end += line.len();
@@ -128,7 +159,7 @@ fn lines_of_keys(text: &str, skipped: usize) -> HashMap<String, usize> {
     lines
 }
 
-/// Puts a file in place at once, readable by its owner only.
+/// Puts a file in place at once, with the mode of the one that it replaces; a new one is readable by its owner only.
 pub(crate) fn write_atomically(file: &Path, text: &str) -> Result<()> {
     let failed = |error: io::Error| {
         let what = format!("cannot write {}: {error}; check the directory's permissions and room", file.display());
@@ -158,7 +189,9 @@ fn write_beside(file: &Path, text: &str) -> io::Result<PathBuf> {
     fs::create_dir_all(dir)?;
     let part = dir.join(format!(".wl-part-{}", uuid::Uuid::new_v4()));
     let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.sync_all());
+    let known = fs::metadata(file).map(|old| old.permissions());
+    let kept = known.map_or(Ok(()), |mode| out.set_permissions(mode));
+    let written = kept.and_then(|()| out.write_all(text.as_bytes())).and_then(|()| out.sync_all());
     if written.is_err() {
         // What cannot be written can often not be removed either; the first failure is the one to tell.
         let _ = fs::remove_file(&part);

@@ -72,18 +72,13 @@ impl Filter {
         self.sides[which as usize].keys().map(String::as_str)
     }
 
-    /// The lines of `.wlignore` files that can never match, each with where it stands and why.
-    pub fn invalid(&self) -> Vec<String> {
-        Which::BOTH
-            .into_iter()
-            .flat_map(|which| self.sides[which as usize].iter().map(move |(dir, rules)| (which, dir, rules)))
-            .flat_map(|(which, dir, rules)| {
-                rules.invalid.iter().map(move |invalid| {
-                    let Invalid { number, line, why } = invalid;
-                    format!("{}, line {number}: the pattern '{line}' can never match: {why}", ignore_file(dir, which))
-                })
-            })
-            .collect()
+    /// The lines of the `.wlignore` in a directory on one side that can never match, each with why.
+    pub fn invalid(&self, dir: &RelPath, which: Which) -> Vec<String> {
+        let rules = self.sides[which as usize].get(dir.as_str()).into_iter();
+        let line = |Invalid { number, line, why }: &Invalid| {
+            format!("line {number}: the pattern '{line}' can never match: {why}; correct or remove it")
+        };
+        rules.flat_map(|rules| rules.invalid.iter().map(line)).collect()
     }
 
     /// The pattern that excludes a path, its directories considered.
@@ -170,7 +165,12 @@ impl Rules {
         let mut rules = Self { lines: vec![], matchers: vec![], written: HashMap::new(), invalid: vec![] };
         let mut patterns = Vec::new();
         for (index, line) in lines.enumerate() {
-            match pattern::read(line) {
+            let read = if line.contains(char::REPLACEMENT_CHARACTER) {
+                Err("it is not UTF-8".to_owned())
+            } else {
+                pattern::read(line)
+            };
+            match read {
                 Ok(None) => continue,
                 Ok(Some(pattern)) => patterns.push((index + 1, pattern)),
                 Err(why) => rules.invalid.push(Invalid { number: index + 1, line: line.trim_end().to_owned(), why }),

@@ -16,10 +16,10 @@ use crate::merge::{Row, Seen, Verdict, merge};
 use crate::path::RelPath;
 use crate::plan::{Plan, Step, plan as plan_rows};
 use crate::report::{
-    Action, Conflict, Difference, Explanation, HistoryEntry, PlannedAction, Problem, ProblemKind, Verification, Version,
+    Action, Conflict, Difference, Explanation, PlannedAction, Problem, ProblemKind, Verification, Version,
 };
 use crate::round::terms;
-use crate::state::{ConflictRow, Held};
+use crate::state::{ConflictRow, Held, PairState};
 use crate::survey::{Found, Scope, Survey, Walk, rules_above};
 
 /// How many things done to a path `explain` tells.
@@ -34,7 +34,8 @@ pub async fn plan(run: &Run) -> Result<Vec<PlannedAction>> {
     let mut actions: Vec<_> = plan.groups.iter().flatten().map(|step| planned(pair, step)).collect();
     hold_deletes(pair, &plan, &mut actions)?;
     actions.extend(plan.clashes.iter().map(|clash| PlannedAction {
-        reason: "both sides differ from what they agreed on: the user decides".to_owned(),
+        reason:
+            "the two sides differ, and neither is what both agreed on before, if they did: the user decides".to_owned(),
         ..still(Action::Conflict, clash.path.to_string())
     }));
     actions.extend(plan.held_back.iter().map(|(path, on)| PlannedAction {
@@ -222,22 +223,17 @@ pub async fn scan_conflicts(run: &Run) -> Result<Vec<Conflict>> {
 }
 
 /// The conflicts recorded by the last rounds.
-pub fn recorded_conflicts(pair: &Pair) -> Result<Vec<Conflict>> {
+pub fn recorded_conflicts(known: &PairState, ids: &[String; 2]) -> Result<Vec<Conflict>> {
     let hash = |held| if let Held::File(hash) = held { Some(hash) } else { None };
     let conflict = |row: ConflictRow| {
         let (path, hashes) = (row.path.to_string(), row.versions.map(hash));
-        Conflict { path, kind: row.kind, storages: ids(pair), hashes, since: row.since }
+        Conflict { path, kind: row.kind, storages: ids.clone(), hashes, since: row.since }
     };
-    Ok(pair.state.conflicts()?.into_iter().map(conflict).collect())
+    Ok(known.conflicts()?.into_iter().map(conflict).collect())
 }
 
 fn ids(pair: &Pair) -> [String; 2] {
     Which::BOTH.map(|which| pair.id(which).to_owned())
-}
-
-/// The last things done, the newest first.
-pub fn history(pair: &Pair, path: Option<&RelPath>, limit: usize) -> Result<Vec<HistoryEntry>> {
-    pair.state.history(path, limit)
 }
 
 /// What is known about a path now, what the next round would do, and why.
@@ -349,7 +345,9 @@ fn verdict_words(pair: &Pair, verdict: Verdict, row: Option<&Row>) -> (String, S
             (what, format!("it {how} on {}, and {} still is what both agreed on", id(from), id(from.other())))
         }
         Verdict::Conflict(_) => {
-            ("conflict", "both sides differ from what they agreed on: nothing is changed until you decide".to_owned())
+            let first = row.is_none_or(|row| row.base.is_none());
+            let why = if first { "they never agreed on it" } else { "both differ from what they agreed on" };
+            ("conflict", format!("the two sides differ and {why}: nothing is changed until you decide"))
         }
         Verdict::Leave => {
             ("nothing", "the job is unidirectional: what changes on the target stays as it is".to_owned())

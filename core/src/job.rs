@@ -60,7 +60,7 @@ impl Side {
 }
 
 /// How a pair is to be kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Whether only the source's changes travel.
     pub unidirectional: bool,

@@ -210,6 +210,9 @@ async fn move_over(backend: &dyn Backend, path: &RelPath, now: &Now, to: &RelPat
     }
 }
 
+/// The longest name in bytes that nearly every file system holds (`NAME_MAX` of Linux).
+const LONGEST_NAME: usize = 255;
+
 /// `NAME (conflict XXXXXXXX).EXT`.
 fn conflict_name(path: &RelPath, backend_id: &str) -> Result<RelPath> {
     let short: String = backend_id.chars().take(8).collect();
@@ -218,6 +221,10 @@ fn conflict_name(path: &RelPath, backend_id: &str) -> Result<RelPath> {
         None => format!("{} (conflict {short})", path.name()),
     };
     let bad = |bad| Error::new(Fault::Malformed, format!("{name} is no file name: it {bad}"));
+    if name.len() > LONGEST_NAME {
+        let text = format!("its second name, {name}, would be too long for most storages: rename the file first");
+        return Err(Error::new(Fault::Malformed, text));
+    }
     path.parent().unwrap_or_else(RelPath::root).join(&name).map_err(bad)
 }
 
@@ -265,5 +272,7 @@ mod tests {
             let path = RelPath::parse(path).unwrap();
             assert_eq!(conflict_name(&path, "0123456789").unwrap().as_str(), expected);
         }
+        let long = RelPath::parse(&"x".repeat(254)).unwrap();
+        assert!(conflict_name(&long, "0123456789").unwrap_err().message.contains("too long"));
     }
 }

@@ -333,7 +333,7 @@ async fn look_at_roots(pair: &Pair) -> Result<Roots> {
         let side = pair.side(which);
         let found = match side.backend.root().await {
             Err(error) if error.fault == Fault::Missing && first && !side.read_only => {
-                side.backend.make_root().await.map_err(|error| at_root(pair, which, &error))?;
+                side.backend.make_root().await.map_err(|error| unmade_root(pair, which, &error))?;
                 side.backend.root().await
             }
             found => found,
@@ -347,11 +347,24 @@ async fn look_at_roots(pair: &Pair) -> Result<Roots> {
     Ok(Roots { ids, replaced })
 }
 
+fn unmade_root(pair: &Pair, which: Which, error: &Error) -> Error {
+    let location = &pair.side(which).view.location;
+    match error.fault {
+        Fault::Missing => Error::new(
+            error.fault,
+            format!("{location} is not there, nor is what it would be made in: make that first"),
+        ),
+        _ => at_root(pair, which, error),
+    }
+}
+
 fn at_root(pair: &Pair, which: Which, error: &Error) -> Error {
     let view = &pair.side(which).view;
     let place = format!("the root {} of storage {}", view.location, view.backend_id);
     let text = match error.fault {
-        Fault::Missing => format!("{place} is not there; nothing was deleted. The job goes on when it is back"),
+        Fault::Missing => {
+            format!("{place} is not there; nothing was deleted. A continuous job goes on when it is back")
+        }
         _ => format!("{place}: {}", error.message),
     };
     Error::new(error.fault, text)

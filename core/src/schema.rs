@@ -152,8 +152,19 @@ fn check(validator: &Validator, value: &Value) -> Result<(), Vec<Violation>> {
     let misspelt = |error: &ValidationError<'_>| {
         matches!(error.kind(), Broken::Required { .. }) && has_unknown_key(error.instance_path().as_str())
     };
-    let violations: Vec<_> = errors.iter().filter(|error| !misspelt(error)).flat_map(violations_of).collect();
+    let mut violations: Vec<Violation> = Vec::new();
+    for error in errors.iter().filter(|error| !misspelt(error)) {
+        let found = violations_of(error);
+        // What has the wrong shape breaks many rules at once; the first, the outermost, says what it is.
+        let is_said =
+            !names_a_key(error) && violations.iter().any(|said| said.pointer == error.instance_path().as_str());
+        violations.extend(found.into_iter().filter(|_| !is_said));
+    }
     if violations.is_empty() { Ok(()) } else { Err(violations) }
+}
+
+fn names_a_key(error: &ValidationError<'_>) -> bool {
+    is_unknown_key(error) || matches!(error.kind(), Broken::Required { .. })
 }
 
 fn is_unknown_key(error: &ValidationError<'_>) -> bool {
@@ -177,7 +188,12 @@ fn violations_of(error: &ValidationError<'_>) -> Vec<Violation> {
         }
         _ => {
             let meaning = schema.and_then(|(document, schema)| description(document, schema));
-            vec![one(at.to_owned(), format!("must be {}", meaning.unwrap_or("as its schema says")))]
+            let meaning = match (at, meaning) {
+                // What describes a whole document is for its readers.
+                ("", _) | (_, None) => keys_in_words(schema),
+                (_, Some(meaning)) => meaning.to_owned(),
+            };
+            vec![one(at.to_owned(), format!("must be {meaning}"))]
         }
     }
 }
@@ -189,6 +205,13 @@ fn schema_of(error: &ValidationError<'_>) -> Option<(&'static str, &'static Valu
     let (above, _) = pointer.rsplit_once('/')?;
     // An entry of `additionalProperties` and the like says itself what it is.
     resolve(document, &percent_decoded(above))
+}
+
+/// What something must be whose schema has no description for users.
+fn keys_in_words(schema: Option<(&'static str, &'static Value)>) -> String {
+    let keys = schema.and_then(|(_, schema)| schema["properties"].as_object()).into_iter().flat_map(Map::keys);
+    let keys = keys.map(String::as_str).collect::<Vec<_>>().join(", ");
+    if keys.is_empty() { "an object".to_owned() } else { format!("`key: value` pairs; the keys are {keys}") }
 }
 
 fn known_keys(schema: Option<(&'static str, &'static Value)>) -> String {

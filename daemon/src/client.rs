@@ -21,6 +21,7 @@ use tokio_util::codec::{FramedRead, FramedWrite};
 use wl_core::monitor::Event;
 
 use crate::protocol::{Answer, Assembled, Frame, Framing, Id, Request, WireError};
+use crate::server::too_long;
 
 pub use launch::ensure_daemon;
 
@@ -55,7 +56,7 @@ pub enum ClientError {
         "the sync daemon at {0} answers in a way this wl does not know: end it with `wl daemon stop` and try again"
     )]
     Nonsense(PathBuf),
-    /// It cannot be started.
+    /// It cannot be started, or there can be none at this socket.
     #[error("{0}")]
     NotStarted(String),
 }
@@ -78,6 +79,9 @@ type Waiting = Option<HashMap<Id, oneshot::Sender<Result<Value, WireError>>>>;
 impl Client {
     /// Connects to the daemon that listens at `socket`.
     pub async fn connect(socket: &Path) -> Result<Self, ClientError> {
+        if let Some(text) = too_long(socket) {
+            return Err(ClientError::NotStarted(text));
+        }
         let connected = timeout(PATIENCE, UnixStream::connect(socket)).await;
         let stream =
             connected.map_err(|_| ClientError::Frozen(socket.to_owned()))?.map_err(|error| match error.kind() {

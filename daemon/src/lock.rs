@@ -15,8 +15,8 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock, or says which process has it.
-    pub fn take(path: &Path) -> Result<Self> {
+    /// Takes the lock for a daemon that will listen at that socket, or says which process has it.
+    pub fn take(path: &Path, socket: &Path) -> Result<Self> {
         let broken = |error: io::Error| Error::new(Fault::Broken, format!("cannot lock {}: {error}", path.display()));
         let mut file = OpenOptions::new()
             .read(true)
@@ -33,12 +33,12 @@ impl Lock {
             let mut holder = String::new();
             // Who holds it is only told, so that failing to read it is no failure.
             let _ = file.read_to_string(&mut holder);
-            return Err(Error::new(Fault::Busy, taken(path, holder.trim())));
+            return Err(Error::new(Fault::Busy, taken(path, &holder, socket)));
         }
         let write = |file: &mut File| -> io::Result<()> {
             file.set_len(0)?;
             file.rewind()?;
-            writeln!(file, "{}", std::process::id())
+            writeln!(file, "{}\n{}", std::process::id(), socket.display())
         };
         write(&mut file).map_err(broken)?;
         Ok(Self { _file: file })
@@ -57,9 +57,13 @@ impl Lock {
     }
 }
 
-fn taken(path: &Path, holder: &str) -> String {
-    let process = if holder.is_empty() { String::new() } else { format!(" (process {holder})") };
-    format!("a sync daemon is running here already{process}: it holds {}; `wl daemon stop` ends it", path.display())
+fn taken(path: &Path, holder: &str, socket: &Path) -> String {
+    let mut lines = holder.lines();
+    let process = lines.next().map_or_else(String::new, |process| format!(" (process {process})"));
+    let elsewhere = lines.next().filter(|theirs| *theirs != socket.to_string_lossy());
+    let place = elsewhere.map_or_else(String::new, |theirs| format!(" --socket-path {theirs}"));
+    let path = path.display();
+    format!("a sync daemon is running here already{process}: it holds {path}; `wl daemon stop{place}` ends it")
 }
 
 #[cfg(test)]
@@ -70,11 +74,15 @@ mod tests {
     fn a_second_holder_is_refused_by_name_until_the_first_is_gone() {
         let dir = tempfile::tempdir().unwrap();
         let path = Lock::of_state(dir.path());
-        let first = Lock::take(&path).unwrap();
-        let refused = Lock::take(&path).unwrap_err();
+        let socket = Path::new("/run/one.sock");
+        let first = Lock::take(&path, socket).unwrap();
+        let refused = Lock::take(&path, socket).unwrap_err();
+        assert!(refused.message.ends_with("`wl daemon stop` ends it"), "{refused}");
+        let elsewhere = Lock::take(&path, Path::new("/run/other.sock")).unwrap_err();
+        assert!(elsewhere.message.contains("`wl daemon stop --socket-path /run/one.sock`"), "{elsewhere}");
         assert_eq!(refused.fault, Fault::Busy);
         assert!(refused.message.contains(&format!("(process {})", std::process::id())), "{refused}");
         drop(first);
-        Lock::take(&path).unwrap();
+        Lock::take(&path, socket).unwrap();
     }
 }

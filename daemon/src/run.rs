@@ -50,7 +50,7 @@ pub async fn run(options: RunOptions) -> Result<()> {
     }
     raise_file_limit();
     make_private(&places.state_dir)?;
-    let _lock = after_another(&places, || Lock::take(&Lock::of_state(&places.state_dir))).await?;
+    let _lock = after_another(&places, || Lock::take(&Lock::of_state(&places.state_dir), &places.socket)).await?;
     let _log = log::begin(&places.log)?;
     let end = CancellationToken::new();
     end_on_signals(&end)?;

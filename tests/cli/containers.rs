@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
 
-use crate::home::{Home, Ran, shape};
+use crate::home::pair::B;
+use crate::home::{Home, Pair, Ran, shape};
 
 fn show(home: &Home, name: &str) -> Value {
     home.json(&["container", "show", name])
@@ -143,9 +144,77 @@ fn an_edit_that_is_wrong_changes_nothing() {
     };
     let ran = edit("echo 'surprise: 1' >> \"$1\"");
     assert_eq!(ran.code, 2, "{}", ran.stderr);
-    ran.says(&["surprise"]);
+    ran.says(&["surprise", "your text is in", "c.edited.yaml"]);
     assert_eq!(fs::read_to_string(&file).unwrap(), before);
+    let kept = home.path("base/c.edited.yaml");
+    assert_eq!(fs::read_to_string(&kept).unwrap(), format!("{before}surprise: 1\n"));
+    assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o7777, 0o600);
     assert_eq!(edit("false").code, 1);
     assert_eq!(edit("echo 'max-delete: 10' >> \"$1\"").code, 0);
     assert_eq!(show(&home, "c")["max-delete"], 10);
+}
+
+#[test]
+fn a_copied_manifest_is_refused_until_it_has_a_uuid_of_its_own() {
+    let pair = Pair::new();
+    pair.keep(&[]);
+    let [c, d] = ["c", "d"].map(|name| pair.home.path(format!("base/containers/{name}.container.yaml")));
+    fs::copy(&c, &d).unwrap();
+    for args in [
+        &["container", "stop-sync", "d"][..],
+        &["container", "stop-sync", "c"],
+        &["container", "pause", "d"],
+        &["container", "sync", "d"],
+        &["container", "show", "c"],
+        &["container", "remove-storage", "d", B],
+    ] {
+        pair.home.expect(2, args).says(&["c.container.yaml", "d.container.yaml", "same uuid", "wl container edit"]);
+    }
+    assert_eq!(pair.job()["state"], "SYNCED");
+    // Even if it is the running one that gets the new uuid, its job stays its own.
+    let text = fs::read_to_string(&c).unwrap();
+    fs::write(&c, text.replace("11e69833", "22e69833")).unwrap();
+    let ran = pair.home.ok(&["container", "stop-sync", "d"]);
+    assert!(ran.stdout.contains("was not being synced"), "{}", ran.stdout);
+    assert_eq!(pair.home.jobs().len(), 1);
+    pair.home.ok(&["container", "stop-sync", "c"]);
+    assert!(pair.home.jobs().is_empty());
+}
+
+#[test]
+fn a_job_whose_manifest_is_gone_can_be_held_and_stopped() {
+    let pair = Pair::new();
+    pair.keep(&[]);
+    fs::remove_file(pair.home.path("base/containers/c.container.yaml")).unwrap();
+    pair.home.ok(&["container", "pause", "c"]);
+    pair.home.ok(&["container", "stop-sync", "c"]);
+    assert!(pair.home.jobs().is_empty());
+    pair.home.expect(2, &["container", "stop-sync", "c"]).says(&["no container `c`"]);
+}
+
+#[test]
+fn what_cannot_be_written_is_no_wrong_use() {
+    let home = Home::new();
+    fs::write(home.path("base/containers"), "").unwrap();
+    home.expect(1, &["container", "create", "c", "a"]).says(&["cannot write"]);
+    fs::write(home.path("base/state"), "").unwrap();
+    home.expect(1, &["daemon", "start"]).says(&["base/state", "--base-dir"]);
+    let long = home.text(&"x".repeat(120));
+    home.expect(1, &["status", "--socket-path", &long]).says(&["too long", "at most 107", "--socket-path"]);
+}
+
+#[test]
+fn a_changed_manifest_keeps_header_mode_and_comments() {
+    let home = Home::new();
+    home.ok(&["container", "create", "c", "a", "b"]);
+    let file = home.path("base/containers/c.container.yaml");
+    let before = format!("signature: x\n---\n# mine\n{}", fs::read_to_string(&file).unwrap());
+    fs::write(&file, &before).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    home.ok(&["container", "add-storage", "c", "third"]);
+    let id = storages(&home, "c")[2]["backend-id"].as_str().unwrap().to_owned();
+    assert!(fs::read_to_string(&file).unwrap().starts_with(&before));
+    home.ok(&["container", "remove-storage", "c", &id]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), before);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o640);
 }

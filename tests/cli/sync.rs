@@ -97,6 +97,66 @@ fn continuous_returns_once_it_runs_and_is_told_apart() {
 }
 
 #[test]
+fn a_job_runs_anew_with_what_its_manifest_says_now() {
+    let pair = Pair::new();
+    pair.keep(&[]);
+    pair.home.ok(&["container", "sync", "c"]).says(&["being synced already"]);
+    pair.write_manifest("exclude: ['*.tmp']", "", "");
+    pair.home.ok(&["container", "sync", "c", "--wait"]).says(&["anew"]);
+    pair.write("a/x.tmp", "1");
+    pair.write("a/f", "1");
+    wait_until(|| pair.has("b/f"));
+    assert!(!pair.has("b/x.tmp"));
+    // A daemon that took the job up again runs it with what it was started with.
+    pair.write_manifest("exclude: ['*.tmp']\nmax-delete: 10", "", "read-only: true");
+    pair.home.ok(&["daemon", "stop"]);
+    pair.home.ok(&["daemon", "start"]);
+    pair.home.ok(&["container", "sync", "c", "--wait"]).says(&["anew"]);
+    pair.home.ok(&["container", "sync", "c", "--wait"]).says(&["being synced already"]);
+    pair.write("a/g", "1");
+    pair.wait_job(|job| job["problems"][0]["kind"] == "read-only");
+    pair.home.ok(&["container", "stop-sync", "c"]);
+}
+
+#[test]
+fn a_one_shot_job_that_runs_with_what_was_said_before_is_left_alone() {
+    let pair = Pair::with("", "", "bandwidth-limit: 100KiB");
+    pair.write("a/big", vec![1_u8; 5_000_000]);
+    pair.home.ok(&["container", "sync", "c", "--one-shot", "--no-wait"]);
+    pair.write_manifest("", "", "bandwidth-limit: 200KiB");
+    let ran = pair.home.expect(1, &["container", "sync", "c", "--one-shot", "--no-wait"]);
+    ran.says(&["another target", "stop-sync"]);
+    pair.home.ok(&["container", "stop-sync", "c"]);
+}
+
+#[test]
+fn no_name_steers_a_terminal() {
+    let pair = Pair::new();
+    let name = "red\u{1b}[31m\u{9b}2J\nline";
+    fs::write(pair.a(name), "1").unwrap();
+    let plan = pair.home.ok(&["container", "sync", "c", "--dry-run"]);
+    fs::write(pair.b(name), "2").unwrap();
+    let once = pair.home.expect(3, &["container", "sync", "c", "--one-shot"]);
+    let listed = pair.home.expect(3, &["container", "list-conflicts", "c"]);
+    let history = pair.home.ok(&["container", "history", "c"]);
+    let wrong = pair.home.wl(&["container", "resolve", "c", "x\u{1b}[31m", "--keep", A]);
+    for ran in [plan, once, listed, history] {
+        let text = ran.stdout + &ran.stderr;
+        assert!(text.contains("red\\u{1b}[31m\\u{9b}2J\\nline") && !text.contains(['\u{1b}', '\u{9b}']), "{text}");
+    }
+    assert!(!wrong.stderr.contains('\u{1b}') && !wrong.stderr.starts_with('\n'), "{}", wrong.stderr);
+}
+
+#[test]
+fn records_are_told_without_the_secrets_of_storages() {
+    let home = Home::new();
+    home.ok(&["container", "create", "c", "a", "webdav+http://me@127.0.0.1:9/?password=env:WL_TEST_UNSET"]);
+    home.ok(&["container", "list-conflicts", "c"]);
+    home.ok(&["container", "history", "c"]);
+    home.expect(1, &["container", "list-conflicts", "c", "--force-scan"]).says(&["WL_TEST_UNSET"]);
+}
+
+#[test]
 fn the_exit_code_tells_how_it_ended() {
     let pair = Pair::new();
     pair.write("a/f", "1");

@@ -98,3 +98,16 @@ fn a_running_job_follows_a_changed_wlignore() {
     pair.write("a/.wlignore", "*.tmp\n");
     crate::home::wait_until(|| pair.has("b/x.log"));
 }
+
+#[test]
+fn a_line_that_is_no_pattern_is_a_problem() {
+    let pair = Pair::new();
+    fs::write(pair.a(".wlignore"), b"*.tmp\na[b\ncaf\xe9\n").unwrap();
+    pair.write("a/x.tmp", "1");
+    let done = pair.sync(0, &[]);
+    assert!(!pair.has("b/x.tmp"));
+    let problem = &done["problems"][0];
+    assert_eq!(problem["path"], ".wlignore");
+    let message = problem["message"].as_str().unwrap();
+    assert!(message.contains("line 2: the pattern 'a[b'") && message.contains("line 3"), "{message}");
+}

@@ -1,7 +1,7 @@
 //! `wl container create`: writes a manifest.
 
 use serde::Serialize;
-use serde_json::Value;
+use wl_core::Fault;
 use wl_core::manifest::{Manifest, Storage};
 use wl_core::report::StorageView;
 
@@ -40,7 +40,10 @@ pub fn show(context: &Context, manifest: &Manifest) -> Outcome<()> {
 
 /// Writes a new manifest; a name that is taken is refused.
 pub fn write(context: &Context, name: &str, storages: Vec<Storage>) -> Outcome<Manifest> {
-    Manifest::create(&context.places.base_dir, name, storages).map_err(|error| Failure::manifest(&error))
+    Manifest::create(&context.places.base_dir, name, storages).map_err(|error| match error.fault {
+        Fault::Malformed | Fault::Refused => Failure::manifest(&error),
+        _ => error.into(),
+    })
 }
 
 /// Reads a STORAGE, and asks a terminal for the secrets it needs and may not have in it.
@@ -52,8 +55,8 @@ pub fn storage(context: &Context, text: &str) -> Outcome<Storage> {
             let hint = format!("give a reference to it: {key}=env:NAME, {key}=file:PATH or {key}=command:LINE");
             return Err(Failure::usage(format!("storage {place} needs a `{key}`")).hint(hint));
         }
-        let secret = context.screen.ask_secret(&format!("{key} of {place}"))?;
-        storage = storage.with_param(key, Value::String(secret));
+        let secret = context.screen.ask_secret(&format!("{key} of {place} (or env:NAME, file:PATH, command:LINE)"))?;
+        storage = storage.with_typed_secret(key, &secret).map_err(|error| Failure::manifest(&error).about(place))?;
     }
     Ok(storage)
 }

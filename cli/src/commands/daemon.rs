@@ -19,24 +19,28 @@ pub async fn run(context: &Context) -> Outcome {
 
 /// Starts the daemon unless it is running.
 pub async fn start(context: &Context) -> Outcome {
-    let wmatchingning = context.running().await?.is_some();
+    let is_running = context.running().await?.is_some();
     context.link().await?;
     let socket = context.places.socket.display().to_string();
-    let text = if wmatchingning { "The daemon is running already" } else { "The daemon is running now" };
-    context
-        .screen
-        .show(&json!({ "started": !wmatchingning, "socket": socket }), |_| format!("{text}, at {socket}."))?;
+    let text = if is_running { "The daemon is running already" } else { "The daemon is running now" };
+    context.screen.show(&json!({ "started": !is_running, "socket": socket }), |_| format!("{text}, at {socket}."))?;
     Ok(Exit::Done)
 }
 
 /// Ends the daemon and waits for its end.
 pub async fn stop(context: &Context) -> Outcome {
     let running = context.running().await?;
-    let wmatchingning = running.is_some();
+    let is_running = running.is_some();
     if let Some(link) = running {
         link.shutdown().await.map_err(|failure: Failure| failure.about("the daemon was not stopped"))?;
     }
-    let text = if wmatchingning { "The daemon has ended." } else { "The daemon was not running." };
-    context.screen.show(&json!({ "stopped": wmatchingning }), |_| text.to_owned())?;
+    let text = || {
+        if is_running {
+            "The daemon has ended.".to_owned()
+        } else {
+            format!("The daemon was not running: nobody answers at {}.", context.places.socket.display())
+        }
+    };
+    context.screen.show(&json!({ "stopped": is_running }), |_| text())?;
     Ok(Exit::Done)
 }

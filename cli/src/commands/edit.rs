@@ -35,21 +35,21 @@ pub fn run(context: &Context, args: &Name) -> Outcome {
             Ok(_) => break,
             Err(error) => {
                 let text = error.to_string().replace(&*copy.to_string_lossy(), &file.to_string_lossy());
-                let failure = Failure::usage(text).hint("the manifest was left as it was");
+                let failure = Failure::usage(text);
                 if !context.screen.can_ask() {
-                    return Err(failure);
+                    return Err(failure.hint(kept(context, args, &copy, &file)));
                 }
                 context.screen.fail(&failure);
                 if !context.screen.confirm("Edit again?") {
-                    return Err(Failure::usage(format!("{} was left as it was", file.display())));
+                    return Err(Failure::usage("given up").hint(kept(context, args, &copy, &file)));
                 }
             }
         }
     }
-    put_back(&copy, &file, &before)?;
+    put_back(&copy, &file, &before).map_err(|failure| failure.hint(kept(context, args, &copy, &file)))?;
     context.screen.show(&json!({ "changed": true }), |_| {
         let name = &args.name;
-        format!("Changed container `{name}`. A job that runs goes on with what it was started with, until `wl container stop-sync {name}` and `wl container sync {name}`.")
+        format!("Changed container `{name}`. A job that runs goes on with what it was started with, until the next `wl container sync {name}`.")
     })?;
     Ok(Exit::Done)
 }
@@ -76,10 +76,24 @@ fn put_back(copy: &Path, file: &Path, before: &[u8]) -> Outcome<()> {
         return Err(Failure::new(format!(
             "{} was changed by somebody else meanwhile: your edit was not saved",
             file.display()
-        ))
-        .hint("edit it again"));
+        )));
     }
     fs::rename(copy, file).map_err(|error| cannot(file, "written", &error))
+}
+
+/// Keeps a text that was not put in place, and says where and how to go on.
+fn kept(context: &Context, args: &Name, copy: &Path, file: &Path) -> String {
+    let (name, file) = (&args.name, file.display());
+    let place = |number: u32| match number {
+        1 => context.places.base_dir.join(format!("{name}.edited.yaml")),
+        _ => context.places.base_dir.join(format!("{name}.edited-{number}.yaml")),
+    };
+    let kept = (1..1000).map(place).find(|place| fs::hard_link(copy, place).is_ok());
+    let rest = "the manifest was left as it was";
+    kept.map_or_else(
+        || format!("{rest}, and your text could not be kept in {}", context.places.base_dir.display()),
+        |kept| format!("{rest}; your text is in {}: correct it there, then copy it over {file}", kept.display()),
+    )
 }
 
 fn cannot(file: &Path, what: &str, error: &std::io::Error) -> Failure {

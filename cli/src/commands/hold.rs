@@ -18,9 +18,7 @@ pub async fn resume(context: &Context, args: &Name) -> Outcome {
 }
 
 async fn each(context: &Context, args: &Name, command: &str, done: &str) -> Outcome {
-    let manifest = context.manifest(&args.name)?;
-    let link = context.link().await?;
-    let jobs = pairs::jobs_of(&manifest, link.jobs().await?);
+    let (link, manifest, jobs) = context.jobs_of(&args.name).await?;
     if jobs.is_empty() {
         return Err(Failure::new(format!("container `{}` is not being synced", args.name))
             .hint(format!("`wl container sync {}` starts it", args.name)));
@@ -28,7 +26,8 @@ async fn each(context: &Context, args: &Name, command: &str, done: &str) -> Outc
     for job in &jobs {
         let mut request = pairs::object(json!({ "job-id": job.job_id }));
         if command == "resume" {
-            request.insert("env".into(), json!(pairs::captured_env(&manifest.storages)));
+            let storages = manifest.iter().flat_map(|manifest| &manifest.storages);
+            request.insert("env".into(), json!(pairs::captured_env(storages)));
         }
         let _: Value = link.call(command, request).await?;
     }

@@ -51,7 +51,9 @@ pub async fn run(context: &Context, args: &Resolve) -> Outcome {
         context.screen.show(&all, reports::resolved)?;
         return Ok(Exit::Done);
     }
-    context.screen.say(reports::resolved(&all).trim_end());
+    if !all.resolved.is_empty() {
+        context.screen.say(reports::resolved(&all).trim_end());
+    }
     Err(Failure::new(refused.join("\n"))
         .hint(format!("`wl container list-conflicts {}` shows what is still open", manifest.name)))
 }

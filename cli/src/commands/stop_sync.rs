@@ -5,14 +5,11 @@ use serde_json::json;
 use crate::args::Name;
 use crate::context::Context;
 use crate::failure::{Exit, Outcome};
-use crate::pairs;
 
 /// Returns when nothing of the container's jobs runs any more. Nothing to stop is no failure.
 pub async fn run(context: &Context, args: &Name) -> Outcome {
-    let manifest = context.manifest(&args.name)?;
     // A daemon that is not running may still remember the job, and would resume it.
-    let link = context.link().await?;
-    let jobs = pairs::jobs_of(&manifest, link.jobs().await?);
+    let (link, _, jobs) = context.jobs_of(&args.name).await?;
     let mut stopped = Vec::new();
     for job in jobs {
         link.stop(&job.job_id).await?;

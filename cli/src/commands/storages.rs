@@ -43,9 +43,13 @@ pub async fn remove(context: &Context, args: &RemoveStorage) -> Outcome {
 }
 
 fn save(context: &Context, manifest: &Manifest) -> Outcome<()> {
+    let file = manifest.file.display();
+    if !manifest.keeps_comments() {
+        context.screen.warn(format!("{file} is written anew, without its comments"));
+    }
     manifest.save()?;
     if manifest.owner.is_some() {
-        context.screen.warn(format!("{}: a signature it had no longer fits and was left out", manifest.file.display()));
+        context.screen.warn(format!("{file}: a signature in its header no longer fits"));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use wl_core::manifest::{Manifest, Storage};
 use super::create;
 use super::sync::sync;
 use crate::args::SyncStorages;
-use crate::context::Context;
+use crate::context::{Context, refuse_twins};
 use crate::failure::{Failure, Outcome};
 
 /// How many characters of a directory's name a container's may have.
@@ -16,6 +16,7 @@ pub async fn run(context: &Context, args: &SyncStorages) -> Outcome {
     let read = |text: &str| create::storage(context, text);
     let storages = [read(&args.first)?, read(&args.second)?];
     let manifest = if let Some(manifest) = find(context, &storages)? {
+        refuse_twins(&manifest)?;
         context.screen.say(format!("This is container `{}`.", manifest.name));
         manifest
     } else {

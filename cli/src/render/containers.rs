@@ -159,7 +159,7 @@ mod tests {
             capabilities: None,
             problems: vec!["there is no such directory".into()],
         };
-        let text = anstream::adapter::strip_str(&one_probe(&probe)).to_string();
+        let text = anstream::adapter::strip_str(&crate::render::harmless(&one_probe(&probe))).to_string();
         assert_eq!(text, "/a (local, 1): not reachable\n  note: there is no such directory\n");
     }
 }

@@ -7,7 +7,7 @@ use wl_core::report::{
 };
 
 use super::words::{add, count, duration, moment, rate, size, storage, table};
-use super::{BAD, BOLD, GOOD, WARN, styled};
+use super::{BAD, BOLD, GOOD, WARN, name, styled};
 
 /// Every job in a table, then what each one does and what is open, at length.
 pub fn status(jobs: &[JobStatus]) -> String {
@@ -50,7 +50,7 @@ fn details(job: &JobStatus) -> String {
     if job.pending > 0 {
         add!(text, "  {}\n", activity(job));
     }
-    text += &job.current.iter().map(|path| format!("  transferring {path}\n")).collect::<Vec<_>>().concat();
+    text += &job.current.iter().map(|path| format!("  transferring {}\n", name(path))).collect::<Vec<_>>().concat();
     text + &open_of(job)
 }
 
@@ -112,7 +112,7 @@ pub fn open_of(job: &JobStatus) -> String {
 fn open(conflicts: &[ConflictView], problems: &[Problem], storages: &[StorageView]) -> String {
     let conflicts = conflicts.iter().map(|conflict| {
         let (kind, since) = (conflict_kind(conflict.kind), moment(conflict.since));
-        format!("  {} {}: {kind}, since {since}\n", styled(WARN, "conflict:"), conflict.path)
+        format!("  {} {}: {kind}, since {since}\n", styled(WARN, "conflict:"), name(&conflict.path))
     });
     let problems = problems.iter().map(|problem| format!("  {}\n", self::problem(problem, storages)));
     conflicts.chain(problems).collect()
@@ -125,7 +125,7 @@ pub fn problem(problem: &Problem, storages: &[StorageView]) -> String {
     let place = storage(storages, &problem.storage);
     match problem.path.as_str() {
         "" => format!("{label} {place}: {}", problem.message),
-        path => format!("{label} {path} on {place}: {}", problem.message),
+        path => format!("{label} {} on {place}: {}", name(path), problem.message),
     }
 }
 
@@ -163,14 +163,16 @@ pub fn plan(actions: &[PlannedAction], storages: &[StorageView]) -> String {
 
 fn planned(action: &PlannedAction, storages: &[StorageView]) -> String {
     let place = |id: &Option<String>| id.as_ref().map(|id| storage(storages, id)).unwrap_or_default();
-    let PlannedAction { path, from, to, reason, .. } = action;
+    let PlannedAction { from, to, reason, .. } = action;
+    let path = &name(&action.path);
     let what = match action.action {
         Action::Copy => format!("copy      {path}  ({}) to {}", size(action.bytes), place(to)),
         Action::Delete => format!("delete    {path}  on {}", place(to)),
         Action::Mkdir => format!("mkdir     {path}/  on {}", place(to)),
         Action::Rmdir => format!("rmdir     {path}/  on {}", place(to)),
         Action::Move => {
-            format!("move      {} -> {}", from.as_deref().unwrap_or(path), to.as_deref().unwrap_or(path))
+            let end = |end: &Option<String>| end.as_deref().map_or_else(|| path.clone(), name);
+            format!("move      {} -> {}", end(from), end(to))
         }
         Action::Conflict => styled(WARN, "conflict") + &format!("  {path}"),
         Action::Skip => styled(WARN, "skip") + &format!("      {path}"),

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use wl_core::report::JobStatus;
 
-use super::Screen;
 use super::jobs::{activity, pair};
+use super::{Screen, name};
 
 /// How often a line is written where no bar can be drawn.
 const CALM: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ impl<'a> Progress<'a> {
             self.last_error = error;
         }
         match &self.bar {
-            Some(bar) => bar.set_message(line(jobs)),
+            Some(bar) => bar.set_message(name(&line(jobs))),
             None if self.last_line.elapsed() >= CALM => {
                 self.last_line = Instant::now();
                 self.screen.say(line(jobs));

@@ -1,13 +1,13 @@
 //! What is known about files, as text: conflicts, differences, explanations, history, trash, two versions of one file.
 
 use wl_core::report::{
-    Conflict, Explanation, HistoryEntry, Problem, StorageView, TrashEmptied, TrashList, TrashReason, Verification,
-    Version,
+    Conflict, ConflictKind, Explanation, HistoryEntry, Problem, StorageView, TrashEmptied, TrashList, TrashReason,
+    Verification, Version,
 };
 
 use super::jobs::{conflict_kind, problem};
 use super::words::{add, count, indented, moment, short_hash, size, storage, table};
-use super::{GOOD, WARN, styled};
+use super::{GOOD, WARN, name, styled};
 use crate::commands::diff::Versions;
 use crate::commands::resolve::Resolved;
 
@@ -19,17 +19,30 @@ pub fn conflicts(conflicts: &[Conflict], storages: &[StorageView]) -> String {
     let one = |conflict: &Conflict| {
         let (kind, since) = (conflict_kind(conflict.kind), moment(conflict.since));
         let versions = conflict.storages.iter().zip(&conflict.hashes).map(|(id, hash)| {
-            let held = hash.as_ref().map_or_else(|| "no file".to_owned(), |hash| short_hash(Some(hash)));
+            let held = match (hash, conflict.kind) {
+                (None, ConflictKind::Kind) => "directory".to_owned(),
+                (None, _) => "no file".to_owned(),
+                (hash, _) => short_hash(hash.as_ref()),
+            };
             format!("  {held:<12}  {}\n", storage(storages, id))
         });
-        format!("{}: {kind}, since {since}\n{}", styled(WARN, &conflict.path), versions.collect::<Vec<_>>().concat())
+        format!(
+            "{}: {kind}, since {since}\n{}",
+            styled(WARN, name(&conflict.path)),
+            versions.collect::<Vec<_>>().concat()
+        )
     };
     conflicts.iter().map(one).collect()
 }
 
 /// What became of conflicts that were to end.
 pub fn resolved(resolved: &Resolved) -> String {
-    resolved.resolved.iter().map(|path| format!("{} {path}\n", styled(GOOD, "resolved"))).collect::<Vec<_>>().concat()
+    resolved
+        .resolved
+        .iter()
+        .map(|path| format!("{} {}\n", styled(GOOD, "resolved"), name(path)))
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 /// What a verification found.
@@ -55,7 +68,7 @@ pub fn verification(found: &Verification, storages: &[StorageView]) -> String {
 /// What is known about a path.
 pub fn explanation(found: &Explanation, storages: &[StorageView]) -> String {
     let [source, target] = found.storages.each_ref().map(|id| storage(storages, id));
-    let mut text = format!("{}: {source} and {target}\n", found.path);
+    let mut text = format!("{}: {source} and {target}\n", name(&found.path));
     for (name, version) in [("base", &found.base), ("source", &found.source), ("target", &found.target)] {
         add!(text, "  {name:<8} {}\n", self::version(version));
     }

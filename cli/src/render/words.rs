@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use wl_core::entry::Hash;
 use wl_core::report::StorageView;
 
+use super::name;
+
 /// Appends a formatted text to a `String`, which does not fail.
 macro_rules! add {
     ($text:ident, $($format:tt)*) => {{
@@ -71,7 +73,7 @@ pub fn table<const N: usize>(heads: [&str; N], rows: impl IntoIterator<Item = [S
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(heads);
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.map(|cell| name(&cell)));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));

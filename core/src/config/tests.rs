@@ -1,3 +1,5 @@
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::*;
 
 fn environment(pairs: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> + use<> {
@@ -97,6 +99,16 @@ fn remembers_the_target_chosen_and_keeps_the_rest() {
     config.remember_remote("u", "id").unwrap();
     assert_eq!(Config::load(&file).unwrap(), config);
     assert_eq!((config.transfers, config.default_remote_for_container.len()), (Some(3), 2));
+    fs::write(&file, "transfers: 3 # few\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    for (uuid, id) in [("u", "id"), ("v", "id"), ("u", "other")] {
+        assert!(!Config::load(&file).unwrap().remember_remote(uuid, id).unwrap());
+    }
+    let text = "transfers: 3 # few\ndefault-remote-for-container:\n  \"u\": \"other\"\n  \"v\": \"id\"\n";
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+    fs::write(&file, "default-remote-for-container: {a: b} # mine\n").unwrap();
+    assert!(Config::load(&file).unwrap().remember_remote("u", "id").unwrap(), "a comment was lost");
     let fresh = dir.path().join("new/config.yaml");
     Config::load(&fresh).unwrap().remember_remote("u", "id").unwrap();
     assert_eq!(Config::load(&fresh).unwrap().default_remote_for_container["u"], "id");

@@ -110,11 +110,15 @@ fn an_invalid_pattern_is_an_error_in_the_manifest_and_skipped_in_an_ignore_file(
     let error = Filter::new(&["fine".to_owned(), "a[b".to_owned()]).err().unwrap();
     assert!(error.message.contains("'a[b' in exclude"), "{error}");
     let mut filter = Filter::default();
-    filter.set_ignores(&path("d"), Which::Source, Some("\u{feff}x\n[z-a]\na[b\ny\n"));
+    filter.set_ignores(&path("d"), Which::Source, Some("\u{feff}x\n[z-a]\na[b\n\u{fffd}\ny\n"));
     assert!(excludes(&filter, "d/x") && excludes(&filter, "d/y") && !excludes(&filter, "d/a[b"));
-    let invalid = filter.invalid();
-    assert!(invalid[0].starts_with("d/.wlignore on the source, line 2: the pattern '[z-a]'"), "{invalid:?}");
-    assert!(invalid[1].contains("line 3"), "{invalid:?}");
+    let invalid = filter.invalid(&path("d"), Which::Source);
+    assert!(invalid[0].starts_with("line 2: the pattern '[z-a]' can never match: "), "{invalid:?}");
+    assert!(
+        invalid[1].contains("line 3") && invalid[2].contains("line 4") && invalid[2].contains("UTF-8"),
+        "{invalid:?}"
+    );
+    assert!(invalid.len() == 3 && filter.invalid(&path("d"), Which::Target).is_empty(), "{invalid:?}");
 }
 
 #[test]

@@ -20,7 +20,22 @@ impl Storage {
         Self::from_argument_in(text, &cwd, std::env::var("HOME").ok().as_deref())
     }
 
+    /// The same with a secret that was typed: `env:NAME`, `file:PATH` or `command:LINE` is a reference, anything else is
+    /// the secret itself, but for nothing at all, which is none.
+    pub fn with_typed_secret(self, key: &str, typed: &str) -> Result<Self> {
+        if typed.is_empty() {
+            return Err(Error::new(Fault::Malformed, format!("an empty {key} is none")));
+        }
+        let value = reference(typed).map_or_else(|| json!(typed), |(kind, what)| json!({ kind: what }));
+        self.with_param(key, value).checked()
+    }
+
     pub(super) fn from_argument_in(text: &str, cwd: &Path, home: Option<&str>) -> Result<Self> {
+        let named = |error: Error| Error::new(error.fault, format!("{} is no storage: {}", shown(text), error.message));
+        Self::read_argument(text, cwd, home).map_err(named)
+    }
+
+    fn read_argument(text: &str, cwd: &Path, home: Option<&str>) -> Result<Self> {
         let (storage_type, rest) = match text.split_once("://") {
             Some(("s3", rest)) => ("s3", rest),
             Some(("sftp", rest)) => ("sftp", rest),
@@ -93,6 +108,9 @@ impl Storage {
     }
 
     fn read_webdav(&mut self, text: &str, rest: &str) -> Result<()> {
+        if rest.contains(char::is_whitespace) {
+            return Err(wrong("a URL has no blanks in it: write each as %20"));
+        }
         let scheme = if text.starts_with("webdav+https") { "https" } else { "http" };
         let (server, path) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));
         let (user, server) = split_user(server)?;
@@ -149,10 +167,7 @@ fn query_keys(storage_type: &str) -> Vec<StorageKey> {
 
 fn read_value(key: &StorageKey, value: String) -> Result<Value> {
     let name = key.name();
-    let reference = ["env", "file", "command"]
-        .into_iter()
-        .find_map(|kind| Some((kind, value.strip_prefix(kind)?.strip_prefix(':')?)));
-    match (key.holds, reference) {
+    match (key.holds, reference(&value)) {
         (Holds::Secret | Holds::Identifier, Some((kind, what))) => Ok(json!({ kind: what })),
         (Holds::Secret, None) => Err(no_secret_here(name)),
         (Holds::Identifier | Holds::Text, _) => Ok(Value::String(value)),
@@ -167,6 +182,14 @@ fn read_value(key: &StorageKey, value: String) -> Result<Value> {
             whole.or_else(number).ok_or_else(|| wrong(&format!("{name} must be a number")))
         }
     }
+}
+
+/// `env:NAME` and the like.
+fn reference(value: &str) -> Option<(&'static str, &str)> {
+    let kinds = ["env", "file", "command"].into_iter();
+    kinds
+        .filter_map(|kind| Some((kind, value.strip_prefix(kind)?.strip_prefix(':')?)))
+        .find(|(_, what)| !what.is_empty())
 }
 
 fn no_secret_here(name: &str) -> Error {
@@ -208,6 +231,18 @@ fn decoded(text: &str) -> Result<String> {
     percent_decode(text).ok_or_else(|| wrong("a % in a URL must be followed by two hex digits: write % itself as %25"))
 }
 
+/// As much of an argument as can hold no secret: no query, and of a URL nothing that may be before an `@`.
+fn shown(text: &str) -> String {
+    let bare = text.split('?').next().unwrap_or_default();
+    match bare.split_once("://") {
+        Some((scheme, rest)) => match rest.rsplit_once('@') {
+            Some((_, server)) => format!("`{scheme}://…@{server}`"),
+            None => format!("`{bare}`"),
+        },
+        None => format!("`{bare}`"),
+    }
+}
+
 fn wrong(what: &str) -> Error {
-    Error::new(Fault::Malformed, format!("this is no storage: {what}"))
+    Error::new(Fault::Malformed, what)
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::{Manifest, Storage, check_name};
-use crate::document::{Document, create_atomically, fault_of, write_atomically};
+use super::{Manifest, Storage, check_name, edit};
+use crate::document::{Document, create_atomically, fault_of, has_comments, split_header, text_of, write_atomically};
 use crate::error::{Error, Fault, Result};
 use crate::filter::Filter;
 use crate::job::Options;
@@ -30,8 +30,8 @@ impl Manifest {
 
     /// Reads a manifest and checks it; an error names file, line and key.
     pub fn load(file: &Path) -> Result<Self> {
-        let text = fs::read_to_string(file).map_err(|error| cannot_read(file, &error))?;
-        Self::parse(file, &text)
+        let bytes = fs::read(file).map_err(|error| cannot_read(file, &error))?;
+        Self::parse(file, text_of(file, &bytes)?)
     }
 
     /// Checks the text of a manifest that is, or will be, kept in that file.
@@ -136,9 +136,21 @@ impl Manifest {
         Ok(self.storages.remove(index))
     }
 
-    /// Replaces the file at once, readable by its owner only. A Wildland header, whose signature no longer fits, is left out.
+    /// Replaces the file at once. Its mode and a Wildland header, whose signature no longer fits, stay; comments do where
+    /// [`Self::keeps_comments`] says so.
     pub fn save(&self) -> Result<()> {
-        write_atomically(&self.file, &self.to_yaml()?)
+        let before = fs::read_to_string(&self.file).unwrap_or_default();
+        let text = match edit::with_storages(self, &before) {
+            Some(text) => text,
+            None => format!("{}{}", split_header(&before).0, self.to_yaml()?),
+        };
+        write_atomically(&self.file, &text)
+    }
+
+    /// Whether no comment is lost by saving it now.
+    pub fn keeps_comments(&self) -> bool {
+        let before = fs::read_to_string(&self.file).unwrap_or_default();
+        !has_comments(&before) || edit::with_storages(self, &before).is_some()
     }
 
     /// The manifest as YAML, with the keys in a fixed order and those left out that say nothing.
@@ -179,20 +191,35 @@ impl Manifest {
         whole
     }
 
+    /// The other manifests beside this one that have its uuid: copies of it, whose jobs nobody could tell apart.
+    pub fn twins(&self) -> Result<Vec<PathBuf>> {
+        let files = files_in(self.file.parent().unwrap_or(Path::new(".")))?.into_iter();
+        let mentions = |file: &PathBuf| {
+            let bytes = fs::read(file).unwrap_or_default();
+            !self.uuid.is_empty() && bytes.windows(self.uuid.len()).any(|part| part == self.uuid.as_bytes())
+        };
+        // What cannot be read cannot be used either.
+        let is_twin = |file: &PathBuf| Self::load(file).is_ok_and(|other| other.uuid == self.uuid);
+        Ok(files.filter(|file| *file != self.file && mentions(file) && is_twin(file)).collect())
+    }
+
     /// Every manifest there is, by name; or why it cannot be used.
     pub fn list(base_dir: &Path) -> Result<Vec<(String, Result<Self>)>> {
-        let dir = base_dir.join("containers");
-        let entries = match fs::read_dir(&dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => {
-                other.and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(|error| cannot_read(&dir, &error))?
-            }
-        };
-        let files = entries.iter().map(fs::DirEntry::path);
-        let mut files: Vec<_> = files.filter(|file| file.to_string_lossy().ends_with(SUFFIX)).collect();
-        files.sort();
+        let files = files_in(&base_dir.join("containers"))?;
         Ok(files.into_iter().map(|file| (name_of(&file), Self::load(&file))).collect())
     }
+}
+
+/// The manifests in a directory, by name.
+fn files_in(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(|error| cannot_read(dir, &error))?,
+    };
+    let files = entries.iter().map(fs::DirEntry::path);
+    let mut files: Vec<_> = files.filter(|file| file.to_string_lossy().ends_with(SUFFIX)).collect();
+    files.sort();
+    Ok(files)
 }
 
 const UUID: &str = "/.uuid/";
@@ -226,7 +253,7 @@ fn clash(first: &Storage, second: &Storage) -> Option<(&'static str, String)> {
 }
 
 /// A storage's parameters in the order of the schema.
-fn ordered(params: &Map<String, Value>) -> Value {
+pub(super) fn ordered(params: &Map<String, Value>) -> Value {
     let storage_type = params.get("type").and_then(Value::as_str).unwrap_or_default();
     let mut names: Vec<_> = schema::storage_keys(storage_type).iter().map(|key| key.path[0]).collect();
     names.dedup();

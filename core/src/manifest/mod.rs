@@ -2,6 +2,7 @@
 
 mod argument;
 mod choose;
+mod edit;
 mod file;
 mod place;
 mod storage;

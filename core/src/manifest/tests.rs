@@ -106,8 +106,9 @@ fn an_error_names_file_line_and_key() {
         (HEAD.replace("/.uuid/u", "/u"), "line 2: paths must be a list of paths, one of them /.uuid/"),
         (HEAD.replace("/.uuid/u", "/.uuid/a|b"), "line 2: paths must be"),
         ("object: container\n".to_owned(), "line 1: the document lacks the key paths"),
-        ("[1]".to_owned(), "line 1: the document must be"),
-        ("a: 1\na: 2\n".to_owned(), "line 2: this is not YAML"),
+        ("[1]".to_owned(), "line 1: the document must be `key: value` pairs; the keys are object, version, owner"),
+        (format!("{HEAD}    - 1\n"), "line 5: backends.storage[0] must be an object with type, backend-id"),
+        ("a: 1\na: 2\n".to_owned(), "line 2: the key a is there twice: remove one"),
         (format!("owner: 0xaaa\n{HEAD}    []\n"), "line 1: owner must be a hex fingerprint in quotes"),
     ] {
         let error = parse(&text).unwrap_err();
@@ -115,6 +116,27 @@ fn an_error_names_file_line_and_key() {
         assert!(error.message.starts_with(&start), "{error}\nwanted {start}");
         assert_eq!(error.fault, Fault::Malformed);
     }
+}
+
+#[test]
+fn what_is_not_utf_8_is_told_with_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.container.yaml");
+    fs::write(&file, b"object: container\ntitle: caf\xe9\n").unwrap();
+    let error = Manifest::load(&file).unwrap_err();
+    assert!(error.message.contains("line 2: there are bytes that are not UTF-8: save"), "{error}");
+}
+
+#[test]
+fn a_copy_is_known_by_its_uuid() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = Manifest::create(dir.path(), "c", vec![local("a", dir.path().join("a"))]).unwrap();
+    let other = Manifest::create(dir.path(), "other", vec![]).unwrap();
+    assert!(made.twins().unwrap().is_empty());
+    let copy = Manifest::path_of(dir.path(), "copy");
+    fs::copy(&made.file, &copy).unwrap();
+    assert_eq!(made.twins().unwrap(), [copy]);
+    assert!(other.twins().unwrap().is_empty());
 }
 
 #[test]
@@ -300,6 +322,9 @@ fn an_argument_that_is_none_says_why() {
         ("sftp://h/?read-only=maybe", "true or false"),
         ("sftp://h/?watcher-interval=soon", "must be a number"),
         ("webdav+http:///x", "url must be"),
+        ("webdav+https://h/a b", "write each as %20"),
+        ("sftp://h:x/?password=env:P", "`sftp://h:x/` is no storage: "),
+        ("sftp://me:hunter2@h:x/", "`sftp://…@h:x/` is no storage: "),
         ("webdav+https://me:hunter2@h/", "password=command:LINE"),
     ] {
         let error = argument(text).err().unwrap_or_else(|| panic!("{text}"));
@@ -321,6 +346,10 @@ fn says_which_secret_to_ask_for() {
     let asked = argument("webdav+https://me@h/").unwrap().with_param("password", json!("hunter2"));
     assert!(asked.missing_secrets().is_empty());
     assert_eq!(asked.params()["credentials"]["password"], "hunter2");
+    let typed = |text| argument("webdav+https://me@h/").unwrap().with_typed_secret("password", text);
+    assert_eq!(typed("hunter2").unwrap().params()["credentials"]["password"], "hunter2");
+    assert_eq!(typed("env:FOO").unwrap().params()["credentials"]["password"], json!({ "env": "FOO" }));
+    assert!(typed("").is_err() && typed("env:not a name").is_err());
 }
 
 #[test]

@@ -196,6 +196,7 @@ fn examples() -> Vec<(&'static str, Value)> {
         ("explain", with(pair(), "/path", json!("a"))),
         ("history", pair()),
         ("trash", with(pair(), "/action", json!("list"))),
+        ("compare", start()),
     ]
 }
 
@@ -250,6 +251,14 @@ fn optional_arguments_are_checked() {
         let complaints = with(bad).unwrap_err();
         assert!(!complaints.concat().contains("unknown"), "{command} {key}: {complaints:?}");
     }
+}
+
+#[test]
+fn what_has_the_wrong_shape_is_said_once() {
+    let complaints = validate_command("start", &with(start(), "/source", json!(5))).unwrap_err();
+    assert_eq!(complaints, ["source must be an object with type, backend-id and the keys of that type"]);
+    let complaint = validate_config(&json!([])).unwrap_err().remove(0).message;
+    assert!(complaint.starts_with("must be `key: value` pairs; the keys are sync-socket-path"), "{complaint}");
 }
 
 #[test]

@@ -271,6 +271,14 @@ impl<'a> Survey<'a> {
         if changed {
             self.rules_changed.extend(raw.path.parent());
         }
+        let dir = raw.path.parent().unwrap_or_else(RelPath::root);
+        for which in Which::BOTH.into_iter().filter(|which| raw.entries[*which as usize].is_some()) {
+            let invalid = self.filter.invalid(&dir, which);
+            if !invalid.is_empty() {
+                // No file is left behind for it, and looking again would not help.
+                self.problem(which, &raw.path, ProblemKind::Skipped, invalid.join("; "));
+            }
+        }
         for (which, error) in failed {
             self.restless |= matches!(error.fault, Fault::Refused | Fault::Missing);
             self.unruled.extend(raw.path.parent());

@@ -49,6 +49,16 @@ async fn read(pair: &Pair, which: Which, path: &RelPath, entry: &Entry) -> Resul
     Ok(text)
 }
 
+/// Whose failure it is, and what tells more.
+fn on_side(pair: &Pair, which: Which, error: &Error) -> Error {
+    let view = &pair.side(which).view;
+    let text = format!(
+        "storage {} ({}): {}; `wl doctor {}` tells what is wrong with it",
+        view.backend_id, view.location, error.message, pair.container
+    );
+    Error::new(error.fault, text)
+}
+
 /// The rules that bear on one path: the container's own, and those of the directories it is in.
 pub async fn rules_above(pair: &Pair, path: &RelPath) -> Result<Filter> {
     let mut filter = Filter::new(&pair.options.exclude)?;
@@ -56,7 +66,8 @@ pub async fn rules_above(pair: &Pair, path: &RelPath) -> Result<Filter> {
         let Ok(path) = dir.join(IGNORE_FILE) else { continue };
         let mut raw = Raw { path, base: None, entries: [None, None], unknown: [false; 2], recorded: None };
         for which in Which::BOTH {
-            if let Look::Entry(entry) = pair.side(which).backend.stat(&raw.path).await? {
+            let looked = pair.side(which).backend.stat(&raw.path).await;
+            if let Look::Entry(entry) = looked.map_err(|error| on_side(pair, which, &error))? {
                 raw.entries[which as usize] = Some(entry);
             }
         }

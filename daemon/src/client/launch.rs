@@ -50,7 +50,13 @@ async fn start(places: &Places, exe: &Path) -> Result<Client, ClientError> {
     let said = said_file(places);
     let failed =
         |error: io::Error| ClientError::NotStarted(format!("cannot start the sync daemon {}: {error}", exe.display()));
-    let stderr = open_said(&said).map_err(failed)?;
+    let stderr = open_said(&said).map_err(|error| {
+        ClientError::NotStarted(format!(
+            "the sync daemon cannot keep its state: {} cannot be written to: {error}; make room or grant that, or choose \
+             another place with --base-dir or XDG_STATE_HOME",
+            places.state_dir.display()
+        ))
+    })?;
     let mut child = command(places, exe).stderr(stderr).spawn().map_err(failed)?;
     let begun = Instant::now();
     let mut died = None;

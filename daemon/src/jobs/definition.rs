@@ -128,6 +128,29 @@ impl Definition {
 }
 
 impl Definition {
+    /// What another definition of the same job has that is not as it is here, by the names of the arguments of `start`. The
+    /// storages may be the other way round. A variable of the environment counts where the other one has a value for it.
+    pub fn differing(&self, other: &Self, defaults: &Defaults) -> Vec<&'static str> {
+        let same = |theirs: &Storage| self.storages.iter().any(|ours| ours == theirs);
+        let (ours, theirs) = (self.options(defaults), other.options(defaults));
+        let stale = |(name, value): (&String, &SecretString)| {
+            variable(&self.environment, name).as_deref() != Some(value.expose_secret())
+        };
+        let found = [
+            ("source", !same(&other.storages[0])),
+            ("target", !same(&other.storages[1])),
+            ("unidirectional", ours.unidirectional != theirs.unidirectional),
+            ("exclude", ours.exclude != theirs.exclude),
+            ("max-delete", ours.max_delete != theirs.max_delete),
+            ("keep-deleted", ours.keep_deleted != theirs.keep_deleted),
+            ("transfers", ours.transfers != theirs.transfers),
+            ("bandwidth-limit", ours.bandwidth_limit != theirs.bandwidth_limit),
+            ("retry-for", ours.retry_for != theirs.retry_for),
+            ("env", other.environment.iter().any(stale)),
+        ];
+        found.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    }
+
     /// How to keep the pair, with `defaults` for what was not said.
     pub fn options(&self, defaults: &Defaults) -> Options {
         let usual = Options::default();

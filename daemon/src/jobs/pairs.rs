@@ -44,6 +44,11 @@ impl Pairs {
         Self { rooms, state, defaults, shared: Mutex::default() }
     }
 
+    /// What the configuration says where a job does not.
+    pub fn defaults(&self) -> &Defaults {
+        &self.defaults
+    }
+
     /// What is remembered of a pair; no storage is opened.
     pub fn known(&self, definition: &Definition) -> Result<PairState> {
         let [source, target] = definition.storages();

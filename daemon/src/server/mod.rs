@@ -37,13 +37,7 @@ impl Server {
     /// Listens at `path`, for this user only. The directory is made, if need be, for this user only; a socket nobody
     /// listens at any more is replaced.
     pub fn bind(path: &Path) -> Result<Self> {
-        let length = path.as_os_str().len();
-        if length > LONGEST_PATH {
-            let text = format!(
-                "the socket path {} is too long ({length} bytes, at most {LONGEST_PATH}): choose a shorter one with \
-                 --socket-path",
-                path.display()
-            );
+        if let Some(text) = too_long(path) {
             return Err(Error::new(Fault::Malformed, text));
         }
         let broken = |error: io::Error| {
@@ -53,7 +47,7 @@ impl Server {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(broken)?;
         }
-        let lock = Lock::take(&Lock::of_socket(path))?;
+        let lock = Lock::take(&Lock::of_socket(path), path)?;
         make_room(path)?;
         let listener = UnixListener::bind(path).map_err(broken)?;
         // RACE: until this line the mode is what the umask left; whoever connects before is refused by its user id.
@@ -90,6 +84,18 @@ impl Drop for SocketFile {
         // Whoever finds it left behind replaces it.
         let _ = fs::remove_file(&self.0);
     }
+}
+
+/// Why a path cannot be a socket's, if it is too long for that.
+pub(crate) fn too_long(path: &Path) -> Option<String> {
+    let length = path.as_os_str().len();
+    (length > LONGEST_PATH).then(|| {
+        format!(
+            "the socket path {} is too long ({length} bytes, at most {LONGEST_PATH}): choose a shorter one with \
+             --socket-path",
+            path.display()
+        )
+    })
 }
 
 /// Removes a socket nobody listens at; refuses to touch anything else.

@@ -54,14 +54,14 @@ impl Inspect {
                 answer("conflicts", inspect::scan_conflicts(&self.look(&definition, client).await?).await)
             }
             "conflicts" => {
-                let pair = self.jobs.pairs().open(&definition).await?;
-                answer("conflicts", inspect::recorded_conflicts(&pair))
+                let ids = definition.storages().each_ref().map(|storage| storage.backend_id().to_owned());
+                answer("conflicts", inspect::recorded_conflicts(&self.jobs.pairs().known(&definition)?, &ids))
             }
             "history" => {
                 let path = args.contains_key("path").then(|| path(args)).transpose()?;
                 let limit = args.get("limit").and_then(Value::as_u64).and_then(|limit| usize::try_from(limit).ok());
-                let pair = self.jobs.pairs().open(&definition).await?;
-                answer("entries", inspect::history(&pair, path.as_ref(), limit.unwrap_or(HISTORY)))
+                let known = self.jobs.pairs().known(&definition)?;
+                answer("entries", known.history(path.as_ref(), limit.unwrap_or(HISTORY)))
             }
             "resolve" => self.resolve(&definition, args).await,
             "trash" => self.trash(&definition, args).await,

@@ -61,6 +61,7 @@ impl Service {
                 client.set_filter(self.jobs.get(job_id)?.id(), filter(&args)?);
                 Ok(Value::Null)
             }
+            "compare" => self.compare(job_id, &args),
             "subscribe" => self.subscribe(client, job_id, &args),
             _ => self.inspect.handle(client, cmd, &args).await,
         }
@@ -69,6 +70,11 @@ impl Service {
     async fn start(&self, client: &ClientHandle, args: &Args) -> Outcome {
         let definition = Definition::from_args(args)?;
         self.jobs.start(definition, Some((client, filter(args)?))).await.map(Value::from)
+    }
+
+    fn compare(&self, job_id: &str, args: &Args) -> Outcome {
+        let job = self.jobs.get(job_id)?;
+        Ok(job.definition().differing(&Definition::from_args(args)?, self.jobs.pairs().defaults()).into())
     }
 
     fn subscribe(&self, client: &ClientHandle, job_id: &str, args: &Args) -> Outcome {

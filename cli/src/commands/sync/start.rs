@@ -18,6 +18,8 @@ enum Next {
     Start,
     /// A job is over or needs a push: forget it, and start again.
     Restart,
+    /// It runs with what the manifest or the configuration said before: the same, and say so.
+    Renew,
     /// It runs as it was asked for.
     Keep,
 }
@@ -36,7 +38,11 @@ pub async fn each(
     let mut plan = Vec::new();
     for pair in pairs {
         let job = jobs.iter().find(|job| pair.is_of(job));
-        plan.push((pair, job, next(manifest, pair, options, job)?));
+        let next = match (next(manifest, pair, options, job)?, job) {
+            (Next::Keep, Some(job)) => renewed(context, link, manifest, pair, options, job).await?,
+            (next, _) => next,
+        };
+        plan.push((pair, job, next));
     }
     let mut ids = Vec::new();
     for (pair, job, next) in plan {
@@ -50,15 +56,44 @@ pub async fn each(
                 ids.push(job.job_id.clone());
                 continue;
             }
-            (Next::Restart, Some(job)) => link.stop(&job.job_id).await?,
+            (Next::Restart | Next::Renew, Some(job)) => link.stop(&job.job_id).await?,
             _ => {}
         }
         let _: Value = link.call("start", args(context, manifest, &pair, options)).await?;
-        let how = if options.one_shot { Mode::OneShot } else { Mode::Continuous };
-        context.screen.say(format!("Syncing {} ({}).", line(manifest, &pair), mode(how)));
+        let how = mode(if options.one_shot { Mode::OneShot } else { Mode::Continuous });
+        let pair_and_way = line(manifest, &pair);
+        context.screen.say(match next {
+            Next::Renew => {
+                format!("Syncing {pair_and_way} ({how}), anew with what its manifest and the configuration say now.")
+            }
+            _ => format!("Syncing {pair_and_way} ({how})."),
+        });
         ids.push(pair.job_id);
     }
     Ok(ids)
+}
+
+/// What to do about a job that runs as it was asked for: it may run with what was said before.
+async fn renewed(
+    context: &Context,
+    link: &Link,
+    manifest: &Manifest,
+    pair: &Pair,
+    options: &SyncOptions,
+    job: &JobStatus,
+) -> Outcome<Next> {
+    let as_it_runs = Pair { job_id: job.job_id.clone(), ..pair.clone() };
+    let changed: Vec<String> = link.call("compare", args(context, manifest, &as_it_runs, options)).await?;
+    match job.mode {
+        _ if changed.is_empty() => Ok(Next::Keep),
+        Mode::Continuous => Ok(Next::Renew),
+        Mode::OneShot => {
+            let name = &manifest.name;
+            let what = changed.join(", ");
+            Err(Failure::new(format!("container `{name}` is being synced once, with another {what} than it has now"))
+                .hint(format!("wait for its end, or `wl container stop-sync {name}` first")))
+        }
+    }
 }
 
 fn line(manifest: &Manifest, pair: &Pair) -> String {
