@@ -122,7 +122,8 @@ fn explain_and_history_are_as_written_down() {
     let told = pair.home.json(&["container", "explain", "c", "clash"]);
     shape(
         &told,
-        "path:text base:object source:object target:object excluded_by:text? verdict:text reason:text history:list",
+        "path:text storages:list base:object source:object target:object excluded_by:text? verdict:text reason:text \
+         history:list",
     );
     assert_eq!(told["verdict"], "conflict");
     each(&told["history"], HISTORY);
