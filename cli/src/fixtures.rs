@@ -1,7 +1,7 @@
 //! What tests begin with: a job, and a container of three storages.
 
 use wl_core::manifest::{Manifest, Storage};
-use wl_core::report::{JobState, JobStatus, Mode, StorageView};
+use wl_core::report::{JobState, JobStatus, StorageView};
 
 /// A continuous job between `/a` and `/b` with nothing left to do.
 pub fn job() -> JobStatus {
@@ -14,24 +14,12 @@ pub fn job() -> JobStatus {
         job_id: "local|1".into(),
         container: "photos".into(),
         state: JobState::Synced,
-        mode: Mode::Continuous,
-        unidirectional: false,
-        paused: false,
         syncer: "generic".into(),
-        source: view("aaaaaaaa-1", "/a"),
-        target: view("bbbbbbbb-2", "/b"),
         files: 3,
         bytes: 2048,
         transferred_files: 1,
         transferred_bytes: 1024,
-        pending: 0,
-        rate_bytes_per_s: 0,
-        eta_s: None,
-        current: Vec::new(),
-        conflicts: Vec::new(),
-        problems: Vec::new(),
-        error: None,
-        summary: None,
+        ..JobStatus::between(view("aaaaaaaa-1", "/a"), view("bbbbbbbb-2", "/b"))
     }
 }
 

@@ -172,6 +172,35 @@ pub struct JobStatus {
     pub summary: Option<Summary>,
 }
 
+impl JobStatus {
+    /// A job between two storages of which nothing is known yet: stopped, continuous, in both directions.
+    pub fn between(source: StorageView, target: StorageView) -> Self {
+        Self {
+            job_id: String::new(),
+            container: String::new(),
+            state: JobState::Stopped,
+            mode: Mode::Continuous,
+            unidirectional: false,
+            paused: false,
+            syncer: String::new(),
+            source,
+            target,
+            files: 0,
+            bytes: 0,
+            transferred_files: 0,
+            transferred_bytes: 0,
+            pending: 0,
+            rate_bytes_per_s: 0,
+            eta_s: None,
+            current: Vec::new(),
+            conflicts: Vec::new(),
+            problems: Vec::new(),
+            error: None,
+            summary: None,
+        }
+    }
+}
+
 /// What a run has done: `sync --one-shot --json`. The first four are counts of files.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Summary {

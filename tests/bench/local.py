@@ -22,11 +22,8 @@ def run(given, work):
     return figures
 
 
-def first_copy(given, work):
-    files = int(20_000 * given.scale)
-    source = f"{work}/source"
-    trees.make(source, files, 1 << 10, 64 << 10)
-    tools = chosen(given, once.tools(given.wl), "local")
+def copies(given, work, tools, source, done_with=lambda target: None):
+    """What it costs each tool to copy the source to a directory of its own, each time to another."""
     costs = {tool.name: [] for tool in tools}
     for number in range(given.rounds):
         for tool in in_turn(tools, number):
@@ -37,6 +34,16 @@ def first_copy(given, work):
             costs[tool.name].append(tool.copy(source, target))
             tool.end()
             trees.assert_equal(source, target, tool.name)
+            done_with(target)
+    return costs
+
+
+def first_copy(given, work):
+    files = int(20_000 * given.scale)
+    source = f"{work}/source"
+    trees.make(source, files, 1 << 10, 64 << 10)
+    tools = chosen(given, once.tools(given.wl), "local")
+    costs = copies(given, work, tools, source)
     return report(f"first copy of {files} files of 1 to 64 KiB", tools, costs)
 
 

@@ -8,6 +8,7 @@ import time
 import once
 import trees
 from counting import Counter
+from local import copies
 from remote import Place
 from report import chosen, in_turn, report
 from s3 import s3_tools, url
@@ -171,15 +172,5 @@ def local(given, size, work):
     script = 'cp -r --reflink=auto "$1/." "$2" && find "$1" "$2" -type f -exec sha256sum {} + >"$2/../sums"'
     by_hand = once.Once("cp", "sha256 of both, read afterwards", lambda s, t: ["sh", "-c", script, "sh", s, t])
     tools = chosen(given, [once.Wl(given.wl), by_hand], "local")
-    costs = {tool.name: [] for tool in tools}
-    for number in range(given.rounds):
-        for tool in in_turn(tools, number):
-            target = f"{work}/target-{tool.name}-{number}"
-            os.mkdir(target)
-            trees.settle(source)
-            tool.prepare(f"{work}/home-{tool.name}-{number}")
-            costs[tool.name].append(tool.copy(source, target))
-            tool.end()
-            trees.assert_equal(source, target, tool.name)
-            trees.lighten(target)
+    costs = copies(given, work, tools, source, trees.lighten)
     return report(f"one file of {size >> 20} MiB from directory to directory", tools, costs)

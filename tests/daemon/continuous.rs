@@ -194,7 +194,7 @@ fn one_container_on_three_storages_stays_equal() {
     pair.write("a/f", "1");
     pair.write("third/g", "2");
     pair.home.ok(&["container", "sync", "c", "--all", "--wait"]);
-    wait_until(|| pair.is_equal() && tree(&pair.a("")) == tree(&pair.home.path("third")) && pair.has("b/g"));
+    assert!(pair.is_equal() && tree(&pair.a("")) == tree(&pair.home.path("third")) && pair.has("b/g"));
     pair.write("b/h", "3");
     wait_until(|| pair.has("third/h"));
     let jobs = pair.home.jobs();

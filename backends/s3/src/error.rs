@@ -32,6 +32,14 @@ where
         message,
         region: raw.headers().get("x-amz-bucket-region"),
     };
+    if raw.status().is_success() && is_page(raw.body().bytes().unwrap_or_default()) {
+        let text = format!(
+            "{} answered a page where S3 was expected: is this the address of an S3 server, or does the network ask for a \
+             login first (a captive portal)?",
+            server(config)
+        );
+        return Error::new(Fault::Offline, text);
+    }
     if raw.status().is_success() {
         let text = format!("{} answered what no S3 server answers ({})", server(config), chain(error));
         return Error::new(Fault::Broken, text);
@@ -41,6 +49,12 @@ where
         tracing::debug!(request = id, status = said.status, code = said.code, "S3 refused a request");
     }
     Error::new(fault, text)
+}
+
+/// Whether an answer is for people.
+fn is_page(body: &[u8]) -> bool {
+    let begin = String::from_utf8_lossy(&body[..body.len().min(512)]).to_ascii_lowercase();
+    begin.contains("<html") || begin.contains("<!doctype html")
 }
 
 /// The code that the server gave: `NoSuchKey` and the like. Empty where it gave none, as in answers to HEAD.
@@ -236,6 +250,12 @@ mod tests {
             read_only: false,
             queue: None,
         }
+    }
+
+    #[test]
+    fn a_page_for_people_is_no_answer_of_a_server() {
+        assert!(is_page(b"<!DOCTYPE HTML>\n<title>Log in</title>") && is_page(b"\n<HTML lang=en><body>"));
+        assert!(!is_page(b"<?xml version=\"1.0\"?><ListBucketResult>") && !is_page(b""));
     }
 
     #[test]

@@ -212,6 +212,16 @@ fn untried() -> Vec<String> {
 
 /// What is only looked at and then done, in words.
 fn windows(known: &Known) -> Vec<String> {
+    let mut windows = races(known);
+    windows.push(
+        "an empty bucket in the place of this one is not told from one whose objects were deleted: `max-delete` is what stops \
+         the deletions"
+            .to_owned(),
+    );
+    windows
+}
+
+fn races(known: &Known) -> Vec<String> {
     if known.raced {
         return lacking(&known.traits);
     }

@@ -259,10 +259,13 @@ pub(crate) async fn clear(place: &Arc<Place>, object: &Object) -> Result<bool> {
         }
         return Ok(over);
     }
-    let record = if kind.starts_with(UPLOAD) { read(place, object).await? } else { None };
-    match record {
+    if !kind.starts_with(UPLOAD) {
+        // Of a kind that others make who see the same files in another way, or a user's.
+        return Ok(false);
+    }
+    match read(place, object).await? {
         Some(record) if is_over(place, object, &record).await? => call_off(place, &object.key, &record).await?,
-        // It says nothing, or is of a kind that others make who see the same files in another way.
+        // It says nothing.
         None if is_older(object, DEAD) => return discard(place, object).await,
         _ => return Ok(false),
     }

@@ -102,8 +102,8 @@ impl Shape {
         if self.enter(path) && object.size > 0 {
             let message =
                 "the key ends in `/` and the object holds content, which no directory does: rename or empty it";
-            let obstacle = Obstacle { kind: ProblemKind::Skipped, message: message.to_owned() };
-            self.out.push(Listed::Nameless(format!("{path}/"), obstacle));
+            let obstacle = Obstacle { kind: ProblemKind::Name, message: message.to_owned() };
+            self.out.push(Listed::Nameless(path.to_string(), obstacle));
         }
     }
 

@@ -15,8 +15,17 @@ pub enum Conditions {
     /// The same, but a small file by a PUT with `If-Match`: readers see the old content until the new one is there, while
     /// a MOVE leaves nothing under the name for a moment.
     InPlace,
+    /// Only a PUT heeds its `If-Match`: a larger file is looked at, and then replaced.
+    OnlyInPlace,
     /// Neither is heeded: it is looked at, and then replaced.
     LookOnly,
+}
+
+impl Conditions {
+    /// Whether a small file is replaced by a PUT.
+    pub fn put_small(self) -> bool {
+        matches!(self, Self::InPlace | Self::OnlyInPlace)
+    }
 }
 
 impl Abilities {
@@ -115,6 +124,11 @@ fn windows(abilities: &Abilities) -> Vec<String> {
              its renaming, which is as long as the content takes to arrive; a larger one by a MOVE that names its entity \
              tag: that window is shorter, but for a moment there may be nothing under the name"
         }
+        Some(Conditions::OnlyInPlace) => {
+            "a file of up to 8 MiB is replaced by a PUT that names its entity tag: the window is within the server, at most \
+             as long as the content takes to arrive; of a larger one, what changes between the last look and its \
+             replacement, one round trip, is replaced"
+        }
         Some(Conditions::LookOnly) => {
             "this server heeds neither conditions nor locks: a file that changes between the last look and its \
              replacement, one round trip, is replaced"
@@ -141,7 +155,14 @@ fn windows(abilities: &Abilities) -> Vec<String> {
     if abilities.precision == Precision::Coarse {
         say("versions written within a second or two look alike: files changed just now are hashed again");
     }
-    say("a directory is removed by moving it to the trash: what the server may not list in it is kept there");
+    say(
+        "a directory is removed by moving it to the trash: what the server does not list in it is kept there, and not listed \
+         there either",
+    );
+    say(
+        "an empty collection in the place of this one is told from one whose files were deleted only where the server gives \
+         it an id (`oc:fileid`); elsewhere `max-delete` is what stops the deletions",
+    );
     if let Some(told) = names::told(&abilities.unfit) {
         say(&told);
     }

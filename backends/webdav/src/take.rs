@@ -10,7 +10,6 @@ use wl_core::error::Result;
 use wl_core::path::RelPath;
 
 use crate::WebDav;
-use crate::abilities::Conditions;
 use crate::change::discard;
 use crate::client::{Ask, drain};
 use crate::inplace;
@@ -52,7 +51,7 @@ impl WebDav {
         let abilities = server.abilities().await?;
         // What such a server replaces by a PUT is safer so.
         let replaces = *guard != Guard::Absent && offer.size <= inplace::LARGEST;
-        if !abilities.copies || replaces && server.conditions().await? == Conditions::InPlace {
+        if !abilities.copies || replaces && server.conditions().await?.put_small() {
             return Ok(None);
         }
         holds(server, path, guard).await?;

@@ -65,7 +65,7 @@ async fn put(
     }
     if let Guard::Unchanged(token) = guard
         && content.size <= inplace::LARGEST
-        && server.conditions().await? == Conditions::InPlace
+        && server.conditions().await?.put_small()
     {
         return inplace::replace(server, path, &content, token, trash).await;
     }
@@ -172,7 +172,7 @@ async fn exchange(
                 Over::If(format!("<{}> ([{}])", server.client.base.file(path), etag.quoted()))
             }
             _ => {
-                // RACE: this server heeds neither conditions nor locks. Who writes the file within this round trip loses it.
+                // RACE: nothing that goes with a MOVE is heeded here. Who writes the file within this round trip loses it.
                 there = holds(server, path, &guard).await?;
                 Over::Seen
             }

@@ -226,24 +226,9 @@ pub fn first_status(definition: &Definition, syncer: &str) -> JobStatus {
     JobStatus {
         job_id: definition.job_id().to_owned(),
         container: definition.container().to_owned(),
-        state: JobState::Stopped,
         mode: definition.mode(),
         unidirectional: definition.unidirectional(),
-        paused: false,
         syncer: syncer.to_owned(),
-        source,
-        target,
-        files: 0,
-        bytes: 0,
-        transferred_files: 0,
-        transferred_bytes: 0,
-        pending: 0,
-        rate_bytes_per_s: 0,
-        eta_s: None,
-        current: Vec::new(),
-        conflicts: Vec::new(),
-        problems: Vec::new(),
-        error: None,
-        summary: None,
+        ..JobStatus::between(source, target)
     }
 }

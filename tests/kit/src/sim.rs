@@ -261,27 +261,14 @@ fn fresh_number() -> u64 {
 }
 
 pub(crate) fn status(pair: &Pair) -> JobStatus {
+    let [source, target] = pair.sides.each_ref().map(|side| side.view.clone());
     JobStatus {
         job_id: pair.job_id.clone(),
         container: pair.container.clone(),
         state: JobState::OneShot,
         mode: Mode::OneShot,
         unidirectional: pair.options.unidirectional,
-        paused: false,
         syncer: "generic".to_owned(),
-        source: pair.sides[0].view.clone(),
-        target: pair.sides[1].view.clone(),
-        files: 0,
-        bytes: 0,
-        transferred_files: 0,
-        transferred_bytes: 0,
-        pending: 0,
-        rate_bytes_per_s: 0,
-        eta_s: None,
-        current: Vec::new(),
-        conflicts: Vec::new(),
-        problems: Vec::new(),
-        error: None,
-        summary: None,
+        ..JobStatus::between(source, target)
     }
 }

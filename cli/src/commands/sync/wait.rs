@@ -1,5 +1,7 @@
 //! Waiting for jobs that were started.
 
+use std::time::Duration;
+
 use wl_core::manifest::Manifest;
 use wl_core::report::{JobState, JobStatus, Summary};
 
@@ -11,6 +13,9 @@ use crate::link::Link;
 use crate::pairs;
 use crate::render::jobs;
 use crate::signals::interrupted;
+
+/// Longer than a watcher takes to tell of a change.
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// What one-shot jobs did, each of its own pair.
 pub struct Ended(Vec<JobStatus>);
@@ -85,7 +90,7 @@ fn done(job: &JobStatus) -> Summary {
 /// Waits until continuous jobs have nothing left to do. Interrupting leaves them running.
 pub async fn until_synced(context: &Context, link: &Link, ids: &[String]) -> Outcome {
     let jobs = tokio::select! {
-        jobs = follow(&context.screen, link, ids, Until::Synced) => jobs?,
+        jobs = until_calm(context, link, ids) => jobs?,
         () = interrupted() => {
             return Err(Failure::new("interrupted while waiting; the sync goes on").hint("`wl status` tells how it goes"));
         }
@@ -96,6 +101,23 @@ pub async fn until_synced(context: &Context, link: &Link, ids: &[String]) -> Out
     let exit = jobs.iter().map(Exit::of_job).fold(Exit::Done, Exit::and);
     context.screen.show(&Jobs { jobs }, |found| found.jobs.iter().map(synced).collect())?;
     Ok(exit)
+}
+
+/// Waits until all are synced, and still are a moment later: what one brought to a storage that it shares with another is
+/// news to that one.
+async fn until_calm(context: &Context, link: &Link, ids: &[String]) -> Outcome<Vec<JobStatus>> {
+    let mut jobs = follow(&context.screen, link, ids, Until::Synced).await?;
+    let done = |jobs: &[JobStatus]| jobs.iter().map(|job| (job.files, job.transferred_files)).collect::<Vec<_>>();
+    while ids.len() > 1 {
+        tokio::time::sleep(MOMENT).await;
+        let later = follow(&context.screen, link, ids, Until::Synced).await?;
+        let calm = done(&later) == done(&jobs);
+        jobs = later;
+        if calm {
+            break;
+        }
+    }
+    Ok(jobs)
 }
 
 fn synced(job: &JobStatus) -> String {

@@ -24,31 +24,29 @@ fn keygen(args: &[&str], file: &Path) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-#[tokio::test]
-async fn a_password_lets_in_and_a_wrong_one_does_not() {
-    let sshd = Sshd::with_user(Mode::Exec);
+/// The right password lets in; what is said of a wrong one.
+async fn refused_password(sshd: &Sshd) -> Error {
     let with = |password: &str| Settings {
         identity: None,
         password: Some(SecretString::from(password)),
-        ..settings(&sshd, sshd.port())
+        ..settings(sshd, sshd.port())
     };
     let_in(with(sshd.password().unwrap())).await;
     let error = refused(with("hunter2")).await;
-    assert!(error.message.contains("password") && !error.message.contains("hunter2"), "{error}");
+    assert!(!error.message.contains("hunter2"), "{error}");
+    error
+}
+
+#[tokio::test]
+async fn a_password_lets_in_and_a_wrong_one_does_not() {
+    let error = refused_password(&Sshd::with_user(Mode::Exec)).await;
+    assert!(error.message.contains("password"), "{error}");
 }
 
 #[tokio::test]
 async fn a_server_that_asks_is_answered_with_the_password() {
-    let sshd = Sshd::that_asks(Mode::Exec);
-    let with = |password: &str| Settings {
-        identity: None,
-        password: Some(SecretString::from(password)),
-        ..settings(&sshd, sshd.port())
-    };
-    let_in(with(sshd.password().unwrap())).await;
-    let error = refused(with("hunter2")).await;
-    assert!(error.message.contains("keyboard-interactive") && !error.message.contains("hunter2"), "{error}");
-    assert!(!error.message.contains("tried password"), "{error}");
+    let error = refused_password(&Sshd::that_asks(Mode::Exec)).await;
+    assert!(error.message.contains("keyboard-interactive") && !error.message.contains("tried password"), "{error}");
 }
 
 #[tokio::test]
