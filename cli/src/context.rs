@@ -36,10 +36,15 @@ impl Context {
 
     /// A container's manifest. One of which there is a copy is refused: nobody could tell whose jobs are whose.
     pub fn manifest(&self, name: &str) -> Outcome<Manifest> {
-        self.manifest_file(name)?;
-        let manifest = Manifest::open(&self.places.base_dir, name).map_err(|error| Failure::manifest(&error))?;
+        let manifest = self.manifest_alone(name)?;
         refuse_twins(&manifest)?;
         Ok(manifest)
+    }
+
+    /// A container's manifest, whatever others there are: for what has to do with no job.
+    pub fn manifest_alone(&self, name: &str) -> Outcome<Manifest> {
+        self.manifest_file(name)?;
+        Manifest::open(&self.places.base_dir, name).map_err(|error| Failure::manifest(&error))
     }
 
     /// The jobs of a container, and its manifest. A job that was started under that name is the container's even if the

@@ -1,12 +1,11 @@
 //! A directory with all that is below it, as one version: what a conflict of kinds is about.
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::backend::{Backend, Listed};
 use crate::entry::{Entry, Hash};
 use crate::error::{Error, Fault, Result};
-use crate::job::{Pair, Which};
 use crate::path::RelPath;
 
 /// What is below a directory, in the order of a listing.
@@ -39,34 +38,28 @@ impl Below {
         Ok(Self { files, dirs })
     }
 
-    /// The sha256 over the names of all directories, and the names and contents of all files: equal only if all is.
-    pub async fn digest(&self, pair: &Pair, which: Which) -> Result<Hash> {
+    /// A hash over the names of all directories, and the names and versions of all files: another one as soon as anything
+    /// below is another.
+    pub fn digest(&self) -> Hash {
         let mut digest = Sha256::new();
+        // No path holds a NUL.
         for dir in &self.dirs {
             digest.update(dir.as_str());
             digest.update([0]);
         }
-        let hashes: Vec<_> = self.files.iter().map(|(path, entry)| hash_of(pair, which, path, entry)).collect();
-        let mut hashes = stream::iter(hashes).buffered(pair.in_flight());
-        for (path, _) in &self.files {
-            let Some(hash) = hashes.try_next().await? else { break };
-            // No path holds a NUL.
+        for (path, entry) in &self.files {
+            let token = entry.token.as_bytes();
             digest.update([0]);
             digest.update(path.as_str());
             digest.update([0]);
-            digest.update(hash.0);
+            digest.update((token.len() as u64).to_be_bytes());
+            digest.update(token);
         }
-        Ok(Hash(digest.finalize().into()))
+        Hash(digest.finalize().into())
     }
-}
 
-/// What a file holds: the cache knows it unless it is new.
-pub(crate) async fn hash_of(pair: &Pair, which: Which, path: &RelPath, entry: &Entry) -> Result<Hash> {
-    let side = pair.side(which);
-    if let Some(hash) = pair.store.cached_hash(&side.place, path, &entry.token)? {
-        return Ok(hash);
+    /// Whether a file is so young that its next version could look like it.
+    pub fn is_young(&self) -> bool {
+        self.files.iter().any(|(_, entry)| entry.token.is_racy())
     }
-    let hash = side.backend.hash(path, &entry.token).await?;
-    pair.store.remember_hashes(&side.place, &[(path.clone(), entry.token.clone(), hash)])?;
-    Ok(hash)
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::backend::{Backend, Content, Guard, Look};
 use crate::below::Below;
-use crate::entry::{Entry, Hash, Kind, Meta};
+use crate::entry::{Entry, Kind, Meta};
 use crate::error::{Error, Fault, Result};
 use crate::job::{Pair, Run, Side, Which};
 use crate::path::{IGNORE_FILE, RelPath};
@@ -28,8 +28,8 @@ pub enum Keep {
 struct Now {
     held: Held,
     entry: Option<Entry>,
-    /// What is below, if that is a directory, and the hash over all of it.
-    below: Option<(Below, Hash)>,
+    /// What is below, if that is a directory that would go.
+    below: Option<Below>,
 }
 
 /// Resolves the conflict under a path. The base learns which files are equal now, so that an edit in the next moment is an
@@ -41,13 +41,19 @@ pub async fn resolve(run: &Run, path: &RelPath, keep: Keep) -> Result<()> {
         let text = "no conflict is recorded for this path; `wl container list-conflicts` shows those there are";
         return Err(Error::new(Fault::Missing, text).at(path));
     };
-    let now = [look(pair, path, Which::Source).await?, look(pair, path, Which::Target).await?];
-    let trees = now.each_ref().map(|one| one.below.as_ref().map(|(_, digest)| *digest));
-    let is_dir = recorded.versions.map(|held| held == Held::Dir);
-    let known = [0, 1].map(|side| if is_dir[side] { recorded.trees[side] } else { None });
-    if now.each_ref().map(|one| one.held) != recorded.versions || trees != known {
-        // A running job records it as it is now.
-        run.poke.notify_one();
+    // What is below a directory counts where it would be removed or moved, and only there.
+    let goes = match keep {
+        Keep::Side(winner) => winner.other(),
+        Keep::Both => Which::Target,
+    };
+    let mut now = [look(pair, path, Which::Source).await?, look(pair, path, Which::Target).await?];
+    let mut same = now.each_ref().map(|one| one.held) == recorded.versions;
+    if now[goes as usize].held == Held::Dir {
+        let below = Below::list(&*pair.side(goes).backend, path).await?;
+        same &= recorded.trees[goes as usize] == Some(below.digest());
+        now[goes as usize].below = Some(below);
+    }
+    if !same {
         let text = "it changed since the conflict was recorded; nothing was done. Look at it, let a sync look at it \
             (`wl container sync NAME --one-shot`; a running job does at once), then resolve it";
         return Err(Error::new(Fault::Refused, text).at(path));
@@ -65,11 +71,7 @@ async fn look(pair: &Pair, path: &RelPath, which: Which) -> Result<Now> {
     let side = pair.side(which);
     match side.backend.stat(path).await? {
         Look::Absent => Ok(Now { held: Held::Absent, entry: None, below: None }),
-        Look::Entry(entry) if entry.is_dir() => {
-            let below = Below::list(&*side.backend, path).await?;
-            let digest = below.digest(pair, which).await?;
-            Ok(Now { held: Held::Dir, entry: Some(entry), below: Some((below, digest)) })
-        }
+        Look::Entry(entry) if entry.is_dir() => Ok(Now { held: Held::Dir, entry: Some(entry), below: None }),
         Look::Entry(entry) => {
             let hash = side.backend.hash(path, &entry.token).await?;
             Ok(Now { held: Held::File(hash), entry: Some(entry), below: None })
@@ -127,7 +129,7 @@ async fn keep_side(pair: &Pair, path: &RelPath, winner: Which, now: &[Now; 2], a
 /// Removes a directory with all that was seen below it, every file by way of the trash, also where the trash keeps nothing
 /// else. Refuses if there is anything in it that is not synced.
 async fn remove_tree(pair: &Pair, side: &Side, top: &RelPath, now: &Now, at: Timestamp) -> Result<()> {
-    let Some((Below { files, dirs }, _)) = &now.below else { return Err(Error::changed(top)) };
+    let Some(Below { files, dirs }) = &now.below else { return Err(Error::changed(top)) };
     let rules = rules_above(pair, top).await?;
     let is_out = |path: &RelPath, kind| rules.excludes(path, kind) || path.name() == IGNORE_FILE;
     let out = files.iter().map(|(path, _)| (path, Kind::File)).chain(dirs.iter().map(|path| (path, Kind::Dir)));
@@ -187,7 +189,7 @@ async fn keep_both(pair: &Pair, path: &RelPath, now: &[Now; 2]) -> Result<Vec<Ba
 async fn move_over(backend: &dyn Backend, path: &RelPath, now: &Now, to: &RelPath) -> Result<()> {
     match (&now.entry, &now.below) {
         (Some(entry), None) => backend.move_within(path, &entry.token, to).await.map(drop),
-        (_, Some((Below { files, dirs }, _))) => {
+        (_, Some(Below { files, dirs })) => {
             let moved = |below: &RelPath| {
                 let tail = below.as_str().get(path.as_str().len() + 1..).unwrap_or_default();
                 RelPath::parse(tail)

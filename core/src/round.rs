@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::below::Below;
 use crate::brakes;
-use crate::entry::{Hash, Kind};
+use crate::entry::Kind;
 use crate::error::{Error, Fault, Result};
 use crate::execute::{Executor, Results, Tally};
 use crate::filter::Filter;
@@ -241,9 +241,10 @@ impl<'a> Engine<'a> {
         let mut trees = before.as_ref().map_or([None; 2], |row| row.trees);
         for which in Which::BOTH {
             if clash.versions[which as usize] == Held::Dir {
-                // What cannot be looked at now is as it was seen last.
-                let seen = tree_of(&self.run.pair, which, &clash.path).await;
-                trees[which as usize] = seen.ok().or(trees[which as usize]);
+                // What cannot be looked at now, or vouches for nothing yet, is as it was seen last.
+                let seen = Below::list(&*self.run.pair.side(which).backend, &clash.path).await;
+                let seen = seen.ok().filter(|below| !below.is_young()).map(|below| below.digest());
+                trees[which as usize] = seen.or(trees[which as usize]);
             }
         }
         let is_so = |row: &ConflictRow| row.kind == clash.kind && row.versions == clash.versions && row.trees == trees;
@@ -313,10 +314,6 @@ pub(crate) fn terms(pair: &Pair) -> Terms {
         mtime_resolution_ns: (facts[0].mtime && facts[1].mtime).then_some(resolution),
         modes: facts[0].mode && facts[1].mode,
     }
-}
-
-async fn tree_of(pair: &Pair, which: Which, dir: &RelPath) -> Result<Hash> {
-    Below::list(&*pair.side(which).backend, dir).await?.digest(pair, which).await
 }
 
 fn conflict_entry(row: &ConflictRow) -> HistoryEntry {

@@ -9,7 +9,6 @@ use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 
 use crate::backend::{Backend, Content, Guard, Listed, Look, Obstacle};
-use crate::below::hash_of;
 use crate::entry::{Entry, Meta};
 use crate::error::{Error, Fault, Result};
 use crate::job::{Pair, Run, Side, Which};
@@ -130,7 +129,14 @@ pub async fn list(pair: &Pair) -> TrashList {
 }
 
 async fn describe(pair: &Pair, which: Which, kept: &Kept) -> Result<TrashEntry> {
-    let hash = hash_of(pair, which, &kept.place, &kept.entry).await?;
+    let (side, token) = (pair.side(which), &kept.entry.token);
+    let hash = if let Some(hash) = pair.store.cached_hash(&side.place, &kept.place, token)? {
+        hash
+    } else {
+        let hash = side.backend.hash(&kept.place, token).await?;
+        pair.store.remember_hashes(&side.place, &[(kept.place.clone(), token.clone(), hash)])?;
+        hash
+    };
     let (path, storage) = (kept.path.to_string(), pair.id(which).to_owned());
     Ok(TrashEntry { path, storage, at: kept.at, hash, bytes: kept.entry.size, reason: kept.reason })
 }

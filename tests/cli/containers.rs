@@ -165,12 +165,15 @@ fn a_copied_manifest_is_refused_until_it_has_a_uuid_of_its_own() {
         &["container", "stop-sync", "c"],
         &["container", "pause", "d"],
         &["container", "sync", "d"],
-        &["container", "show", "c"],
         &["container", "remove-storage", "d", B],
     ] {
         pair.home.expect(2, args).says(&["c.container.yaml", "d.container.yaml", "same uuid", "wl container edit"]);
     }
     assert_eq!(pair.job()["state"], "SYNCED");
+    pair.home.ok(&["container", "show", "d"]);
+    pair.home.expect(1, &["container", "delete", "c"]).says(&["being synced"]);
+    pair.home.ok(&["container", "delete", "d"]);
+    fs::copy(&c, &d).unwrap();
     // Even if it is the running one that gets the new uuid, its job stays its own.
     let text = fs::read_to_string(&c).unwrap();
     fs::write(&c, text.replace("11e69833", "22e69833")).unwrap();

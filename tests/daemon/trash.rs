@@ -75,7 +75,7 @@ fn a_trash_that_cannot_be_looked_at_is_not_called_empty() {
     let ran = pair.home.expect(4, &["container", "trash", "c", "list", "--json"]);
     let list = ran.json();
     assert_eq!((list["entries"].as_array().unwrap().len(), &list["problems"][0]["storage"]), (0, &B.into()));
-    pair.home.expect(1, &["container", "trash", "c", "restore", "edit"]).says(&["as far as it could be looked at"]);
+    pair.home.expect(1, &["container", "trash", "c", "restore", "edit"]).says(&["could be looked at", "--at"]);
     pair.home.expect(4, &["container", "trash", "c", "empty"]);
     fs::rename(pair.home.path("away"), pair.b("")).unwrap();
     assert_eq!(entries(&pair).len(), 2, "it is there as before");

@@ -6,7 +6,7 @@
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use futures::future::{join, join_all};
-use wl_core::error::{Error, Result};
+use wl_core::error::{Error, Fault, Result};
 
 use crate::Place;
 use crate::probe::Traits;
@@ -119,6 +119,8 @@ impl Trial<'_> {
 #[derive(Debug, Default)]
 struct Winners {
     told: usize,
+    /// How many were told that they lost.
+    lost: usize,
     /// What others were told instead of an answer.
     failed: Option<Error>,
 }
@@ -130,8 +132,13 @@ impl Winners {
         let mut winners = Self::default();
         for answer in answers {
             match answer {
-                Ok(took) => winners.told += usize::from(took == Took::Done),
-                Err(error) if error.fault.passes() => winners.failed = Some(error),
+                Ok(Took::Done) => winners.told += 1,
+                Ok(_) => winners.lost += 1,
+                Err(error) if error.fault.passes() => {
+                    // Who is asked for patience was not in the race.
+                    winners.lost += usize::from(error.fault != Fault::Busy);
+                    winners.failed = Some(error);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -144,7 +151,7 @@ fn one_wins(rounds: Vec<Winners>) -> Result<bool> {
     if rounds.iter().any(|round| round.told > 1) {
         return Ok(false);
     }
-    let telling = rounds.iter().filter(|round| round.told == 1).count();
+    let telling = rounds.iter().filter(|round| round.told == 1 && round.lost > 0).count();
     if 2 * telling >= rounds.len() {
         return Ok(true);
     }
@@ -153,8 +160,6 @@ fn one_wins(rounds: Vec<Winners>) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use wl_core::error::Fault;
-
     use super::*;
 
     #[test]

@@ -88,7 +88,8 @@ impl S3 {
             return Ok(Taken::NotThis);
         }
         let Some(hash) = hash(&traits, &seen, source, &offer, read).await? else { return Ok(Taken::NotThis) };
-        place.dressed.store(seen.is_dressed(&hash), Ordering::Relaxed);
+        let shows = seen.is_dressed(&hash) && seen.hash(traits.checksums) == Some(hash);
+        place.dressed.store(shows, Ordering::Relaxed);
         let dress = dressed(&traits, &seen, hash);
         let wanted = Wanted { dress: Some(&dress), in_parts, passed: Some(passed), onto: onto(&target) };
         let taken = take(&target, &traits, source, wanted, hash, trash).await?;
@@ -116,7 +117,8 @@ fn way(traits: &Traits, target: &Target<'_>, size: u64) -> Option<bool> {
 fn shows_itself(traits: &Traits, target: &Target<'_>, source: Source<'_>) -> bool {
     let vouched = source.place.dressed.load(Ordering::Relaxed) && !is_mixed(source);
     let same_etag = source.version.size <= LARGE && !source.version.etag.contains('-');
-    target.expected.is_none() && traits.copy_source && vouched && same_etag
+    // What shows nothing is removed again: only where that cannot take what somebody else has put there meanwhile.
+    target.expected.is_none() && traits.copy_source && traits.delete && vouched && same_etag
 }
 
 /// Copies a version, where nothing is, with all that its source is dressed with, and looks at it once: that proves it, and

@@ -83,14 +83,13 @@ pub struct Turn<'a> {
 }
 
 impl Sftp {
-    /// A turn to try a difference; none where commands do not run, or another one failed of late.
+    /// A turn to try a difference; none where commands do not run, another one failed of late, or enough are on their way.
     pub async fn turn_to_differ(&self) -> Option<Turn<'_>> {
         let deltas = &self.root.deltas;
         if deltas.rests() || !shell(&self.root).await.ok()?.is_some_and(|shell| shell.hashes) {
             return None;
         }
-        let turn = deltas.turns.acquire().await.ok()?;
-        (!deltas.rests()).then_some(Turn { _turn: turn })
+        deltas.turns.try_acquire().ok().map(|turn| Turn { _turn: turn })
     }
 
     /// Says that the programs did not come to an end together: other ways are gone for a while.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use reqwest::StatusCode;
 use tokio::time::{Duration, Instant};
 use wl_core::backend::{Content, Guard, Written};
-use wl_core::entry::{Entry, Hash};
+use wl_core::entry::Entry;
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
@@ -15,7 +15,7 @@ use crate::error::{of_answer, of_status};
 use crate::read::head;
 use crate::server::Server;
 use crate::transfer::{Whole, collect, done, get_whole, no_directory, took_nothing};
-use crate::version::{ETag, Seen};
+use crate::version::{Precision, Seen};
 use crate::write::{TICK, why_not};
 
 /// A content up to this size arrives at once, or nearly so: a server that checks first and writes then has little to wait for.
@@ -108,9 +108,10 @@ async fn settle(server: &Arc<Server>, path: &RelPath, whole: &Whole, sent: Sent)
     let opaque = |seen: &Seen| seen.etag.as_ref().map(|etag| etag.opaque().to_owned());
     let proven = |seen: &Seen| abilities.answers_hash && seen.hash == Some(whole.hash);
     let named = sent.named.as_ref().and_then(opaque);
-    let there = if named.is_some() && sent.named.as_ref().is_some_and(proven) {
+    let told = abilities.precision == Precision::Fine && sent.named.as_ref().is_some_and(proven);
+    let there = if named.is_some() && told {
         match head(server, path).await? {
-            Some(seen) if opaque(&seen) == named => return Ok(written(&seen)),
+            Some(seen) if opaque(&seen) == named && is_of(&seen, whole) => return Ok(written(&seen)),
             Some(_) => return Err(Error::changed(path)),
             None => None,
         }
@@ -119,14 +120,10 @@ async fn settle(server: &Arc<Server>, path: &RelPath, whole: &Whole, sent: Sent)
     };
     match (there, sent.failure) {
         (Some((seen, held)), _) if held == whole.hash && is_of(&seen, whole) => Ok(written(&seen)),
-        (Some((seen, held)), None) if named.is_some() && opaque(&seen) == named => {
-            take_back(server, path, seen.etag.as_ref(), held).await;
-            let text = "the server held something else than was sent to it: it is tried again";
-            Err(Error::new(Fault::Broken, text).at(path))
-        }
-        // No file of this server's: somebody between answered.
-        (Some((Seen { etag: None, .. }, _)), _) => Err(of_status(StatusCode::OK).at(path)),
+        (Some((Seen { etag: None, .. }, _)), _) => Err(no_version(server, path).await?.at(path)),
         (Some(_), _) => Err(Error::changed(path)),
+        // It was there.
+        (None, None) if named.is_some() => Err(Error::changed(path)),
         (None, None) => Err(took_nothing().at(path)),
         (None, Some(error)) if error.fault == Fault::Missing => Err(error.at(path)),
         (None, Some(error)) if error.fault.passes() || error.fault == Fault::Broken => Ok(Settled::Absent(error)),
@@ -138,12 +135,9 @@ fn is_of(seen: &Seen, whole: &Whole) -> bool {
     seen.size.is_none_or(|size| size == whole.bytes.len() as u64)
 }
 
-/// Deletes what the server made of a content, if it still is exactly that.
-async fn take_back(server: &Server, path: &RelPath, etag: Option<&ETag>, held: Hash) {
-    let Some(etag) = etag.filter(|etag| !etag.is_weak()) else { return };
-    tracing::warn!(%path, %held, "the server held something else than was sent to it");
-    let ask = Ask::new("DELETE", server.client.base.file(path)).with("if-match", etag.quoted());
-    if let Ok(response) = server.client.send(ask, None).await {
-        drain(response).await;
-    }
+/// Why a GET names no version: the server makes something of its own of the file, or somebody between answered.
+async fn no_version(server: &Server, path: &RelPath) -> Result<Error> {
+    let there = server.see(path).await?.is_some_and(|seen| !seen.is_dir);
+    let text = "the server answers something else under this name than the file that it was sent: rename it";
+    Ok(if there { Error::new(Fault::Malformed, text) } else { of_status(StatusCode::OK) })
 }

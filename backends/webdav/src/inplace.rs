@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use reqwest::StatusCode;
 use wl_core::backend::{Content, Guard, Written};
-use wl_core::entry::{Hash, Token};
+use wl_core::entry::{Entry, Hash, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
@@ -116,7 +116,8 @@ async fn settle(
     }
     let held = hash(server, path, &token).await?;
     if held == sent && seen.size == Some(size) {
-        return Ok(Written { entry: seen.entry(server.precision()), hash: sent });
+        let entry = Entry { token: seen.written_token(server.precision()), ..seen.entry(server.precision()) };
+        return Ok(Written { entry, hash: sent });
     }
     let opaque = |etag: &Option<ETag>| etag.as_ref().map(|etag| etag.opaque().to_owned());
     if named.is_some() && opaque(&named) == opaque(&seen.etag) {

@@ -148,8 +148,8 @@ impl Parts {
         }
         let dead = match Maker::of(part) {
             Some(maker) => maker.is_dead(now),
-            // Another backend's, which knows it, or a user's: only a version that is held is brought to safety.
-            None => is_held(part) && self.is_old_stranger(part, now),
+            // Another backend's, or a user's, which stays.
+            None => is_like_ours(part) && self.is_old_stranger(part, now),
         };
         match dead {
             false => Fate::Stays,
@@ -165,6 +165,14 @@ impl Parts {
         let first = *foreign.entry(part.clone()).or_insert(now);
         now.duration_since(first) > DEAD_AFTER
     }
+}
+
+/// Whether a part has a name as one of the other backends gives it.
+fn is_like_ours(part: &RelPath) -> bool {
+    let name = part.name().strip_prefix(PART_PREFIX).unwrap_or(part.name());
+    let begins_with_a_number = |text: &str| text.starts_with(|first: char| first.is_ascii_digit());
+    let marked = ["held-", "again-", "resume-", "up-", "probe-"].iter().any(|mark| name.starts_with(mark));
+    marked || begins_with_a_number(name.strip_prefix('u').unwrap_or(name))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -220,13 +228,14 @@ mod tests {
     }
 
     #[test]
-    fn what_another_kind_of_storage_left_stays_and_what_it_held_is_brought_to_safety() {
+    fn what_another_kind_of_storage_left_stays_until_it_is_old_and_is_never_deleted_if_held() {
         let (parts, now) = (Parts::default(), Timestamp::now());
         let later = now + DEAD_AFTER + SignedDuration::from_secs(1);
         for (name, fate) in [
-            ("left", Fate::Stays),
-            ("u0123456789ab-7", Fate::Stays),
-            ("again-0123456789ab", Fate::Stays),
+            ("notes", Fate::Stays),
+            ("u0123456789ab-7", Fate::Goes),
+            ("4711-3", Fate::Goes),
+            ("again-0123456789ab", Fate::Goes),
             ("held-1700000000-0123456789ab-7", Fate::IsKept),
             ("held-4711-3", Fate::IsKept),
             ("held-", Fate::IsKept),

@@ -140,7 +140,15 @@ impl Seen {
     pub fn own_token(&self, precision: Precision) -> Token {
         match precision {
             Precision::Fine if self.etag.is_some() => Token::new(&self.name()),
-            _ => self.token(precision),
+            _ => self.written_token(precision),
+        }
+    }
+
+    /// The token of a version that was written just now: its date says nothing of when that was.
+    pub fn written_token(&self, precision: Precision) -> Token {
+        match precision {
+            Precision::Fine => self.token(precision),
+            Precision::Coarse => Token::racy(&self.name()),
         }
     }
 

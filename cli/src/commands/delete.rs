@@ -1,6 +1,8 @@
 //! `wl container delete`: deletes a manifest; the files stay where they are.
 
 use serde_json::json;
+use wl_core::manifest::Manifest;
+use wl_core::report::JobStatus;
 
 use crate::args::Name;
 use crate::context::Context;
@@ -9,9 +11,13 @@ use crate::pairs;
 
 /// Deletes the manifest, unless the container is being synced.
 pub async fn run(context: &Context, args: &Name) -> Outcome {
-    let manifest = context.manifest(&args.name)?;
+    let manifest = context.manifest_alone(&args.name)?;
+    // A job of that uuid under the name of another manifest that is there is the other one's.
+    let is_its = |job: &JobStatus| {
+        job.container == args.name || !Manifest::path_of(&context.places.base_dir, &job.container).exists()
+    };
     if let Some(link) = context.running().await?
-        && !pairs::jobs_of(&manifest, link.jobs().await?).is_empty()
+        && pairs::jobs_of(&manifest, link.jobs().await?).iter().any(is_its)
     {
         return Err(Failure::new(format!("container `{}` is being synced: its manifest was not deleted", args.name))
             .hint(format!("`wl container stop-sync {}` first", args.name)));

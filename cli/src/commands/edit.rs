@@ -92,7 +92,7 @@ fn kept(context: &Context, args: &Name, copy: &Path, file: &Path) -> String {
     let rest = "the manifest was left as it was";
     kept.map_or_else(
         || format!("{rest}, and your text could not be kept in {}", context.places.base_dir.display()),
-        |kept| format!("{rest}; your text is in {}: correct it there, then copy it over {file}", kept.display()),
+        |kept| format!("{rest}; your text is in {}: correct it there, then bring it into {file}, which may have changed meanwhile", kept.display()),
     )
 }
 

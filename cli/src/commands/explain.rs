@@ -17,7 +17,14 @@ pub async fn run(context: &Context, args: &Explain) -> Outcome {
     for pair in context.pairs_of(&link, &manifest, &args.choice).await? {
         let mut request = pair.args(&manifest);
         request.insert("path".into(), path.clone().into());
-        let next: Explanation = link.call("explain", request).await?;
+        let next: Explanation = match link.call("explain", request).await {
+            // Another pair has told already: a storage that cannot be reached now has nothing to add.
+            Err(failure) if found.is_some() => {
+                context.screen.fail(&failure);
+                continue;
+            }
+            next => next?,
+        };
         if found.as_ref().is_none_or(|found| found.verdict == "nothing" && next.verdict != "nothing") {
             found = Some(next);
         }

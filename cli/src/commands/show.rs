@@ -7,7 +7,7 @@ use crate::render::containers;
 
 /// Shows one manifest.
 pub fn run(context: &Context, args: &Name) -> Outcome {
-    let manifest = context.manifest(&args.name)?;
+    let manifest = context.manifest_alone(&args.name)?;
     context.screen.show(&manifest.masked(), containers::tree)?;
     Ok(Exit::Done)
 }

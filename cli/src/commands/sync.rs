@@ -45,8 +45,17 @@ pub async fn sync(context: &Context, manifest: &Manifest, options: &SyncOptions,
     if options.one_shot && !options.no_wait {
         let mut ended = wait::for_the_end(context, &link, &ids).await?;
         if pairs.len() > 1 && ended.calls_for_more() {
-            let ids = start::each(context, &link, manifest, &pairs, options, all).await?;
-            ended = ended.and_then(wait::for_the_end(context, &link, &ids).await?);
+            let again = async {
+                let ids = start::each(context, &link, manifest, &pairs, options, all).await?;
+                wait::for_the_end(context, &link, &ids).await
+            };
+            match again.await {
+                Ok(later) => ended = ended.and_then(later),
+                Err(failure) => {
+                    ended.show(context, manifest)?;
+                    return Err(failure);
+                }
+            }
         }
         ended.show(context, manifest)
     } else if options.wait {

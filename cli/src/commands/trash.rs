@@ -67,6 +67,12 @@ async fn restore(
     let at = at.map(moment).transpose()?;
     let hint = format!("`wl container trash {} list` shows what is kept", manifest.name);
     let (entries, problems) = kept(link, manifest, pairs).await?;
+    if let (None, Some(problem)) = (at, problems.first()) {
+        let text = format!("not all of the trash of `{}` could be looked at: {}", manifest.name, problem.message);
+        return Err(
+            Failure::new(text).hint(format!("{hint}; `--at` restores one of those, whatever else there may be"))
+        );
+    }
     let mut matching = entries.iter().filter(|(_, entry)| entry.path == path && at.is_none_or(|at| is_at(entry, at)));
     let Some((pair, entry)) = matching.next() else {
         let when = at.map(|at| format!(" from {at}")).unwrap_or_default();

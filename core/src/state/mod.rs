@@ -68,7 +68,7 @@ pub struct ConflictRow {
     pub since: Timestamp,
     /// What each side held when it was last looked at, the source's first.
     pub versions: [Held; 2],
-    /// What was below the side that held a directory then, as one hash over all of it; none if that is not known.
+    /// What was below the side that held a directory then, as one hash over all versions; none if that is not known.
     pub trees: [Option<Hash>; 2],
 }
 

@@ -25,6 +25,10 @@ pub async fn try_out(trial: &Trial<'_>) -> Result<bool> {
     if !refused || trial.see("taken").await?.size != Some(3) || trial.writes_in_place().await? {
         return Ok(false);
     }
+    let free = Ask::new("PUT", trial.server.client.base.file(&trial.at("free")?)).with("if-none-match", "*");
+    if trial.put_with(free, "new").await.is_err() || trial.see("free").await?.size != Some(3) {
+        return Ok(false);
+    }
     leaves_nothing(trial).await
 }
 

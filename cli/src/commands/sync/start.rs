@@ -59,7 +59,12 @@ pub async fn each(
             (Next::Restart | Next::Renew, Some(job)) => link.stop(&job.job_id).await?,
             _ => {}
         }
-        let _: Value = link.call("start", args(context, manifest, &pair, options)).await?;
+        let started: Outcome<Value> = link.call("start", args(context, manifest, &pair, options)).await;
+        if let (Err(failure), Next::Renew) = (&started, next) {
+            let text = "the job was stopped to begin anew with what its manifest says now, but it cannot";
+            return Err(Failure::about(failure.clone(), text));
+        }
+        started?;
         let how = mode(if options.one_shot { Mode::OneShot } else { Mode::Continuous });
         let pair_and_way = line(manifest, &pair);
         context.screen.say(match next {

@@ -17,6 +17,9 @@ use crate::signals::interrupted;
 /// Longer than a watcher takes to tell of a change.
 const MOMENT: Duration = Duration::from_millis(500);
 
+/// How often they may call each other to work before they count as synced, each being so by itself.
+const ROUNDS: u32 = 20;
+
 /// What one-shot jobs did, each of its own pair.
 pub struct Ended(Vec<JobStatus>);
 
@@ -32,12 +35,14 @@ impl Ended {
     /// What these did and those that went on after them.
     #[must_use]
     pub fn and_then(self, later: Self) -> Self {
-        let mut earlier = self.0.into_iter().filter_map(|job| job.summary);
+        let mut earlier = self.0.iter().map(done);
         let sum = |mut job: JobStatus| {
-            if let (Some(done), Some(before)) = (&mut job.summary, earlier.next()) {
-                add(done, &before);
-                done.seconds += before.seconds;
+            let mut both = done(&job);
+            if let Some(before) = earlier.next() {
+                add(&mut both, &before);
+                both.seconds += before.seconds;
             }
+            job.summary = Some(both);
             job
         };
         Self(later.0.into_iter().map(sum).collect())
@@ -108,7 +113,7 @@ pub async fn until_synced(context: &Context, link: &Link, ids: &[String]) -> Out
 async fn until_calm(context: &Context, link: &Link, ids: &[String]) -> Outcome<Vec<JobStatus>> {
     let mut jobs = follow(&context.screen, link, ids, Until::Synced).await?;
     let done = |jobs: &[JobStatus]| jobs.iter().map(|job| (job.files, job.transferred_files)).collect::<Vec<_>>();
-    while ids.len() > 1 {
+    for _ in 0..if ids.len() > 1 { ROUNDS } else { 0 } {
         tokio::time::sleep(MOMENT).await;
         let later = follow(&context.screen, link, ids, Until::Synced).await?;
         let calm = done(&later) == done(&jobs);
