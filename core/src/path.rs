@@ -129,6 +129,14 @@ impl RelPath {
     pub fn is_ours(&self) -> bool {
         self.segments().next() == Some(TRASH_DIR) || self.segments().any(|segment| segment.starts_with(PART_PREFIX))
     }
+
+    /// Whether the name is one that a backend gives to what it writes: with the prefix alone it may be a user's.
+    pub fn is_part(&self) -> bool {
+        let Some(name) = self.name().strip_prefix(PART_PREFIX) else { return false };
+        let numbered = |text: &str| text.starts_with(|first: char| first.is_ascii_digit());
+        let marked = ["held-", "again-", "resume-", "up-", "probe-"].iter().any(|mark| name.starts_with(mark));
+        marked || numbered(name.strip_prefix('u').unwrap_or(name))
+    }
 }
 
 fn check_segment(segment: &str) -> Result<(), BadPath> {

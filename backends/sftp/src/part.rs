@@ -92,8 +92,8 @@ impl Names {
             let old = now.saturating_sub(since).min(silent) > STALLED;
             (old || instance == self.instance, Verdict::Dead)
         } else {
-            // Another protocol's, whose backend knows it, or a user's.
-            (false, Verdict::Dead)
+            // Whoever wrote it, by another protocol or on the server itself; what a user named so stays.
+            (part.is_part() && self.known_for(part, now).min(age) > STALLED, Verdict::Dead)
         };
         if dead { verdict } else { Verdict::Alive }
     }
@@ -338,7 +338,9 @@ mod tests {
     fn parts_of_other_programs_are_cleared_away_when_they_were_seen_for_long() {
         let (names, now) = (Names::default(), 1_700_000_000);
         let part = |name: &str| RelPath::parse(&format!("d/{PART_PREFIX}{name}")).unwrap();
-        for name in ["77-3", "left", "a0b1c2d3-77-3", "resume-00", "u0123456789ab-7"] {
+        assert_eq!(names.judge(&part("notes"), 7, now), Verdict::Alive);
+        assert_eq!(names.judge(&part("notes"), 7, now + STALLED + 1), Verdict::Alive);
+        for name in ["77-3", "1600000000-a0b1c2d3-77-3", "resume-00", "u0123456789ab-7"] {
             assert_eq!(names.judge(&part(name), 7, now), Verdict::Alive, "{name}");
             assert_eq!(names.judge(&part(name), now, now + STALLED), Verdict::Alive, "{name}");
             assert_eq!(names.judge(&part(name), 7, now + STALLED + 1), Verdict::Dead, "{name}");

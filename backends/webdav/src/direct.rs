@@ -125,7 +125,11 @@ async fn settle(server: &Arc<Server>, path: &RelPath, whole: &Whole, sent: Sent)
         // It was there.
         (None, None) if named.is_some() => Err(Error::changed(path)),
         (None, None) => Err(took_nothing().at(path)),
-        (None, Some(error)) if error.fault == Fault::Missing => Err(error.at(path)),
+        (None, Some(error)) if error.fault == Fault::Missing => {
+            // A directory in the way is a conflict to some servers, too (RFC 4918, section 9.7.1).
+            let taken = server.see(path).await?.is_some();
+            Err(if taken { Error::changed(path) } else { error.at(path) })
+        }
         (None, Some(error)) if error.fault.passes() || error.fault == Fault::Broken => Ok(Settled::Absent(error)),
         (None, Some(error)) => Err(why_not(server, path, &Guard::Absent, None, error).await?.at(path)),
     }

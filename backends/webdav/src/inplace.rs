@@ -1,6 +1,7 @@
 //! Replacing by one PUT with `If-Match`, for servers whose MOVE leaves nothing under the name for a moment.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::StatusCode;
 use wl_core::backend::{Content, Guard, Written};
@@ -20,6 +21,9 @@ use crate::write::{WEAK_PAUSE, WEAK_TRIES, holds, keep};
 /// A content up to this size is held in memory, so that nothing can fail in the middle of sending it. A larger one takes
 /// the server long to store: its name had better be free for a moment than hold a part for long.
 pub const LARGEST: u64 = 8 << 20;
+
+/// How long somebody else may have moved the file aside.
+const ASIDE: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(400)];
 
 /// Replaces a known version by a content that is short enough. What it replaces is copied to the trash first.
 pub async fn replace(
@@ -108,7 +112,15 @@ async fn settle(
         Sent::Unsure(error) => (None, Some(error)),
     };
     let failed = |failure: Option<Error>| failure.unwrap_or_else(|| Error::changed(path));
-    let seen = server.see(path).await?.filter(|seen| !seen.is_dir);
+    let mut seen = server.see(path).await?.filter(|seen| !seen.is_dir);
+    for pause in ASIDE {
+        // Who removes it moves it aside to look at it, and puts back what is not what they expected.
+        if seen.is_some() || failure.is_some() {
+            break;
+        }
+        tokio::time::sleep(pause).await;
+        seen = server.see(path).await?.filter(|seen| !seen.is_dir);
+    }
     let Some(seen) = seen else { return Err(failed(failure)) };
     let token = seen.token(server.precision());
     if failure.is_some() && old.same(&token) {

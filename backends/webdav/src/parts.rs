@@ -149,7 +149,7 @@ impl Parts {
         let dead = match Maker::of(part) {
             Some(maker) => maker.is_dead(now),
             // Another backend's, or a user's, which stays.
-            None => is_like_ours(part) && self.is_old_stranger(part, now),
+            None => part.is_part() && self.is_old_stranger(part, now),
         };
         match dead {
             false => Fate::Stays,
@@ -165,14 +165,6 @@ impl Parts {
         let first = *foreign.entry(part.clone()).or_insert(now);
         now.duration_since(first) > DEAD_AFTER
     }
-}
-
-/// Whether a part has a name as one of the other backends gives it.
-fn is_like_ours(part: &RelPath) -> bool {
-    let name = part.name().strip_prefix(PART_PREFIX).unwrap_or(part.name());
-    let begins_with_a_number = |text: &str| text.starts_with(|first: char| first.is_ascii_digit());
-    let marked = ["held-", "again-", "resume-", "up-", "probe-"].iter().any(|mark| name.starts_with(mark));
-    marked || begins_with_a_number(name.strip_prefix('u').unwrap_or(name))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
