@@ -15,17 +15,8 @@ pub enum Conditions {
     /// The same, but a small file by a PUT with `If-Match`: readers see the old content until the new one is there, while
     /// a MOVE leaves nothing under the name for a moment.
     InPlace,
-    /// Only a PUT heeds its `If-Match`: a larger file is looked at, and then replaced.
-    OnlyInPlace,
-    /// Neither is heeded: it is looked at, and then replaced.
+    /// Neither is heeded with a MOVE: it is looked at, and then replaced.
     LookOnly,
-}
-
-impl Conditions {
-    /// Whether a small file is replaced by a PUT.
-    pub fn put_small(self) -> bool {
-        matches!(self, Self::InPlace | Self::OnlyInPlace)
-    }
 }
 
 impl Abilities {
@@ -124,14 +115,9 @@ fn windows(abilities: &Abilities) -> Vec<String> {
              its renaming, which is as long as the content takes to arrive; a larger one by a MOVE that names its entity \
              tag: that window is shorter, but for a moment there may be nothing under the name"
         }
-        Some(Conditions::OnlyInPlace) => {
-            "a file of up to 8 MiB is replaced by a PUT that names its entity tag: the window is within the server, at most \
-             as long as the content takes to arrive; of a larger one, what changes between the last look and its \
-             replacement, one round trip, is replaced"
-        }
         Some(Conditions::LookOnly) => {
-            "this server heeds neither conditions nor locks: a file that changes between the last look and its \
-             replacement, one round trip, is replaced"
+            "this server heeds neither conditions nor locks when a file is moved over another: a file that changes between \
+             the last look and its replacement, one round trip, is replaced"
         }
     });
     say(if abilities.keeps_existing {

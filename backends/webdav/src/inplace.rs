@@ -126,7 +126,11 @@ async fn settle(
     if failure.is_some() && old.same(&token) {
         return Err(failed(failure));
     }
-    let held = hash(server, path, &token).await?;
+    let held = hash(server, path, &token).await.map_err(|error| match error.fault {
+        // Moved aside just now.
+        Fault::Missing => Error::changed(path),
+        _ => error,
+    })?;
     if held == sent && seen.size == Some(size) {
         let entry = Entry { token: seen.written_token(server.precision()), ..seen.entry(server.precision()) };
         return Ok(Written { entry, hash: sent });

@@ -10,6 +10,7 @@ use wl_core::error::Result;
 use wl_core::path::RelPath;
 
 use crate::WebDav;
+use crate::abilities::Conditions;
 use crate::change::discard;
 use crate::client::{Ask, drain};
 use crate::inplace;
@@ -51,7 +52,7 @@ impl WebDav {
         let abilities = server.abilities().await?;
         // What such a server replaces by a PUT is safer so.
         let replaces = *guard != Guard::Absent && offer.size <= inplace::LARGEST;
-        if !abilities.copies || replaces && server.conditions().await?.put_small() {
+        if !abilities.copies || replaces && server.conditions().await? == Conditions::InPlace {
             return Ok(None);
         }
         holds(server, path, guard).await?;

@@ -65,7 +65,7 @@ async fn put(
     }
     if let Guard::Unchanged(token) = guard
         && content.size <= inplace::LARGEST
-        && server.conditions().await?.put_small()
+        && server.conditions().await? == Conditions::InPlace
     {
         return inplace::replace(server, path, &content, token, trash).await;
     }

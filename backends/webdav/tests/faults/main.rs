@@ -182,7 +182,7 @@ async fn a_refused_write_changes_nothing_and_leaves_nothing() {
         "GET" => answers(200, "content-type", "text/html"),
         _ => Action::Pass,
     });
-    assert_eq!(bench.write("new", b"new", &Guard::Absent).await, Err(Fault::Offline));
+    assert_eq!(bench.write("new", b"new", &Guard::Absent).await, Err(Fault::Malformed));
     assert_eq!(std::fs::read(bench.server.root().join("new")).unwrap(), b"new", "whole, or not at all");
 }
 
