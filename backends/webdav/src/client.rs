@@ -1,7 +1,7 @@
 //! Requests: with their credentials, tried again where that is safe, never sent to another server.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -71,8 +71,6 @@ pub struct Client {
     pub base: Base,
     http: reqwest::Client,
     auth: Auth,
-    /// The server has said what credentials it wants.
-    asked: OnceLock<()>,
     /// The server wishes not to be asked anything before.
     quiet_until: Mutex<Option<Instant>>,
 }
@@ -81,9 +79,8 @@ impl Client {
     pub fn new(settings: Settings) -> Self {
         Self {
             base: settings.base,
-            http: settings.http,
-            auth: Auth::new(settings.credentials),
-            asked: OnceLock::new(),
+            http: settings.way.http,
+            auth: Auth::new(settings.credentials, settings.way.wanted),
             quiet_until: Mutex::default(),
         }
     }
@@ -125,9 +122,8 @@ impl Client {
 
     /// Sends a request once. `progress` counts what was sent of a long body: as long as it grows, the server has time.
     pub async fn once(&self, ask: &Ask, body: Option<(u64, Body)>, progress: Option<&Arc<AtomicU64>>) -> Result<Try> {
-        if self.auth.should_ask() && self.asked.get().is_none() && self.ask_what_is_wanted().await? {
-            // Somebody else who asked at the same time learned the same.
-            let _ = self.asked.set(());
+        if self.auth.should_ask() && self.ask_what_is_wanted().await? {
+            self.auth.has_asked();
         }
         self.keep_quiet().await;
         let mut request = self.http.request(ask.method.clone(), ask.url.clone());
