@@ -15,6 +15,7 @@ use crate::auth::Auth;
 use crate::config::Settings;
 use crate::error::{of_answer, of_network, of_status, timed_out};
 use crate::place::Base;
+use crate::turns::Distance;
 
 /// How long a server may take to begin its answer…
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -69,6 +70,7 @@ pub enum Try {
 /// A server and the way to it.
 pub struct Client {
     pub base: Base,
+    pub distance: Arc<Distance>,
     http: reqwest::Client,
     auth: Auth,
     /// The server wishes not to be asked anything before.
@@ -79,6 +81,7 @@ impl Client {
     pub fn new(settings: Settings) -> Self {
         Self {
             base: settings.base,
+            distance: settings.way.distance,
             http: settings.way.http,
             auth: Auth::new(settings.credentials, settings.way.wanted),
             quiet_until: Mutex::default(),
@@ -140,9 +143,13 @@ impl Client {
             None if ask.method == Method::PUT => request.header(header::CONTENT_LENGTH, 0),
             None => request,
         };
+        let begun = Instant::now();
         let answer = match progress {
             None => {
                 let answer = tokio::time::timeout(ask.patience(), request.send()).await;
+                if let Ok(Ok(_)) = answer {
+                    self.distance.answered_after(begun.elapsed());
+                }
                 answer.map_err(|_| timed_out())?
             }
             Some(progress) => while_it_grows(progress, request.send()).await?,

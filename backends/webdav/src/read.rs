@@ -268,7 +268,9 @@ impl Checked {
         if self.left.is_some_and(|left| left > 0) {
             return Err(Error::new(Fault::Offline, "the server sent less than it announced").at(&self.path));
         }
-        drop(self.turn);
+        if !self.server.client.distance.is_near() {
+            drop(self.turn);
+        }
         // It may have been rewritten in place while it was sent.
         let there = match self.by {
             By::Headers => look(&self.server, &self.path).await?,

@@ -68,13 +68,15 @@ pub enum Wanted {
 impl Server {
     pub fn new(settings: Settings) -> Arc<Self> {
         let (key, read_only) = (settings.key.clone(), settings.read_only);
+        let client = Client::new(settings);
+        let turns = Turns::new(client.distance.clone());
         Arc::new_cyclic(|itself| Self {
-            client: Client::new(settings),
+            client,
             parts: Parts::default(),
             made: Made::default(),
             trees: Trees::default(),
             looks: Looks::default(),
-            turns: Turns::default(),
+            turns,
             read_only,
             key,
             learning: Learning::default(),

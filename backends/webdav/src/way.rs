@@ -10,6 +10,7 @@ use wl_core::error::Result;
 use wl_core::manifest::Storage;
 
 use crate::auth::Wanted;
+use crate::turns::Distance;
 
 /// What makes two storages go the same way. Files of certificates are not among them: they may have changed meanwhile.
 const ALIKE: [&str; 3] = ["url", "credentials", "bearer-token"];
@@ -25,12 +26,13 @@ static WAYS: Mutex<Vec<(Hash, Way)>> = Mutex::new(Vec::new());
 pub struct Way {
     pub http: Client,
     pub wanted: Arc<Wanted>,
+    pub distance: Arc<Distance>,
 }
 
 impl Way {
     /// The way to a storage: the one gone before, or a new one.
     pub fn to(storage: &Storage, open: impl FnOnce() -> Result<Client>) -> Result<Self> {
-        let fresh = || Ok(Self { http: open()?, wanted: Arc::default() });
+        let fresh = || Ok(Self { http: open()?, wanted: Arc::default(), distance: Arc::default() });
         let value = |key: &&str| storage.params().get(*key).cloned().unwrap_or(Value::Null);
         if FILES.iter().map(value).any(|value| !value.is_null()) {
             return fresh();
