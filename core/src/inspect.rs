@@ -91,9 +91,13 @@ fn planned(pair: &Pair, step: &Step) -> PlannedAction {
     let (there, here) = (pair.id(on.other()).to_owned(), pair.id(on).to_owned());
     let from = &pair.side(on.other()).view.location;
     let (action, reason) = match step {
-        Step::Copy { inside: Some(_), .. } => {
-            (Action::Copy, format!("changed on {from}, and its content is here under another name: nothing is transferred"))
-        }
+        Step::Copy { inside: Some(_), .. } => (
+            Action::Copy,
+            format!(
+                "{from} has it there now, {} under another name: nothing is transferred",
+                pair.side(on).view.location
+            ),
+        ),
         Step::Copy { guard: crate::backend::Guard::Absent, .. } => (Action::Copy, format!("only on {from}")),
         Step::Copy { .. } => (Action::Copy, format!("modified on {from}")),
         Step::SetMeta { .. } => {

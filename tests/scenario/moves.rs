@@ -154,9 +154,9 @@ async fn an_edit_in_the_middle_stays() {
         world.undisturbed();
         world.settle().await;
         assert_eq!(world.lost(), [], "moment {moment}\n{world:?}");
-        let kept = Which::BOTH.iter().any(|which| {
-            world.side(*which).user_read(&wl_test_kit::path("b")).is_some_and(|bytes| bytes == "edited")
-        });
+        let kept = Which::BOTH
+            .iter()
+            .any(|which| world.side(*which).user_read(&wl_test_kit::path("b")).is_some_and(|bytes| bytes == "edited"));
         assert!(kept, "moment {moment}\n{world:?}");
     }
 }

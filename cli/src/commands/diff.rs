@@ -7,9 +7,9 @@ use wl_core::backend::{Backend, Look};
 use wl_core::entry::{Entry, Hash, Kind};
 use wl_core::manifest::{Manifest, Storage};
 use wl_core::path::RelPath;
-use wl_core::report::{Conflict, StorageView, Version};
+use wl_core::report::{StorageView, Version};
 
-use super::list_conflicts;
+use super::list_conflicts::{self, Conflicts};
 use crate::args::Explain;
 use crate::context::{Context, env};
 use crate::failure::{Exit, Failure, Outcome};

@@ -18,8 +18,8 @@ use crate::render::reports;
 pub struct Conflicts {
     /// The open conflicts.
     pub conflicts: Vec<Conflict>,
-    /// What could not be synced as of the last pass.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// What could not be synced as of the last pass: told beside them, but none of them.
+    #[serde(default, skip_serializing)]
     pub problems: Vec<Problem>,
 }
 

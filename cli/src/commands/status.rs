@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 use wl_core::manifest::Manifest;
-use wl_core::report::{JobStatus, StorageView};
+use wl_core::report::{Conflict, JobStatus, Problem, StorageView};
 
 use crate::args::Status;
-use crate::commands::list_conflicts::{Conflicts, of_each_pair};
+use crate::commands::list_conflicts::of_each_pair;
 use crate::context::Context;
 use crate::failure::{Exit, Outcome};
 use crate::pairs;
@@ -18,7 +18,7 @@ use crate::signals::interrupted;
 const REDRAW: Duration = Duration::from_millis(500);
 
 /// `status --json`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Jobs {
     /// The jobs.
     pub jobs: Vec<JobStatus>,
@@ -34,9 +34,10 @@ pub struct Recorded {
     pub source: StorageView,
     /// The second storage.
     pub target: StorageView,
-    /// Open conflicts and what could not be synced.
-    #[serde(flatten)]
-    pub open: Conflicts,
+    /// Open conflicts.
+    pub conflicts: Vec<Conflict>,
+    /// What could not be synced.
+    pub problems: Vec<Problem>,
 }
 
 /// Shows the jobs once, or until interrupted. A daemon that is not running is not started for it.
@@ -69,8 +70,12 @@ async fn recorded(context: &Context, args: &Status, jobs: &[JobStatus]) -> Outco
     let every = of_each_pair(&link, &manifest, false).await?.into_iter();
     let without = every.filter(|(pair, _)| !jobs.iter().any(|job| pair.is_of(job)));
     let open = without.filter(|(_, open)| !open.conflicts.is_empty() || !open.problems.is_empty());
-    let recorded =
-        open.map(|(pair, open)| Recorded { source: pairs::view(&pair.source), target: pairs::view(&pair.target), open });
+    let recorded = open.map(|(pair, open)| Recorded {
+        source: pairs::view(&pair.source),
+        target: pairs::view(&pair.target),
+        conflicts: open.conflicts,
+        problems: open.problems,
+    });
     Ok(recorded.collect())
 }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use wl_core::report::{
-    Action, Conflict, ConflictKind, ConflictView, JobState, JobStatus, Mode, PlannedAction, Problem, StorageView, Summary,
+    Action, Conflict, ConflictKind, ConflictView, JobState, JobStatus, Mode, PlannedAction, Problem, StorageView,
+    Summary,
 };
 
 use crate::commands::status::Recorded;
@@ -49,11 +50,11 @@ pub fn recorded(recorded: &[Recorded]) -> String {
         let (source, target) = (&one.source.location, &one.target.location);
         let head = styled(BOLD, format!("{source} and {target}, as the last sync left them:"));
         let storages = [one.source.clone(), one.target.clone()];
-        let conflicts = one.open.conflicts.iter().map(|found| {
+        let conflicts = one.conflicts.iter().map(|found| {
             let Conflict { path, kind, since, .. } = found;
             ConflictView { path: path.clone(), kind: *kind, since: *since }
         });
-        format!("\n{head}\n{}", open(&conflicts.collect::<Vec<_>>(), &one.open.problems, &storages))
+        format!("\n{head}\n{}", open(&conflicts.collect::<Vec<_>>(), &one.problems, &storages))
     };
     recorded.iter().map(one).collect()
 }

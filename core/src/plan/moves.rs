@@ -2,7 +2,8 @@
 //!
 //! A content that a step needs may be just what another step of the same window removes or overwrites: when two files
 //! change names, or one is moved onto another. So whoever takes a content comes before whoever makes an end of it. Where
-//! that goes round in a circle, one of them takes its content last, from the trash.
+//! that goes round in a circle, one of them takes its content last, from the trash; where nothing is kept, from the other
+//! side.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -120,8 +121,8 @@ fn as_move(step: &Step, over: bool, can: [bool; 2], gone: &mut Held) -> Option<S
 fn find_inside(step: &mut Step, held: &Held) {
     let on = step.on();
     let Step::Copy { path, hash: Some(hash), inside, .. } = step else { return };
-    let candidates = held.get(&(on, *hash)).into_iter().flatten();
-    *inside = candidates.filter(|one| one.path != *path).next_back().cloned();
+    let mut candidates = held.get(&(on, *hash)).into_iter().flatten();
+    *inside = candidates.rfind(|one| one.path != *path).cloned();
 }
 
 /// Puts moves, and the copies that take a content or make an end of one that is taken, in order. Other copies stay.

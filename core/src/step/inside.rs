@@ -76,13 +76,7 @@ impl Means<'_> {
     }
 
     /// Puts a content that a side holds under another of its paths, inside it.
-    async fn put_within(
-        &self,
-        on: Which,
-        path: &RelPath,
-        known: Known<'_>,
-        guard: &Guard,
-    ) -> Result<Option<Written>> {
+    async fn put_within(&self, on: Which, path: &RelPath, known: Known<'_>, guard: &Guard) -> Result<Option<Written>> {
         let backend = &self.run.pair.side(on).backend;
         // What was put into the trash goes by its content alone.
         if *guard == Guard::Absent && !known.path.is_ours() {

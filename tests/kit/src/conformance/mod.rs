@@ -150,6 +150,17 @@ macro_rules! conformance_cases {
     };
 }
 
+/// A storage that has found out what it can do: a case asks for that before it changes anything, and the first change, even
+/// a vain one, tries it out.
+///
+/// # Panics
+/// If it removes a directory that is not there.
+pub async fn tried(storage: &Arc<dyn Backend>) -> Arc<dyn Backend> {
+    let vain = storage.remove_dir(&path("no such directory")).await;
+    assert!(vain.is_err(), "there was none");
+    storage.clone()
+}
+
 /// Says that a case does not apply, and why.
 fn does_not_apply(why: &str) {
     println!("does not apply: {why}");

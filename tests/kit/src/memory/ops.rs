@@ -111,7 +111,11 @@ impl Disk {
             tree.make_parents(trash);
             tree.put(trash, Node::File(version));
         }
-        self.ledger.taken.push((path.clone(), hash));
+        // What is here under another name was moved there.
+        let moved = self.tree()?.visible_hashes().any(|other| other == hash);
+        if trash.is_some() || !moved {
+            self.ledger.taken.push((path.clone(), hash));
+        }
         Ok(())
     }
 
