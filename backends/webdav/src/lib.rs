@@ -41,7 +41,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use reqwest::StatusCode;
-use wl_core::backend::{Backend, Content, Facts, Guard, Hint, Listing, Look, Prune, Reading, Written};
+use wl_core::backend::{Backend, Content, Facts, Guard, Hint, Known, Listing, Look, Prune, Reading, Written};
 use wl_core::entry::{Entry, Hash, Meta, Token};
 use wl_core::error::{Fault, Result};
 use wl_core::manifest::Storage;
@@ -77,6 +77,11 @@ impl Backend for WebDav {
         let id = self.server.root_id().await?;
         let url = self.server.client.base.url();
         Ok(id.map_or_else(|| url.to_string(), |id| format!("{url}#{id}")))
+    }
+
+    fn is_named(&self, root: &str) -> bool {
+        // The server's own name for it, which few servers have.
+        root.contains('#')
     }
 
     async fn make_root(&self) -> Result<()> {
@@ -165,6 +170,19 @@ impl Backend for WebDav {
     async fn copy_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
         let _turn = self.server.turns.change().await;
         change::copy_within(&self.server, from, token, to).await
+    }
+
+    async fn replace_within(
+        &self,
+        path: &RelPath,
+        known: Known<'_>,
+        guard: &Guard,
+        trash: Option<&RelPath>,
+    ) -> Result<Option<Written>> {
+        let _turn = self.server.turns.change().await;
+        let Known { path: from, token, size, hash } = known;
+        let offer = Offer { at: self, path: from, token, size, hash: Some(hash) };
+        self.take(path, offer, guard, trash, &|_| ()).await
     }
 
     async fn set_meta(&self, path: &RelPath, token: &Token, meta: &Meta) -> Result<Entry> {
