@@ -15,7 +15,7 @@ use wl_core::path::RelPath;
 
 use crate::error::error;
 use crate::root::{At, Found, Root, refused_if_gone};
-use crate::seen::Seen;
+use crate::seen::{Seen, size_in};
 use crate::ssh::{Answer, Failure, Handle};
 use crate::wire::{Attrs, OpenFlags};
 
@@ -30,6 +30,7 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// The bytes of that version from an offset on.
 pub async fn read(root: &Arc<Root>, path: &RelPath, token: &Token, from: u64) -> Result<Reading> {
+    root.prepare_for(size_in(token).unwrap_or(0).saturating_sub(from)).await?;
     let (file, seen) = root.attempt(|at, _| async move { open(root, &at, path, token).await }).await?;
     let meta = seen.meta();
     let rest = seen.size.saturating_sub(from);

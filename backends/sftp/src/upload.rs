@@ -44,6 +44,7 @@ pub struct Uploaded {
 pub async fn upload(root: &Arc<Root>, path: &RelPath, content: &Content, guard: &Guard) -> Result<Uploaded> {
     let _turn = root.uploads.acquire().await.map_err(|_| Error::stopped())?;
     let mut may_go_on = true;
+    root.prepare_for(content.size).await?;
     loop {
         let (old, mut upload, from) = root
             .attempt(|at, _| async move {
