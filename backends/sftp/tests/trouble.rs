@@ -113,28 +113,28 @@ async fn nothing_is_lost_with_a_connection() {
 /// Every step until it succeeds, as a job would.
 async fn one_life(storage: &dyn Backend, number: u32) {
     let (name, moved) = (path(&number.to_string()), path(&format!("{number}.moved")));
-    let one = insist(|| storage.replace(&name, content(&bytes(2000, 0)), &Guard::Absent, None)).await;
+    let one = insist("create", || storage.replace(&name, content(&bytes(2000, 0)), &Guard::Absent, None)).await;
     let guard = Guard::Unchanged(one.entry.token);
     let (kept, removed) = (path(&format!(".wl-trash/one/{number}")), path(&format!(".wl-trash/two/{number}")));
-    let two = insist(|| storage.replace(&name, content(&bytes(3000, 1)), &guard, Some(&kept))).await;
-    assert_eq!(insist(|| storage.hash(&name, &two.entry.token)).await, Hash::of(&bytes(3000, 1)));
-    let moved_entry = insist(|| storage.move_within(&name, &two.entry.token, &moved)).await;
+    let two = insist("replace", || storage.replace(&name, content(&bytes(3000, 1)), &guard, Some(&kept))).await;
+    assert_eq!(insist("hash", || storage.hash(&name, &two.entry.token)).await, Hash::of(&bytes(3000, 1)));
+    let moved_entry = insist("move", || storage.move_within(&name, &two.entry.token, &moved)).await;
     if number % 3 == 2 {
-        insist(|| storage.remove(&moved, &moved_entry.token, Some(&removed))).await;
+        insist("remove", || storage.remove(&moved, &moved_entry.token, Some(&removed))).await;
     } else {
-        let there = insist(|| read(storage, moved.as_str(), &moved_entry)).await;
+        let there = insist("read", || read(storage, moved.as_str(), &moved_entry)).await;
         assert!(there == bytes(3000, 1));
     }
 }
 
-async fn insist<T, F: Future<Output = Result<T>>>(attempt: impl Fn() -> F) -> T {
+async fn insist<T, F: Future<Output = Result<T>>>(step: &str, attempt: impl Fn() -> F) -> T {
     for _ in 0..30 {
         match attempt().await {
             Err(error) if error.fault.passes() => tokio::time::sleep(Duration::from_millis(200)).await,
-            done => return done.unwrap_or_else(|error| panic!("{error:?}")),
+            done => return done.unwrap_or_else(|error| panic!("{step}: {error:?}")),
         }
     }
-    panic!("it never succeeded")
+    panic!("{step} never succeeded")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
