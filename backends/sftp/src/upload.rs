@@ -154,7 +154,7 @@ impl<'a> Upload<'a> {
     }
 
     fn ask(&mut self, mut piece: Bytes) -> Result<()> {
-        let chunk = self.part.file()?.link().server().write_size();
+        let chunk = self.part.file()?.link().server().large_write_size();
         while !piece.is_empty() {
             let bytes = piece.split_to(piece.len().min(chunk));
             self.pending.push_back((self.asked, bytes.clone()));

@@ -49,6 +49,14 @@ impl Server {
     pub fn write_size(&self) -> usize {
         within(self.limits.map(|limits| limits.write))
     }
+
+    /// The same of a large content: each write has its price at both ends. More than 32 KiB only where the server says
+    /// that it takes it.
+    pub fn large_write_size(&self) -> usize {
+        const MOST: u64 = 128 << 10;
+        let told = self.limits.map_or(0, |limits| limits.write.min(MOST));
+        usize::try_from(told).unwrap_or(0).max(self.write_size())
+    }
 }
 
 /// "All servers SHOULD support packets of at least 34000 bytes", section 3 of the draft.
