@@ -28,6 +28,7 @@ mod trash;
 mod upload;
 mod walk;
 mod watch;
+mod why;
 mod width;
 mod wire;
 mod write;
