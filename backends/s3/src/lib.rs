@@ -32,6 +32,7 @@ mod tags;
 mod take;
 mod token;
 mod trial;
+mod trust;
 mod walk;
 mod watch;
 mod write;

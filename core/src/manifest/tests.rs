@@ -267,8 +267,8 @@ fn an_argument_is_a_path_or_a_url() {
                     "bandwidth-limit": "10MiB" }),
         ),
         (
-            "s3://b/p/?access-key=AKIA&secret-key=env:SECRET",
-            json!({ "type": "s3", "s3-url": "s3://b/p/",
+            "s3://b/p/?ca-certificate=/etc/ours.pem&access-key=AKIA&secret-key=env:SECRET",
+            json!({ "type": "s3", "s3-url": "s3://b/p/", "ca-certificate": "/etc/ours.pem",
                     "credentials": { "access-key": "AKIA", "secret-key": { "env": "SECRET" } } }),
         ),
         (
