@@ -8,6 +8,7 @@ mod abilities;
 mod auth;
 mod change;
 mod checksum;
+mod chunks;
 mod client;
 mod config;
 mod deep;

@@ -33,7 +33,8 @@ impl Collection {
             (place, None)
         } else {
             let server = servers::sabre::start_like_nextcloud();
-            let (url, login, password) = (server.url().to_owned(), USER.to_owned(), PASSWORD.to_owned());
+            let url = format!("http://{}{}dir/", server.address(), servers::sabre::NEXTCLOUD_FILES);
+            let (login, password) = (USER.to_owned(), PASSWORD.to_owned());
             (Named { url, login, password }, Some(server))
         };
         let params = json!({
