@@ -22,7 +22,7 @@ use crate::version::Seen;
 const TEXT: &[u8] = b"in a chunk";
 /// Half of a chunk that is never whole.
 const HALF: &[u8] = &[b'x'; 32 << 10];
-/// So long a server is given to notice that no more will come.
+/// So long a server is given to take in what was sent, or to notice that no more will come.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Uploads a content in one chunk and puts it under a name, beside a chunk that was cut off.
@@ -94,7 +94,11 @@ async fn put_together(trial: &Trial<'_>, uploads: &Uploads, dir: &RelPath) -> Re
 /// Announces a chunk and sends half of it.
 async fn cut_off(trial: &Trial<'_>, ask: &Ask) -> Result<()> {
     let half = futures::stream::once(std::future::ready(Ok(Bytes::from_static(HALF))));
-    let never = futures::stream::once(std::future::ready(Err(std::io::Error::other("the other half does not come"))));
+    let never = futures::stream::once(async {
+        // The first half is on its way by then.
+        tokio::time::sleep(PAUSE).await;
+        Err(std::io::Error::other("the other half does not come"))
+    });
     let body = Body::wrap_stream(half.chain(never));
     // What it answers to that, if anything, says nothing.
     if let Ok(Try::Answer(response)) = trial.server.client.once(ask, Some((2 * HALF.len() as u64, body)), None).await {
