@@ -12,7 +12,7 @@ use wl_core::path::RelPath;
 use super::Trial;
 use crate::checksum::claims;
 use crate::chunks::{Chunks, Uploads, name_of_a_trial};
-use crate::client::{Ask, Try, drain};
+use crate::client::{Ask, TRIES, Try, drain};
 use crate::error::of_status;
 use crate::server::Depth;
 use crate::transfer::{done, get_whole};
@@ -27,20 +27,25 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Uploads a content in one chunk and puts it under a name, beside a chunk that was cut off.
 pub async fn try_out(trial: &Trial<'_>, uploads: &Uploads) -> Result<Chunks> {
-    let dir = RelPath::root().join(&name_of_a_trial()).map_err(|_| no_name())?;
-    let found = match put_together(trial, uploads, &dir).await {
-        Err(error) if !error.fault.passes() => {
-            tracing::debug!("chunks are not taken: {error}");
-            Ok(Chunks::Refused)
+    let mut tried = 0;
+    loop {
+        tried += 1;
+        let dir = RelPath::root().join(&name_of_a_trial()).map_err(|_| no_name())?;
+        let found = put_together(trial, uploads, &dir).await;
+        // It is gone already if all went well.
+        if let Ok(response) = trial.server.client.send(Ask::new("DELETE", uploads.base.dir(&dir)), None).await {
+            drain(response).await;
         }
-        found => found,
-    };
-    // It is gone already if all went well.
-    let over = Ask::new("DELETE", uploads.base.dir(&dir));
-    if let Ok(response) = trial.server.client.send(over, None).await {
-        drain(response).await;
+        match found {
+            // Nextcloud's database may have been locked for too long.
+            Err(error) if error.fault == Fault::Broken && tried < TRIES => tokio::time::sleep(PAUSE * tried).await,
+            Err(error) if !error.fault.passes() => {
+                tracing::debug!("chunks are not taken: {error}");
+                return Ok(Chunks::Refused);
+            }
+            found => return found,
+        }
     }
-    found
 }
 
 async fn put_together(trial: &Trial<'_>, uploads: &Uploads, dir: &RelPath) -> Result<Chunks> {
@@ -84,8 +89,11 @@ async fn put_together(trial: &Trial<'_>, uploads: &Uploads, dir: &RelPath) -> Re
     let moved = server.client.send(last, None).await?;
     let told = Seen::in_headers(moved.headers()).hash;
     let truth = Hash::of(TEXT);
-    let (moved, held) = (drain(moved).await, get_whole(server, &goal).await?);
-    if !done(moved) || held.is_none_or(|(_, hash)| hash != truth) {
+    let moved = drain(moved).await;
+    if !done(moved) {
+        return Err(of_status(moved));
+    }
+    if get_whole(server, &goal).await?.is_none_or(|(_, held)| held != truth) {
         return Ok(Chunks::Refused);
     }
     Ok(Chunks::Taken { tells_hash: told == Some(truth) })
