@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::{Body, StatusCode, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use wl_core::backend::Content;
 use wl_core::entry::{Hash, Meta};
@@ -167,11 +167,27 @@ impl<'a> Session<'a> {
 
     /// Reads and sends the chunks that are not there, several at a time; what travels beside the content.
     async fn send_missing(&self, there: &BTreeSet<u64>, part: &RelPath) -> Result<Meta> {
-        let broken = |error: tokio::task::JoinError| Error::new(Fault::Broken, error.to_string());
-        let mut source = Source::open(self.content).await?;
+        let source = Source::open(self.content).await?;
         let meta = source.meta;
-        // Those that are still on their way when this fails are called off.
         let mut sending = JoinSet::new();
+        let mut failure = self.read_missing(source, there, part, &mut sending).await.err();
+        // Whatever failed, what is under way comes to its end: the next try finds it there.
+        while let Some(sent) = sending.join_next().await {
+            if let Err(error) = flat(sent) {
+                failure.get_or_insert(error);
+            }
+        }
+        failure.map_or(Ok(meta), Err)
+    }
+
+    /// Reads the chunks that are not there and gives each to a sender.
+    async fn read_missing(
+        &self,
+        mut source: Source<'_>,
+        there: &BTreeSet<u64>,
+        part: &RelPath,
+        sending: &mut JoinSet<Result<()>>,
+    ) -> Result<()> {
         for number in (1..=self.layout.count()).filter(|number| !there.contains(number)) {
             let range = self.layout.range(number);
             let memory = units((range.end - range.start).min(MEMORY));
@@ -185,14 +201,10 @@ impl<'a> Session<'a> {
                 .with("x-hash", "sha256");
             sending.spawn(send(self.server.clone(), ask, bytes, hash, memory));
             while let Some(sent) = sending.try_join_next() {
-                sent.map_err(broken)??;
+                flat(sent)?;
             }
         }
-        source.end(self.hash).await?;
-        while let Some(sent) = sending.join_next().await {
-            sent.map_err(broken)??;
-        }
-        Ok(meta)
+        source.end(self.hash).await
     }
 
     /// Makes one file of all chunks; the hash that the server tells of it. The upload is no more then.
@@ -242,6 +254,10 @@ impl<'a> Session<'a> {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
+}
+
+fn flat(sent: Result<Result<()>, JoinError>) -> Result<()> {
+    sent.map_err(|error| Error::new(Fault::Broken, error.to_string()))?
 }
 
 /// The error where an upload is not there any more.

@@ -81,12 +81,12 @@ impl Cloud {
     }
 
     /// An upload that failed after the first chunk.
-    async fn cut_off(&self) {
-        self.proxy.decide(|request| match request.path.rsplit('/').next() {
-            Some("00002" | "00003") => Action::Close,
+    async fn cut_off(&self, by: Action, fault: Fault) {
+        self.proxy.decide(move |request| match request.path.rsplit('/').next() {
+            Some("00002" | "00003") => by.clone(),
             _ => Action::Pass,
         });
-        assert_eq!(self.write("big", bytes(), &Guard::Absent).await, Err(Fault::Offline));
+        assert_eq!(self.write("big", bytes(), &Guard::Absent).await, Err(fault));
         self.proxy.decide(|_| Action::Pass);
         assert_eq!(self.chunks().into_values().collect::<Vec<_>>(), [CHUNK as u64]);
         assert_eq!(self.on_disk(), ["first"]);
@@ -104,7 +104,7 @@ impl Cloud {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_cut_off_is_gone_on_with() {
     let cloud = Cloud::start().await;
-    cloud.cut_off().await;
+    cloud.cut_off(Action::Close, Fault::Offline).await;
     let cloud = Cloud { storage: Cloud::open(&cloud.proxy), ..cloud };
     let entry = cloud.write("big", bytes(), &Guard::Absent).await.unwrap();
     assert_eq!((entry.size, entry.meta.mtime.map(Timestamp::as_second)), (SIZE as u64, Some(DATE)));
@@ -123,7 +123,7 @@ async fn what_is_not_its_own_and_whole_is_begun_again() {
         |chunk: PathBuf| fs::write(chunk.with_file_name("00009"), b"more").unwrap(),
         |chunk: PathBuf| fs::write(chunk.with_file_name("note"), b"more").unwrap(),
     ] {
-        cloud.cut_off().await;
+        cloud.cut_off(Action::status(403), Fault::Denied).await;
         spoil(cloud.chunks().into_keys().next().unwrap());
         cloud.write("big", bytes(), &Guard::Absent).await.unwrap();
         assert_eq!(cloud.sent(), ["00001", "00002", "00003"]);
@@ -131,7 +131,7 @@ async fn what_is_not_its_own_and_whole_is_begun_again() {
         fs::remove_file(cloud.server.root().join("big")).unwrap();
     }
     // Other bytes in the same place are found by the hash of the whole.
-    cloud.cut_off().await;
+    cloud.cut_off(Action::status(403), Fault::Denied).await;
     fs::write(cloud.chunks().into_keys().next().unwrap(), vec![0; CHUNK]).unwrap();
     assert_eq!(cloud.write("big", bytes(), &Guard::Absent).await, Err(Fault::Broken));
     assert_eq!((cloud.on_disk(), cloud.chunks().len()), (vec!["first".to_owned()], 0));
