@@ -2,7 +2,6 @@
 
 use wl_core::backend::{Facts, HashBy, Swap, Vouch, WatchBy};
 
-use crate::chunks::Chunks;
 use crate::names::{self, Class, DOTTED};
 use crate::version::Precision;
 
@@ -63,9 +62,6 @@ pub struct Abilities {
     pub answers_hash: bool,
     /// Whether it keeps a property of wl's own beside a file, and the file's entity tag then.
     pub keeps_notes: bool,
-    /// Whether large contents are taken in chunks. None where that was not tried yet, or the place is like none of
-    /// Nextcloud's.
-    pub chunks: Option<Chunks>,
     /// How creating and replacing did when raced, where that was tried.
     pub create_race: Option<Race>,
     pub replace_race: Option<Race>,
@@ -155,17 +151,6 @@ fn windows(abilities: &Abilities) -> Vec<String> {
     );
     if let Some(told) = names::told(&abilities.unfit) {
         say(&told);
-    }
-    match abilities.chunks {
-        None => {}
-        Some(Chunks::Taken { .. }) => say(
-            "a file of more than 10 MiB goes up in chunks (Nextcloud's chunked upload), and one that was cut off is gone on \
-             with: for that time it takes its place twice on the server, in the user's `uploads` and under a temporary name",
-        ),
-        Some(Chunks::Refused) => say(
-            "the URL is one of Nextcloud's, but its chunked upload does not work here (its log may say why): a large file \
-             goes up whole, and once more from its beginning if that is cut off",
-        ),
     }
     if !abilities.move_keeps_token {
         say(

@@ -12,13 +12,13 @@
 mod session;
 mod source;
 mod sweep;
+mod trial;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::StatusCode;
-use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use wl_core::backend::Content;
 use wl_core::entry::Hash;
@@ -28,7 +28,6 @@ use wl_core::path::RelPath;
 use self::session::Session;
 use crate::error::of_status;
 use crate::place::Base;
-use crate::probe;
 use crate::server::Server;
 use crate::transfer::{self, Uploaded};
 
@@ -68,7 +67,9 @@ pub struct Uploads {
     pub files: Base,
     /// Bytes of a chunk.
     chunk: AtomicU64,
-    tried: OnceCell<Chunks>,
+    /// What was found out by trying, which one does at a time.
+    found: Mutex<Option<Chunks>>,
+    trying: tokio::sync::Mutex<()>,
     /// When leftovers were last looked for.
     swept: Mutex<Option<Instant>>,
 }
@@ -96,7 +97,8 @@ impl Uploads {
             base: at(format!("{front}/remote.php/dav/uploads/{user}/"))?,
             files: at(format!("{front}/remote.php/dav/files/{user}/{rest}"))?,
             chunk: AtomicU64::new(CHUNK),
-            tried: OnceCell::new(),
+            found: Mutex::default(),
+            trying: tokio::sync::Mutex::default(),
             swept: Mutex::default(),
         })
     }
@@ -107,22 +109,48 @@ impl Uploads {
         Layout { size, chunk: self.chunk.load(Ordering::Relaxed).max(fewest) }
     }
 
+    /// Whether the server takes chunks, as far as that is known without asking it anything.
+    fn known(&self) -> Option<Chunks> {
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether the server takes chunks: found out by trying, once.
     async fn taken(&self, server: &Server) -> Result<Chunks> {
-        server.abilities().await?;
-        let known = || server.known_abilities().and_then(|abilities| abilities.chunks);
-        let found = self.tried.get_or_try_init(|| async {
-            if let Some(known) = known() {
-                return Ok(known);
-            }
-            let found = probe::try_chunks(server, self).await?;
-            server.learn(|abilities| abilities.chunks = Some(found));
-            Ok::<_, Error>(found)
-        });
-        // A later, thorough trial may have found something else.
-        let found = *found.await?;
-        Ok(known().unwrap_or(found))
+        let _one = self.trying.lock().await;
+        match self.known() {
+            Some(known) => Ok(known),
+            None => self.try_out(server).await,
+        }
     }
+
+    async fn try_out(&self, server: &Server) -> Result<Chunks> {
+        let found = trial::try_out(server, self).await?;
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        Ok(found)
+    }
+}
+
+/// Finds out once more whether a server takes chunks, if it may be one that does.
+pub async fn try_afresh(server: &Server) -> Result<()> {
+    if let Some(uploads) = &server.uploads {
+        uploads.try_out(server).await?;
+    }
+    Ok(())
+}
+
+/// What is told of uploads in chunks.
+pub fn told(uploads: &Uploads) -> Option<String> {
+    let text = match uploads.known()? {
+        Chunks::Taken { .. } => {
+            "a file of more than 10 MiB goes up in chunks (Nextcloud's chunked upload), and one that was cut off is gone on \
+             with: for that time it takes its place twice on the server, in the user's `uploads` and under a temporary name"
+        }
+        Chunks::Refused => {
+            "the URL is one of Nextcloud's, but its chunked upload does not work here (its log may say why): a large file \
+             goes up whole, and once more from its beginning if that is cut off"
+        }
+    };
+    Some(text.to_owned())
 }
 
 /// How a content is divided into chunks.

@@ -1,6 +1,5 @@
 //! Finding out what a server does by trying it, in a directory of its own under a temporary name.
 
-mod chunked;
 mod directly;
 mod hashes;
 
@@ -18,7 +17,6 @@ use wl_core::path::RelPath;
 
 use crate::abilities::{Abilities, Conditions, Race};
 use crate::change::make_collection;
-use crate::chunks::{Chunks, Uploads};
 use crate::client::{Ask, Try, drain};
 use crate::error::of_answer;
 use crate::list::children;
@@ -62,11 +60,6 @@ pub fn try_out(server: &Server, races: bool) -> BoxFuture<'_, Result<Abilities>>
 /// for a second after a write, and who only creates files has no need of it.
 pub fn try_conditions(server: &Server) -> BoxFuture<'_, Result<Conditions>> {
     Box::pin(in_a_directory(server, async |trial| trial.conditions().await))
-}
-
-/// Tries out whether large contents are taken in chunks.
-pub fn try_chunks<'a>(server: &'a Server, uploads: &'a Uploads) -> BoxFuture<'a, Result<Chunks>> {
-    Box::pin(in_a_directory(server, async |trial| chunked::try_out(&trial, uploads).await))
 }
 
 /// Tries something in a directory under a temporary name, which is deleted then.
@@ -115,10 +108,6 @@ impl Trial<'_> {
             (None, Some(modified)) => headed.modified == Some(modified),
             (None, None) => false,
         };
-        let chunks = match &self.server.uploads {
-            Some(uploads) if races => Some(chunked::try_out(self, uploads).await?),
-            _ => None,
-        };
         let conditions = if races { Some(self.conditions().await?) } else { None };
         // What was created is read once, by its entity tag and bytes: both must be those of a listing.
         let creates_directly = directly && listed.etag.is_some() && heads_agree;
@@ -137,7 +126,6 @@ impl Trial<'_> {
             tells_hash: hashes.told,
             answers_hash: hashes.answered,
             keeps_notes,
-            chunks,
             create_race: if races { Some(self.race(None, creates_directly).await?) } else { None },
             replace_race: match conditions.filter(|conditions| *conditions != Conditions::LookOnly) {
                 Some(conditions) => Some(self.race(Some(conditions), false).await?),

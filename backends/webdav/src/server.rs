@@ -108,15 +108,6 @@ impl Server {
         Ok(probe::remember(&self.key, probe::try_out(self, true).await?))
     }
 
-    /// Adds to what is known of the server.
-    pub fn learn(&self, add: impl FnOnce(&mut Abilities)) {
-        if let Some(known) = self.known_abilities() {
-            let mut found = Abilities::clone(&known);
-            add(&mut found);
-            probe::remember(&self.key, found);
-        }
-    }
-
     /// Whether a directory's entity tag changes with everything below it: found out by trying, once.
     pub async fn tags_are_deep(&self) -> Result<bool> {
         if self.read_only {
@@ -160,7 +151,9 @@ impl Server {
                 return Ok(known);
             }
             let found = probe::try_conditions(self).await?;
-            self.learn(|abilities| abilities.conditions = Some(found));
+            if let Some(abilities) = self.known_abilities() {
+                probe::remember(&self.key, Abilities { conditions: Some(found), ..Abilities::clone(&abilities) });
+            }
             Ok(found)
         });
         // A later, thorough trial may have found something else.

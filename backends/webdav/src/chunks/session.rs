@@ -13,14 +13,15 @@ use tokio::time::Instant;
 use wl_core::backend::Content;
 use wl_core::entry::{Hash, Meta};
 use wl_core::error::{Error, Fault, Result};
-use wl_core::path::RelPath;
+use wl_core::path::{PART_PREFIX, RelPath};
 
 use super::source::Source;
-use super::{Layout, Uploads, name_of};
+use super::{Layout, NAME, Uploads, name_of};
+use crate::change::discard;
 use crate::client::{Ask, TRIES, Try, drain, fails_for_now};
 use crate::error::{of_answer, of_status};
 use crate::server::{Depth, Server};
-use crate::transfer::{Uploaded, done, read_back, took_nothing};
+use crate::transfer::{Over, Uploaded, done, get_whole, move_to, read_back, took_nothing};
 use crate::version::Seen;
 
 /// What all chunks together that are read and not yet sent may take of memory, in this process.
@@ -88,19 +89,51 @@ impl<'a> Session<'a> {
 
     /// Uploads what is missing and puts all of it together under a part name; its hash is proven.
     pub async fn run(&self, part: &RelPath, tells_hash: bool) -> Result<Uploaded> {
-        let there = self.begin(part).await?;
-        let meta = self.send_missing(&there, part).await?;
-        let told = self.put_together(part, meta).await?;
-        let at = Instant::now();
-        let (seen, held) = match told.filter(|_| tells_hash) {
-            Some(hash) => (self.server.see(part).await?.ok_or_else(took_nothing)?, hash),
-            None => read_back(self.server, part).await?,
-        };
-        if held != self.hash || seen.size.is_some_and(|size| size != self.layout.size) {
-            let text = "the server holds something else than was sent to it: nothing was changed, and it is sent again";
-            return Err(Error::new(Fault::Broken, text));
+        let whole = self.whole(part)?;
+        if !self.is_whole(&whole).await? {
+            let there = self.begin(&whole).await?;
+            let meta = self.send_missing(&there, &whole).await?;
+            let held = match self.put_together(&whole, meta).await?.filter(|_| tells_hash) {
+                Some(hash) => hash,
+                None => read_back(self.server, &whole).await?.1,
+            };
+            if held != self.hash {
+                discard(self.server, &whole).await;
+                let text =
+                    "the server holds something else than was sent to it: nothing was changed, and it is sent again";
+                return Err(Error::new(Fault::Broken, text));
+            }
         }
-        Ok(Uploaded { seen: Seen { size: Some(self.layout.size), ..seen }, hash: self.hash, at })
+        let response = move_to(self.server, &whole, part, false, &Over::Nothing).await?;
+        let error = of_answer(&response);
+        if !done(drain(response).await) {
+            return Err(error);
+        }
+        let at = Instant::now();
+        let seen = self.server.see(part).await?.filter(|seen| seen.size == Some(self.layout.size));
+        Ok(Uploaded { seen: seen.ok_or_else(took_nothing)?, hash: self.hash, at })
+    }
+
+    /// Where all of it is put together: under a name that whoever goes on with it finds, for a server may do that although
+    /// nobody waits for it any more.
+    fn whole(&self, part: &RelPath) -> Result<RelPath> {
+        let digits = self.name.0.strip_prefix(NAME).unwrap_or_default();
+        let dir = part.parent().unwrap_or_else(RelPath::root);
+        dir.join(&format!("{PART_PREFIX}again-{digits}"))
+            .map_err(|_| Error::new(Fault::Broken, "a part's name is none"))
+    }
+
+    /// Whether all of it was put together before. What lies there otherwise goes.
+    async fn is_whole(&self, whole: &RelPath) -> Result<bool> {
+        if self.server.see(whole).await?.is_none() {
+            return Ok(false);
+        }
+        if get_whole(self.server, whole).await?.is_some_and(|(_, held)| held == self.hash) {
+            tracing::info!(upload = self.name.0, "an upload was put together before");
+            return Ok(true);
+        }
+        discard(self.server, whole).await;
+        Ok(false)
     }
 
     /// Deletes what the server has of it, if it can be known that nobody will go on with it.
@@ -127,7 +160,7 @@ impl<'a> Session<'a> {
     }
 
     /// The numbers of the chunks that the server has. If it has anything else there, it is begun again.
-    async fn begin(&self, part: &RelPath) -> Result<BTreeSet<u64>> {
+    async fn begin(&self, whole: &RelPath) -> Result<BTreeSet<u64>> {
         if let Some(listed) = listed(self.server, self.uploads, &self.dir()?).await? {
             if let Some(there) = self.known(&listed) {
                 let (chunks, of) = (there.len(), self.layout.count());
@@ -136,7 +169,7 @@ impl<'a> Session<'a> {
             }
             self.clear().await?;
         }
-        let ask = Ask::new("MKCOL", self.uploads.base.dir(&self.dir()?)).with("destination", self.destination(part));
+        let ask = Ask::new("MKCOL", self.uploads.base.dir(&self.dir()?)).with("destination", self.destination(whole));
         let response = self.server.client.send(ask, None).await?;
         let error = of_answer(&response);
         match drain(response).await {
@@ -161,16 +194,16 @@ impl<'a> Session<'a> {
         (distinct.len() == numbers.len()).then_some(distinct)
     }
 
-    fn destination(&self, part: &RelPath) -> String {
-        self.uploads.files.file(part).to_string()
+    fn destination(&self, whole: &RelPath) -> String {
+        self.uploads.files.file(whole).to_string()
     }
 
     /// Reads and sends the chunks that are not there, several at a time; what travels beside the content.
-    async fn send_missing(&self, there: &BTreeSet<u64>, part: &RelPath) -> Result<Meta> {
+    async fn send_missing(&self, there: &BTreeSet<u64>, whole: &RelPath) -> Result<Meta> {
         let source = Source::open(self.content).await?;
         let meta = source.meta;
         let mut sending = JoinSet::new();
-        let mut failure = self.read_missing(source, there, part, &mut sending).await.err();
+        let mut failure = self.read_missing(source, there, whole, &mut sending).await.err();
         // Whatever failed, what is under way comes to its end: the next try finds it there.
         while let Some(sent) = sending.join_next().await {
             if let Err(error) = flat(sent) {
@@ -185,7 +218,7 @@ impl<'a> Session<'a> {
         &self,
         mut source: Source<'_>,
         there: &BTreeSet<u64>,
-        part: &RelPath,
+        whole: &RelPath,
         sending: &mut JoinSet<Result<()>>,
     ) -> Result<()> {
         for number in (1..=self.layout.count()).filter(|number| !there.contains(number)) {
@@ -195,7 +228,7 @@ impl<'a> Session<'a> {
             let (bytes, hash) = source.bytes(range).await?;
             // Whether it sorts them as numbers or as texts.
             let ask = Ask::new("PUT", self.url(&format!("{number:05}"))?)
-                .with("destination", self.destination(part))
+                .with("destination", self.destination(whole))
                 .with("oc-total-length", self.layout.size.to_string())
                 .with("content-type", "application/octet-stream")
                 .with("x-hash", "sha256");
@@ -208,9 +241,9 @@ impl<'a> Session<'a> {
     }
 
     /// Makes one file of all chunks; the hash that the server tells of it. The upload is no more then.
-    async fn put_together(&self, part: &RelPath, meta: Meta) -> Result<Option<Hash>> {
+    async fn put_together(&self, whole: &RelPath, meta: Meta) -> Result<Option<Hash>> {
         let mut ask = Ask::new("MOVE", self.url(ALL)?)
-            .with("destination", self.destination(part))
+            .with("destination", self.destination(whole))
             .with("overwrite", "F")
             .with("oc-total-length", self.layout.size.to_string())
             .with("x-hash", "sha256");
@@ -219,7 +252,7 @@ impl<'a> Session<'a> {
         }
         let response = match self.server.client.send(ask, None).await {
             Ok(response) => response,
-            Err(error) => return self.wait_for(part, error, ASSEMBLY_UNKNOWN).await,
+            Err(error) => return self.wait_for(whole, error, ASSEMBLY_UNKNOWN).await,
         };
         let (seen, error) = (Seen::in_headers(response.headers()), of_answer(&response));
         match drain(response).await {
@@ -234,18 +267,18 @@ impl<'a> Session<'a> {
                 ))
             }
             StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT => {
-                self.wait_for(part, error, ASSEMBLY).await
+                self.wait_for(whole, error, ASSEMBLY).await
             }
             _ => Err(error),
         }
     }
 
     /// Waits for what a server does although nobody told that it was done.
-    async fn wait_for(&self, part: &RelPath, error: Error, patience: Duration) -> Result<Option<Hash>> {
+    async fn wait_for(&self, whole: &RelPath, error: Error, patience: Duration) -> Result<Option<Hash>> {
         let deadline = Instant::now() + patience;
         loop {
             let under_way = listed(self.server, self.uploads, &self.dir()?).await?.is_some();
-            if self.server.see(part).await?.is_some_and(|seen| seen.size == Some(self.layout.size)) {
+            if self.server.see(whole).await?.is_some_and(|seen| seen.size == Some(self.layout.size)) {
                 return Ok(None);
             }
             if !under_way || Instant::now() > deadline {

@@ -22,8 +22,7 @@ const EVERY: Duration = Duration::from_hours(6);
 /// Deletes wl's own uploads that got no chunk for a day; how many. Those of others stay.
 pub async fn sweep(server: &Server) -> usize {
     let Some(uploads) = &server.uploads else { return 0 };
-    let chunks = server.known_abilities().and_then(|abilities| abilities.chunks);
-    if !matches!(chunks, Some(Chunks::Taken { .. })) || !is_time(uploads) {
+    if !matches!(uploads.known(), Some(Chunks::Taken { .. })) || !is_time(uploads) {
         return 0;
     }
     clear(server, uploads).await.unwrap_or_else(|error| {

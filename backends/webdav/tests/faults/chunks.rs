@@ -184,6 +184,27 @@ async fn an_answer_that_was_lost_is_looked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_put_together_when_nobody_waited_any_more_is_not_sent_again() {
+    let cloud = Cloud::start().await;
+    let mut is_dead = false;
+    cloud.proxy.decide(move |request| {
+        let last = request.method == "MOVE" && request.path.ends_with("/.file");
+        match std::mem::replace(&mut is_dead, is_dead || last) {
+            false if last => Action::LoseAnswer,
+            false => Action::Pass,
+            true => Action::Close,
+        }
+    });
+    assert_eq!(cloud.write("big", bytes(), &Guard::Absent).await, Err(Fault::Offline));
+    cloud.proxy.decide(|_| Action::Pass);
+    cloud.sent();
+    let cloud = Cloud { storage: Cloud::open(&cloud.proxy), ..cloud };
+    cloud.write("big", bytes(), &Guard::Absent).await.unwrap();
+    assert_eq!(cloud.sent(), Vec::<String>::new());
+    cloud.is_done();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_large_for_somebody_on_the_way_goes_up_in_smaller_chunks() {
     for size in [8 * MIB, 12 * MIB] {
         let cloud = Cloud::start().await;

@@ -9,12 +9,13 @@ use wl_core::entry::Hash;
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
-use super::Trial;
+use super::{Chunks, Uploads, name_of_a_trial};
+use crate::change::make_collection;
 use crate::checksum::claims;
-use crate::chunks::{Chunks, Uploads, name_of_a_trial};
 use crate::client::{Ask, TRIES, Try, drain};
 use crate::error::of_status;
-use crate::server::Depth;
+use crate::parts;
+use crate::server::{Depth, Server};
 use crate::transfer::{done, get_whole};
 use crate::version::Seen;
 
@@ -25,16 +26,20 @@ const HALF: &[u8] = &[b'x'; 32 << 10];
 /// So long a server is given to take in what was sent, or to notice that no more will come.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Uploads a content in one chunk and puts it under a name, beside a chunk that was cut off.
-pub async fn try_out(trial: &Trial<'_>, uploads: &Uploads) -> Result<Chunks> {
+/// Uploads a content in one chunk and puts it under a name in a directory of its own, beside a chunk that was cut off.
+pub async fn try_out(server: &Server, uploads: &Uploads) -> Result<Chunks> {
     let mut tried = 0;
     loop {
         tried += 1;
-        let dir = RelPath::root().join(&name_of_a_trial()).map_err(|_| no_name())?;
-        let found = put_together(trial, uploads, &dir).await;
-        // It is gone already if all went well.
-        if let Ok(response) = trial.server.client.send(Ask::new("DELETE", uploads.base.dir(&dir)), None).await {
-            drain(response).await;
+        let upload = RelPath::root().join(&name_of_a_trial()).map_err(|_| no_name())?;
+        let goal = parts::fresh(&RelPath::root(), false);
+        make_collection(server, &goal).await?;
+        let found = put_together(server, uploads, &upload, &goal).await;
+        // The upload is gone already if all went well.
+        for dir in [server.client.base.dir(&goal), uploads.base.dir(&upload)] {
+            if let Ok(response) = server.client.send(Ask::new("DELETE", dir), None).await {
+                drain(response).await;
+            }
         }
         match found {
             // Nextcloud's database may have been locked for too long.
@@ -48,9 +53,8 @@ pub async fn try_out(trial: &Trial<'_>, uploads: &Uploads) -> Result<Chunks> {
     }
 }
 
-async fn put_together(trial: &Trial<'_>, uploads: &Uploads, dir: &RelPath) -> Result<Chunks> {
-    let server = trial.server;
-    let goal = trial.at("together")?;
+async fn put_together(server: &Server, uploads: &Uploads, dir: &RelPath, goal: &RelPath) -> Result<Chunks> {
+    let goal = goal.join("together").map_err(|_| no_name())?;
     let destination = uploads.files.file(&goal).to_string();
     let ask = |method, url: Url| Ask::new(method, url).with("destination", destination.clone());
     let url = |name: &str| Ok::<_, Error>(uploads.base.file(&dir.join(name).map_err(|_| no_name())?));
@@ -63,7 +67,7 @@ async fn put_together(trial: &Trial<'_>, uploads: &Uploads, dir: &RelPath) -> Re
     if !done(sent) {
         return Err(of_status(sent));
     }
-    cut_off(trial, &ask("PUT", url("00002")?)).await?;
+    cut_off(server, &ask("PUT", url("00002")?)).await?;
     let mut listed = Vec::new();
     let listing = server.listed_at(&uploads.base, dir, Depth::One, |names, seen| {
         if let Some(seen) = seen?
@@ -100,7 +104,7 @@ async fn put_together(trial: &Trial<'_>, uploads: &Uploads, dir: &RelPath) -> Re
 }
 
 /// Announces a chunk and sends half of it.
-async fn cut_off(trial: &Trial<'_>, ask: &Ask) -> Result<()> {
+async fn cut_off(server: &Server, ask: &Ask) -> Result<()> {
     let half = futures::stream::once(std::future::ready(Ok(Bytes::from_static(HALF))));
     let never = futures::stream::once(async {
         // The first half is on its way by then.
@@ -109,7 +113,7 @@ async fn cut_off(trial: &Trial<'_>, ask: &Ask) -> Result<()> {
     });
     let body = Body::wrap_stream(half.chain(never));
     // What it answers to that, if anything, says nothing.
-    if let Ok(Try::Answer(response)) = trial.server.client.once(ask, Some((2 * HALF.len() as u64, body)), None).await {
+    if let Ok(Try::Answer(response)) = server.client.once(ask, Some((2 * HALF.len() as u64, body)), None).await {
         drain(response).await;
     }
     tokio::time::sleep(PAUSE).await;
