@@ -13,7 +13,7 @@ pub const DOTTED: &str = ".hidden";
 
 /// Every kind that is tried. Each was met: nginx hides dots, lighttpd writes `_` for control characters, sabre/dav loses
 /// track of line feeds and byte order marks, servers on Windows cut dots and blanks off and take no colons, those on macOS
-/// compose and decompose letters. Nextcloud refuses control characters, but not DEL.
+/// compose and decompose letters. Nextcloud composes them, and refuses control characters, but not DEL.
 pub const CLASSES: &[Class] = &[
     Class { sample: DOTTED, what: "begin with a dot", is: |name| name.starts_with('.') },
     Class { sample: "line\nfeed", what: "hold a line feed", is: |name| name.contains('\n') },

@@ -161,7 +161,8 @@ impl Bench for Collection {
             return name.contains('\n') || name.starts_with('\u{feff}');
         }
         // Those that some server was met with that does not.
-        let odd = name.contains(|char: char| char == '\\' || char.is_ascii_control())
+        let odd = name
+            .contains(|char: char| char == '\\' || char.is_ascii_control() || ('\u{300}'..='\u{36f}').contains(&char))
             || name.starts_with('\u{feff}')
             || name.len() > 250;
         odd && !block_in_place(|| Handle::current().block_on(self.holds(name)))
