@@ -8,6 +8,7 @@ mod abilities;
 mod auth;
 mod change;
 mod checksum;
+mod chunks;
 mod client;
 mod config;
 mod deep;
@@ -70,7 +71,9 @@ pub fn open(storage: &Storage) -> Result<Arc<dyn Backend>> {
 impl Backend for WebDav {
     fn facts(&self) -> Facts {
         let facts = abilities::facts(self.server.known_abilities().as_deref());
-        Facts { scan_every_s: facts.scan_every_s.filter(|_| !self.server.may_watch()), ..facts }
+        let mut windows = facts.windows;
+        windows.extend(self.server.uploads.as_ref().and_then(chunks::told));
+        Facts { scan_every_s: facts.scan_every_s.filter(|_| !self.server.may_watch()), windows, ..facts }
     }
 
     async fn root(&self) -> Result<String> {
@@ -100,6 +103,7 @@ impl Backend for WebDav {
 
     async fn probe(&self) -> Result<Facts> {
         self.server.try_hard().await?;
+        chunks::try_afresh(&self.server).await?;
         Ok(self.facts())
     }
 

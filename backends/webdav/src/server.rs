@@ -13,6 +13,7 @@ use wl_core::error::{Error, Fault, Result};
 use wl_core::path::{PART_PREFIX, RelPath};
 
 use crate::abilities::{Abilities, Conditions};
+use crate::chunks::Uploads;
 use crate::client::{Ask, Client, pieces};
 use crate::config::Settings;
 use crate::deep;
@@ -21,7 +22,7 @@ use crate::looks::Looks;
 use crate::multistatus::{self, Item, REQUEST, REQUEST_ALL};
 use crate::names;
 use crate::parts::{self, Part, Parts};
-use crate::place::Href;
+use crate::place::{Base, Href};
 use crate::probe;
 use crate::subtree::Trees;
 use crate::trash::{Made, make_parents};
@@ -37,6 +38,8 @@ pub struct Server {
     pub trees: Trees,
     pub looks: Looks,
     pub turns: Turns,
+    /// Where large contents go up in chunks, if that may be.
+    pub uploads: Option<Uploads>,
     /// Nothing is ever to be changed there.
     pub read_only: bool,
     abilities: OnceCell<Arc<Abilities>>,
@@ -66,6 +69,7 @@ pub enum Wanted {
 impl Server {
     pub fn new(settings: Settings) -> Self {
         let (key, read_only) = (settings.key.clone(), settings.read_only);
+        let uploads = Uploads::beside(&settings.base, settings.login());
         Self {
             client: Client::new(settings),
             parts: Parts::default(),
@@ -73,6 +77,7 @@ impl Server {
             trees: Trees::default(),
             looks: Looks::default(),
             turns: Turns::default(),
+            uploads,
             abilities: OnceCell::new(),
             conditions: OnceCell::new(),
             read_only,
@@ -219,13 +224,24 @@ impl Server {
         &self,
         dir: &RelPath,
         depth: Depth,
+        each: impl FnMut(Vec<Vec<u8>>, Result<Option<Seen>>) -> Result<()>,
+    ) -> Result<Option<()>> {
+        self.listed_at(&self.client.base, dir, depth, each).await
+    }
+
+    /// The same below another place of the server.
+    pub async fn listed_at(
+        &self,
+        base: &Base,
+        dir: &RelPath,
+        depth: Depth,
         mut each: impl FnMut(Vec<Vec<u8>>, Result<Option<Seen>>) -> Result<()>,
     ) -> Result<Option<()>> {
-        let Some(response) = self.propfind(self.client.base.dir(dir), depth, Wanted::Usual).await? else {
+        let Some(response) = self.propfind(base.dir(dir), depth, Wanted::Usual).await? else {
             return Ok(None);
         };
         let mut itself = None;
-        self.items(response, |date, item| match self.client.base.href(dir, &item.href) {
+        self.items(response, |date, item| match base.href(dir, &item.href) {
             Href::Itself => {
                 itself = Some(seen_of(&item, date)?.is_some_and(|seen| seen.is_dir));
                 Ok(())

@@ -33,7 +33,8 @@ impl Collection {
             (place, None)
         } else {
             let server = servers::sabre::start_like_nextcloud();
-            let (url, login, password) = (server.url().to_owned(), USER.to_owned(), PASSWORD.to_owned());
+            let url = format!("http://{}{}dir/", server.address(), servers::sabre::NEXTCLOUD_FILES);
+            let (login, password) = (USER.to_owned(), PASSWORD.to_owned());
             (Named { url, login, password }, Some(server))
         };
         let params = json!({
@@ -157,7 +158,8 @@ impl Bench for Collection {
             return name.contains('\n') || name.starts_with('\u{feff}');
         }
         // Those that some server was met with that does not.
-        let odd = name.contains(|char: char| char == '\\' || char.is_ascii_control())
+        let odd = name
+            .contains(|char: char| char == '\\' || char.is_ascii_control() || ('\u{300}'..='\u{36f}').contains(&char))
             || name.starts_with('\u{feff}')
             || name.len() > 250;
         odd && !block_in_place(|| Handle::current().block_on(self.holds(name)))
