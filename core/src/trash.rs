@@ -88,8 +88,11 @@ struct Keeps {
 
 async fn kept_on(pair: &Pair, which: Which) -> Keeps {
     let (side, mut keeps) = (pair.side(which), Keeps::default());
-    // A missing directory lists as empty: that the root is gone, or cannot be reached, has to be asked for.
-    if let Err(error) = side.backend.root().await {
+    let mut listing = side.backend.list(&root(), None);
+    // A missing directory lists as empty: that the root is gone, or cannot be reached, has to be asked for. At the same time,
+    // for either is a round trip.
+    let (there, mut next) = futures::join!(side.backend.root(), listing.next());
+    if let Err(error) = there {
         let never_was =
             error.fault == Fault::Missing && pair.state.roots().is_ok_and(|known| known[which as usize].is_none());
         if !never_was {
@@ -97,8 +100,7 @@ async fn kept_on(pair: &Pair, which: Which) -> Keeps {
         }
         return keeps;
     }
-    let mut listing = side.backend.list(&root(), None);
-    while let Some(chunk) = listing.next().await {
+    while let Some(chunk) = next {
         for item in chunk {
             match item {
                 Listed::Entry(place, entry) if entry.is_dir() => keeps.dirs.push(place),
@@ -114,6 +116,7 @@ async fn kept_on(pair: &Pair, which: Which) -> Keeps {
                 Listed::Nameless(..) => {}
             }
         }
+        next = listing.next().await;
     }
     keeps
 }

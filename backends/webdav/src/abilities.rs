@@ -20,9 +20,9 @@ pub enum Conditions {
 }
 
 impl Abilities {
-    /// Whether what begins with a dot is not listed.
+    /// Whether what begins with a dot is not listed, or may not be.
     pub fn hides_dotfiles(&self) -> bool {
-        self.unfit.iter().any(|class| class.sample == DOTTED)
+        self.unfit.as_ref().is_none_or(|unfit| unfit.iter().any(|class| class.sample == DOTTED))
     }
 }
 
@@ -36,6 +36,8 @@ pub struct Race {
 /// What a server does, found out under a temporary name.
 #[derive(Debug, Clone)]
 pub struct Abilities {
+    /// Not everything was found out in good time: what was not counts as not offered.
+    pub unfinished: bool,
     /// None where that was not tried yet.
     pub conditions: Option<Conditions>,
     pub precision: Precision,
@@ -52,8 +54,8 @@ pub struct Abilities {
     /// Whether a moved file keeps its token.
     pub move_keeps_token: bool,
     pub copies: bool,
-    /// Kinds of names that are not listed as they are.
-    pub unfit: Vec<Class>,
+    /// Kinds of names that are not listed as they are; none where that is not known yet.
+    pub unfit: Option<Vec<Class>>,
     /// Whether a modification time given with a PUT is kept (`X-OC-Mtime`).
     pub keeps_mtime: bool,
     /// Whether the server tells a sha256 that it computed itself: false claims were not repeated.
@@ -99,6 +101,12 @@ pub fn facts(abilities: Option<&Abilities>) -> Facts {
 fn windows(abilities: &Abilities) -> Vec<String> {
     let mut windows = Vec::new();
     let mut say = |text: &str| windows.push(text.to_owned());
+    if abilities.unfinished {
+        say(
+            "the server answers so slowly that not all of what it can do was found out in time: what is not known counts as \
+             not offered until it is",
+        );
+    }
     say(match abilities.conditions {
         None => "how a replacement is made conditional is found out when the first file is replaced",
         Some(Conditions::IfHeader) => {
@@ -149,7 +157,7 @@ fn windows(abilities: &Abilities) -> Vec<String> {
         "an empty collection in the place of this one is told from one whose files were deleted only where the server gives \
          it an id (`oc:fileid`); elsewhere `max-delete` is what stops the deletions",
     );
-    if let Some(told) = names::told(&abilities.unfit) {
+    if let Some(told) = abilities.unfit.as_deref().and_then(names::told) {
         say(&told);
     }
     if !abilities.move_keeps_token {

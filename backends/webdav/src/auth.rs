@@ -1,7 +1,7 @@
 //! How requests prove whose they are: basic, digest (RFC 7616) or a bearer token. Nothing here shows in `Debug`.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,15 +34,23 @@ impl Credentials {
     }
 }
 
+/// What a server has said of the credentials that it wants. It says so once, to all that are opened there as one user.
+#[derive(Default)]
+pub struct Wanted {
+    challenge: Mutex<Option<WwwAuthenticateHeader>>,
+    /// It was asked.
+    asked: OnceLock<()>,
+}
+
 /// The credentials, and what the server has asked for so far.
 pub struct Auth {
     credentials: Credentials,
-    challenge: Mutex<Option<WwwAuthenticateHeader>>,
+    wanted: Arc<Wanted>,
 }
 
 impl Auth {
-    pub fn new(credentials: Credentials) -> Self {
-        Self { credentials, challenge: Mutex::default() }
+    pub fn new(credentials: Credentials, wanted: Arc<Wanted>) -> Self {
+        Self { credentials, wanted }
     }
 
     /// Whether both prove the same.
@@ -53,7 +61,13 @@ impl Auth {
     /// Whether the server should be asked what it wants before anything is sent: a password goes in the clear only to a
     /// server that offers nothing better.
     pub fn should_ask(&self) -> bool {
-        matches!(self.credentials, Credentials::Login(..))
+        matches!(self.credentials, Credentials::Login(..)) && self.wanted.asked.get().is_none()
+    }
+
+    /// It was asked, and has said so.
+    pub fn has_asked(&self) {
+        // Somebody else who asked at the same time learned the same.
+        let _ = self.wanted.asked.set(());
     }
 
     /// The `Authorization` of a request.
@@ -62,7 +76,7 @@ impl Auth {
             Credentials::Anonymous => return None,
             Credentials::Bearer(token) => format!("Bearer {}", token.expose_secret()),
             Credentials::Login(login, password) => {
-                let mut challenge = self.challenge.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut challenge = self.wanted.challenge.lock().unwrap_or_else(PoisonError::into_inner);
                 match challenge.as_mut() {
                     Some(challenge) => {
                         let method = HttpMethod(method.as_str().into());
@@ -89,7 +103,7 @@ impl Auth {
             // The other one covers the body, which is not known before it has been sent.
             qop.retain(|one| *one == Qop::AUTH);
         }
-        let mut challenge = self.challenge.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut challenge = self.wanted.challenge.lock().unwrap_or_else(PoisonError::into_inner);
         let new = challenge.as_ref().is_none_or(|known| known.nonce != offered.nonce);
         if new {
             *challenge = Some(offered);
@@ -122,7 +136,7 @@ mod tests {
     use super::*;
 
     fn auth() -> Auth {
-        Auth::new(Credentials::Login("me".into(), "secret".into()))
+        Auth::new(Credentials::Login("me".into(), "secret".into()), Arc::default())
     }
 
     fn header(auth: &Auth) -> String {
@@ -150,7 +164,7 @@ mod tests {
 
     #[test]
     fn no_secret_shows() {
-        let token = Auth::new(Credentials::Bearer("t0ken".into()));
+        let token = Auth::new(Credentials::Bearer("t0ken".into()), Arc::default());
         assert_eq!(header(&token), "Bearer t0ken");
         let value = token.header(&Method::GET, &Url::parse("http://h/").unwrap());
         assert!(!format!("{token:?} {value:?} {:?}", auth()).contains("t0ken"));

@@ -1,7 +1,7 @@
 //! Requests: with their credentials, tried again where that is safe, never sent to another server.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use crate::auth::Auth;
 use crate::config::Settings;
 use crate::error::{of_answer, of_network, of_status, timed_out};
 use crate::place::Base;
+use crate::turns::Distance;
 
 /// How long a server may take to begin its answer…
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -69,10 +70,9 @@ pub enum Try {
 /// A server and the way to it.
 pub struct Client {
     pub base: Base,
+    pub distance: Arc<Distance>,
     http: reqwest::Client,
     auth: Auth,
-    /// The server has said what credentials it wants.
-    asked: OnceLock<()>,
     /// The server wishes not to be asked anything before.
     quiet_until: Mutex<Option<Instant>>,
 }
@@ -81,9 +81,9 @@ impl Client {
     pub fn new(settings: Settings) -> Self {
         Self {
             base: settings.base,
-            http: settings.http,
-            auth: Auth::new(settings.credentials),
-            asked: OnceLock::new(),
+            distance: settings.way.distance,
+            http: settings.way.http,
+            auth: Auth::new(settings.credentials, settings.way.wanted),
             quiet_until: Mutex::default(),
         }
     }
@@ -125,9 +125,8 @@ impl Client {
 
     /// Sends a request once. `progress` counts what was sent of a long body: as long as it grows, the server has time.
     pub async fn once(&self, ask: &Ask, body: Option<(u64, Body)>, progress: Option<&Arc<AtomicU64>>) -> Result<Try> {
-        if self.auth.should_ask() && self.asked.get().is_none() && self.ask_what_is_wanted().await? {
-            // Somebody else who asked at the same time learned the same.
-            let _ = self.asked.set(());
+        if self.auth.should_ask() && self.ask_what_is_wanted().await? {
+            self.auth.has_asked();
         }
         self.keep_quiet().await;
         let mut request = self.http.request(ask.method.clone(), ask.url.clone());
@@ -144,9 +143,13 @@ impl Client {
             None if ask.method == Method::PUT => request.header(header::CONTENT_LENGTH, 0),
             None => request,
         };
+        let begun = Instant::now();
         let answer = match progress {
             None => {
                 let answer = tokio::time::timeout(ask.patience(), request.send()).await;
+                if let Ok(Ok(_)) = answer {
+                    self.distance.answered_after(begun.elapsed());
+                }
                 answer.map_err(|_| timed_out())?
             }
             Some(progress) => while_it_grows(progress, request.send()).await?,

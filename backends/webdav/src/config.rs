@@ -11,6 +11,7 @@ use wl_core::manifest::Storage;
 
 use crate::auth::Credentials;
 use crate::place::Base;
+use crate::way::Way;
 
 /// A server that does not take a connection within this is not there.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -21,7 +22,7 @@ const IDLE: usize = crate::turns::AT_ONCE;
 pub struct Settings {
     pub base: Base,
     pub credentials: Credentials,
-    pub http: Client,
+    pub way: Way,
     /// What abilities are remembered under: place and user.
     pub key: String,
     pub read_only: bool,
@@ -33,8 +34,8 @@ impl Settings {
         let base = Base::parse(text("url").unwrap_or_default())?;
         let credentials = credentials(storage)?;
         let key = format!("{}@{}", login(&credentials), base.url());
-        let http = client(&base, text)?;
-        Ok(Self { base, credentials, http, key, read_only: storage.read_only() })
+        let way = Way::to(storage, || client(&base, text))?;
+        Ok(Self { base, credentials, way, key, read_only: storage.read_only() })
     }
 
     /// Who logs in, if anybody does.

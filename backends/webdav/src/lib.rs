@@ -14,7 +14,9 @@ mod config;
 mod deep;
 mod direct;
 mod error;
+mod findings;
 mod inplace;
+mod learning;
 mod list;
 mod lock;
 mod looks;
@@ -34,6 +36,7 @@ mod tree;
 mod turns;
 mod version;
 mod watch;
+mod way;
 mod write;
 
 use std::sync::Arc;
@@ -42,9 +45,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use reqwest::StatusCode;
+use tokio_util::task::AbortOnDropHandle;
 use wl_core::backend::{Backend, Content, Facts, Guard, Hint, Known, Listing, Look, Prune, Reading, Written};
 use wl_core::entry::{Entry, Hash, Meta, Token};
-use wl_core::error::{Fault, Result};
+use wl_core::error::{Error, Fault, Result};
 use wl_core::manifest::Storage;
 use wl_core::path::{PART_PREFIX, RelPath};
 
@@ -64,7 +68,12 @@ pub struct WebDav {
 /// The storage that a manifest describes. Its server need not be reachable yet.
 pub fn open(storage: &Storage) -> Result<Arc<dyn Backend>> {
     let server = Server::new(Settings::read(storage)?);
-    Ok(Arc::new(WebDav { server: Arc::new(server), every: storage.watcher_interval().unwrap_or(watch::EVERY) }))
+    Ok(Arc::new(WebDav { server, every: storage.watcher_interval().unwrap_or(watch::EVERY) }))
+}
+
+/// Something short, in a task of its own: thousands are awaited by one task, which would do the work of all of them.
+async fn in_a_task<T: Send + 'static>(short: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    AbortOnDropHandle::new(tokio::spawn(short)).await.unwrap_or_else(|_| Err(Error::stopped()))
 }
 
 #[async_trait]
@@ -130,8 +139,16 @@ impl Backend for WebDav {
     }
 
     async fn read(&self, path: &RelPath, token: &Token, from: u64) -> Result<Reading> {
-        let turn = self.server.turns.read().await;
-        read::read(&self.server, path, token, from, turn).await
+        if !version::size_in(token).is_some_and(|size| size <= direct::LARGEST) {
+            let turn = self.server.turns.read().await;
+            return read::read(&self.server, path, token, from, turn).await;
+        }
+        let (server, path, token) = (self.server.clone(), path.clone(), token.clone());
+        in_a_task(async move {
+            let turn = server.turns.read().await;
+            read::read_short(&server, &path, &token, from, turn).await
+        })
+        .await
     }
 
     async fn replace(
@@ -142,7 +159,8 @@ impl Backend for WebDav {
         trash: Option<&RelPath>,
     ) -> Result<Written> {
         if direct::fits(&self.server, path, &content, guard).await? {
-            return direct::create(&self.server, path, &content).await;
+            let (server, path) = (self.server.clone(), path.clone());
+            return in_a_task(async move { direct::create(&server, &path, &content).await }).await;
         }
         let _turn = self.server.turns.change().await;
         write::replace(&self.server, path, content, guard, trash).await
@@ -154,10 +172,12 @@ impl Backend for WebDav {
     }
 
     async fn make_dir(&self, path: &RelPath, _meta: &Meta) -> Result<()> {
-        let _turn = self.server.turns.change().await;
         if path.is_root() {
             return self.make_root().await;
         }
+        // What goes into it follows.
+        self.server.learn();
+        let _turn = self.server.turns.change().await;
         change::make_dir(&self.server, path).await
     }
 

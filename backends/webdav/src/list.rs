@@ -15,7 +15,7 @@ use wl_core::report::ProblemKind;
 
 use crate::error::{ends_it_all, obstacle};
 use crate::server::{Depth, Server};
-use crate::subtree;
+use crate::subtree::{self, Below};
 use crate::version::Seen;
 
 /// Directories asked for ahead of their turn.
@@ -191,15 +191,18 @@ impl Walker {
 
 /// What is in a directory, maybe with everything below; none if it is not there.
 async fn ask(server: &Server, dir: &RelPath, inside: Inside, prune: Option<&Prune>) -> Result<Option<Vec<Child>>> {
-    if inside == Inside::Unknown
-        && dir.as_str().len() <= LONGEST_PATH
-        && let Some(tree) = subtree::below(server, dir, prune).await
-    {
-        let child = |item: Listed| {
-            let doubtful = path_of(&item).is_some_and(|path| tree.doubtful.contains(path));
-            Child { item, inside: if doubtful { Inside::Doubtful } else { Inside::Told } }
-        };
-        return Ok(Some(tree.items.into_iter().map(child).collect()));
+    if inside == Inside::Unknown && dir.as_str().len() <= LONGEST_PATH {
+        match subtree::below(server, dir, prune).await {
+            Below::Tree(tree) => {
+                let child = |item: Listed| {
+                    let doubtful = path_of(&item).is_some_and(|path| tree.doubtful.contains(path));
+                    Child { item, inside: if doubtful { Inside::Doubtful } else { Inside::Told } }
+                };
+                return Ok(Some(tree.items.into_iter().map(child).collect()));
+            }
+            Below::Nothing => return Ok(None),
+            Below::Unsaid => {}
+        }
     }
     let listed = children(server, dir, prune).await?;
     if inside == Inside::Doubtful && listed.as_ref().is_some_and(|listed| !listed.is_empty()) {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::{BoxFuture, join_all};
 use reqwest::{Body, StatusCode};
+use tokio::sync::watch;
 use wl_core::backend::Listed;
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
@@ -19,6 +20,8 @@ use crate::abilities::{Abilities, Conditions, Race};
 use crate::change::make_collection;
 use crate::client::{Ask, Try, drain};
 use crate::error::of_answer;
+use crate::findings::{Findings, Rewriting, Shipping};
+use crate::learning::{Progress, What};
 use crate::list::children;
 use crate::lock::Lock;
 use crate::names::{CLASSES, Class};
@@ -29,12 +32,16 @@ use crate::server::Server;
 use crate::transfer::{Over, copy_to, done, move_to};
 use crate::version::{Precision, Seen};
 
+pub use hashes::Hashes;
+
 /// What was found out in this process, by place and user.
 static KNOWN: Mutex<BTreeMap<String, Arc<Abilities>>> = Mutex::new(BTreeMap::new());
 
 /// Rounds of a race, and writers in each.
 const ROUNDS: usize = 20;
 const RACERS: usize = 6;
+/// No round begins later than this.
+const RACE_TIME: Duration = Duration::from_secs(10);
 
 /// What was found out before.
 pub fn remembered(key: &str) -> Option<Arc<Abilities>> {
@@ -48,90 +55,95 @@ pub fn remember(key: &str, found: Abilities) -> Arc<Abilities> {
     found
 }
 
-/// Tries the server out; with `races`, also how it replaces, and lets writers race against each other.
-pub fn try_out(server: &Server, races: bool) -> BoxFuture<'_, Result<Abilities>> {
+/// Tries the server out, and tells what is found as it is found.
+pub fn try_out<'a>(server: &'a Server, what: What, tell: &'a watch::Sender<Progress>) -> BoxFuture<'a, Result<()>> {
     Box::pin(async move {
         server.root_is_there().await?;
-        in_a_directory(server, async |trial| trial.run(races).await).await
+        let dir = parts::fresh(&RelPath::root(), false);
+        make_collection(server, &dir).await?;
+        let trial = Trial { server, dir: &dir, tell };
+        let done = Box::pin(trial.run(what)).await;
+        if let Ok(response) = server.client.send(Ask::new("DELETE", server.client.base.dir(&dir)), None).await {
+            drain(response).await;
+        }
+        done
     })
-}
-
-/// Tries out how a replacement is made conditional. That takes longer than everything else, for Apache's entity tags are weak
-/// for a second after a write, and who only creates files has no need of it.
-pub fn try_conditions(server: &Server) -> BoxFuture<'_, Result<Conditions>> {
-    Box::pin(in_a_directory(server, async |trial| trial.conditions().await))
-}
-
-/// Tries something in a directory under a temporary name, which is deleted then.
-async fn in_a_directory<T>(server: &Server, run: impl AsyncFnOnce(Trial<'_>) -> Result<T>) -> Result<T> {
-    let dir = parts::fresh(&RelPath::root(), false);
-    make_collection(server, &dir).await?;
-    let found = run(Trial { server, dir: &dir }).await;
-    if let Ok(response) = server.client.send(Ask::new("DELETE", server.client.base.dir(&dir)), None).await {
-        drain(response).await;
-    }
-    found
 }
 
 struct Trial<'a> {
     server: &'a Server,
     dir: &'a RelPath,
+    tell: &'a watch::Sender<Progress>,
 }
 
 impl Trial<'_> {
-    async fn run(&self, races: bool) -> Result<Abilities> {
+    async fn run(&self, what: What) -> Result<()> {
+        if what != What::Conditions {
+            Box::pin(self.usual()).await?;
+        }
+        if what != What::Usual {
+            let conditions = self.conditions().await?;
+            self.found(|found| found.conditions = Some(conditions));
+        }
+        if what == What::Everything {
+            self.races().await?;
+        }
+        Ok(())
+    }
+
+    /// Each part with files of its own.
+    async fn usual(&self) -> Result<()> {
         let rewriting = async {
             let (precision, keeps_mtime) = self.rewrite().await?;
-            let headed = head(self.server, &self.at("a")?).await?.unwrap_or_default();
-            Ok((precision, keeps_mtime, self.see("a").await?, headed))
+            let path = self.at("a")?;
+            let (headed, listed) = tokio::try_join!(head(self.server, &path), self.see("a"))?;
+            let rewriting = Rewriting { precision, keeps_mtime, listed, headed: headed.unwrap_or_default() };
+            self.found(|found| found.rewriting = Some(rewriting));
+            Ok(())
         };
-        // Each with files of its own.
+        let shipping = async {
+            let shipping = self.shipping().await?;
+            self.found(|found| found.shipping = Some(shipping));
+            Ok(())
+        };
+        let hashing = async {
+            let hashes = hashes::try_out(self).await?;
+            self.found(|found| found.hashes = Some(hashes));
+            Ok(())
+        };
+        let naming = async {
+            let unfit = self.unfit_names().await?;
+            self.found(|found| found.unfit = Some(unfit));
+            Ok(())
+        };
         let noting = async {
             self.put("noted", "x").await?;
-            note::is_kept(self.server, &self.at("noted")?).await
+            let kept = note::is_kept(self.server, &self.at("noted")?).await?;
+            self.found(|found| found.keeps_notes = Some(kept));
+            Ok(())
         };
-        let (rewritten, shipped, hashes, unfit, keeps_notes, directly) = tokio::try_join!(
-            rewriting,
-            self.shipping(),
-            hashes::try_out(self),
-            self.unfit_names(),
-            noting,
-            directly::try_out(self)
-        )?;
-        let (precision, keeps_mtime, listed, headed) = rewritten;
-        let (copies, move_keeps_token, keeps_existing) = shipped;
-        let heads_agree = match (&listed.etag, listed.modified) {
-            (Some(_), _) => {
-                headed.etag.as_ref().map(crate::version::ETag::opaque)
-                    == listed.etag.as_ref().map(crate::version::ETag::opaque)
-            }
-            (None, Some(modified)) => headed.modified == Some(modified),
-            (None, None) => false,
+        let creating = async {
+            let directly = directly::try_out(self).await?;
+            self.found(|found| found.creates_directly = Some(directly));
+            Ok(())
         };
-        let conditions = if races { Some(self.conditions().await?) } else { None };
-        // What was created is read once, by its entity tag and bytes: both must be those of a listing.
-        let creates_directly = directly && listed.etag.is_some() && heads_agree;
-        Ok(Abilities {
-            conditions,
-            precision,
-            lists_etags: listed.etag.is_some(),
-            heads_agree,
-            tags_begin_weak: listed.is_weak(),
-            keeps_existing,
-            creates_directly,
-            move_keeps_token,
-            copies,
-            unfit,
-            keeps_mtime,
-            tells_hash: hashes.told,
-            answers_hash: hashes.answered,
-            keeps_notes,
-            create_race: if races { Some(self.race(None, creates_directly).await?) } else { None },
-            replace_race: match conditions.filter(|conditions| *conditions != Conditions::LookOnly) {
-                Some(conditions) => Some(self.race(Some(conditions), false).await?),
-                None => None,
-            },
-        })
+        tokio::try_join!(rewriting, shipping, hashing, naming, noting, creating).map(|_| ())
+    }
+
+    async fn races(&self) -> Result<()> {
+        let found = self.tell.borrow().found.abilities();
+        let created = self.race(None, found.creates_directly).await?;
+        self.found(|found| found.create_race = Some(created));
+        let conditions = found.conditions.filter(|conditions| *conditions != Conditions::LookOnly);
+        if conditions.is_some() {
+            let replaced = self.race(conditions, false).await?;
+            self.found(|found| found.replace_race = Some(replaced));
+        }
+        Ok(())
+    }
+
+    fn found(&self, find: impl FnOnce(&mut Findings)) {
+        self.tell.send_modify(|progress| find(&mut progress.found));
     }
 
     fn at(&self, name: &str) -> Result<RelPath> {
@@ -272,7 +284,7 @@ impl Trial<'_> {
     }
 
     /// Whether it copies, whether a move keeps the token, and whether what exists is kept from a move.
-    async fn shipping(&self) -> Result<(bool, bool, bool)> {
+    async fn shipping(&self) -> Result<Shipping> {
         let (there, c, d) = (self.at("there")?, self.at("c")?, self.at("d")?);
         self.put("there", "x").await?;
         let answer = drain(copy_to(self.server, &there, &c).await?).await;
@@ -287,7 +299,7 @@ impl Trial<'_> {
         let keeps_token = self.see("d").await?.is(&before.token(Precision::Fine));
         let onto = drain(move_to(self.server, &d, &there, false, &Over::Nothing).await?).await;
         let keeps_existing = !done(onto) && self.see("d").await.is_ok();
-        Ok((copies, keeps_token, keeps_existing))
+        Ok(Shipping { copies, keeps_token, keeps_existing })
     }
 
     /// Gives a directory, and a file in it, each kind of odd name: those that are not listed as they are.
@@ -328,8 +340,11 @@ impl Trial<'_> {
 
     /// Lets writers race, to create a file or to replace one, and counts the rounds in which more than one was told it won.
     async fn race(&self, replacing: Option<Conditions>, directly: bool) -> Result<Race> {
-        let mut doubles = 0;
-        for round in 0..ROUNDS {
+        let (mut doubles, mut rounds) = (0, 0);
+        let begun = Instant::now();
+        while rounds < ROUNDS && begun.elapsed() < RACE_TIME {
+            let round = rounds;
+            rounds += 1;
             let goal = self.at(&format!("goal{round}"))?;
             let mut over = Over::Nothing;
             if replacing.is_some() {
@@ -342,7 +357,7 @@ impl Trial<'_> {
             let winners = join_all(racers).await.into_iter().flatten().filter(|won| *won).count();
             doubles += usize::from(winners > 1);
         }
-        Ok(Race { doubles, rounds: ROUNDS })
+        Ok(Race { doubles, rounds })
     }
 
     async fn run_one(

@@ -1,12 +1,12 @@
 //! One storage on one server, and how its resources are looked at.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use reqwest::{Response, StatusCode, Url, header};
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::io::StreamReader;
 use wl_core::error::{Error, Fault, Result};
@@ -18,6 +18,7 @@ use crate::client::{Ask, Client, pieces};
 use crate::config::Settings;
 use crate::deep;
 use crate::error::{of_answer, of_status};
+use crate::learning::Learning;
 use crate::looks::Looks;
 use crate::multistatus::{self, Item, REQUEST, REQUEST_ALL};
 use crate::names;
@@ -42,9 +43,10 @@ pub struct Server {
     pub uploads: Option<Uploads>,
     /// Nothing is ever to be changed there.
     pub read_only: bool,
-    abilities: OnceCell<Arc<Abilities>>,
-    conditions: OnceCell<Conditions>,
-    key: String,
+    /// What abilities are remembered under: place and user.
+    pub key: String,
+    pub learning: Learning,
+    itself: Weak<Server>,
     /// When the last look at the root began, and what it found.
     root_look: Mutex<Option<(Instant, Result<()>)>>,
 }
@@ -67,45 +69,51 @@ pub enum Wanted {
 }
 
 impl Server {
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: Settings) -> Arc<Self> {
         let (key, read_only) = (settings.key.clone(), settings.read_only);
         let uploads = Uploads::beside(&settings.base, settings.login());
-        Self {
-            client: Client::new(settings),
+        let client = Client::new(settings);
+        let turns = Turns::new(client.distance.clone());
+        Arc::new_cyclic(|itself| Self {
+            client,
             parts: Parts::default(),
             made: Made::default(),
             trees: Trees::default(),
             looks: Looks::default(),
-            turns: Turns::default(),
+            turns,
             uploads,
-            abilities: OnceCell::new(),
-            conditions: OnceCell::new(),
             read_only,
             key,
+            learning: Learning::default(),
+            itself: itself.clone(),
             root_look: Mutex::default(),
-        }
+        })
     }
 
     /// What the server can do, as far as that is known without asking it anything.
     pub fn known_abilities(&self) -> Option<Arc<Abilities>> {
-        probe::remembered(&self.key).or_else(|| self.abilities.get().cloned())
+        probe::remembered(&self.key).or_else(|| self.learning.so_far())
+    }
+
+    /// Begins to find out what the server can do, for something is about to be changed.
+    pub fn learn(&self) {
+        if let Some(itself) = self.itself.upgrade() {
+            self.learning.begin(&itself);
+        }
     }
 
     /// What the server can do: found out by trying, once.
-    pub async fn abilities(&self) -> Result<&Arc<Abilities>> {
-        self.abilities
-            .get_or_try_init(|| async {
-                match probe::remembered(&self.key) {
-                    Some(known) => Ok(known),
-                    None => Ok(probe::remember(&self.key, probe::try_out(self, false).await?)),
-                }
-            })
-            .await
+    pub async fn abilities(&self) -> Result<Arc<Abilities>> {
+        self.learning.abilities(&self.itself()?).await
     }
 
     /// What the server can do, tried afresh and with races. What was known before is replaced.
-    pub async fn try_hard(&self) -> Result<Arc<Abilities>> {
-        Ok(probe::remember(&self.key, probe::try_out(self, true).await?))
+    pub async fn try_hard(&self) -> Result<()> {
+        self.learning.afresh(&self.itself()?).await
+    }
+
+    fn itself(&self) -> Result<Arc<Self>> {
+        self.itself.upgrade().ok_or_else(Error::stopped)
     }
 
     /// Whether a directory's entity tag changes with everything below it: found out by trying, once.
@@ -133,7 +141,7 @@ impl Server {
     /// A name for something that is being written to that path, or (`held`) is moved aside from there: beside it; or, where
     /// such a name would not be listed, in a directory of its own.
     pub async fn part_for(&self, path: &RelPath, held: bool) -> Result<Part> {
-        if !self.abilities().await?.hides_dotfiles() {
+        if !self.learning.hides_dotfiles(&self.itself()?).await? {
             return Ok(parts::fresh(&path.parent().unwrap_or_else(RelPath::root), held));
         }
         let dir = parts_dir();
@@ -145,20 +153,7 @@ impl Server {
     /// How a replacement is made conditional: found out by trying, once.
     pub async fn conditions(&self) -> Result<Conditions> {
         self.abilities().await?;
-        let known = || self.known_abilities().and_then(|abilities| abilities.conditions);
-        let found = self.conditions.get_or_try_init(|| async {
-            if let Some(known) = known() {
-                return Ok(known);
-            }
-            let found = probe::try_conditions(self).await?;
-            if let Some(abilities) = self.known_abilities() {
-                probe::remember(&self.key, Abilities { conditions: Some(found), ..Abilities::clone(&abilities) });
-            }
-            Ok(found)
-        });
-        // A later, thorough trial may have found something else.
-        let found = *found.await?;
-        Ok(known().unwrap_or(found))
+        self.learning.conditions(&self.itself()?).await
     }
 
     /// What headers say, in the terms of a listing: without an entity tag if listings have none.
@@ -301,7 +296,11 @@ impl Server {
         if !path.segments().any(names::is_odd) || path.is_ours() {
             return Ok(());
         }
-        let unfit = &self.abilities().await?.unfit;
+        let abilities = self.abilities().await?;
+        let Some(unfit) = &abilities.unfit else {
+            let text = "the server is so slow that it is not known yet whether it lists such names: it is tried again";
+            return Err(Error::new(Fault::Busy, text).at(path));
+        };
         match path.segments().find_map(|step| names::unfit(unfit, step)) {
             None => Ok(()),
             Some(why) => Err(Error::new(Fault::Malformed, why).at(path)),

@@ -24,6 +24,8 @@ const REMEMBERED: usize = 10_000;
 #[derive(Debug, Default)]
 pub struct Trees {
     refused: AtomicBool,
+    /// The server gave one.
+    given: AtomicBool,
     too_large: Mutex<BTreeSet<RelPath>>,
 }
 
@@ -59,10 +61,19 @@ pub struct Tree {
     pub doubtful: HashSet<RelPath>,
 }
 
-/// Asks for everything below a directory; none where that has to be asked for directory by directory.
-pub async fn below(server: &Server, dir: &RelPath, prune: Option<&Prune>) -> Option<Tree> {
+/// What the server says of everything below a directory.
+pub enum Below {
+    Tree(Tree),
+    /// The directory is not there.
+    Nothing,
+    /// That has to be asked for directory by directory.
+    Unsaid,
+}
+
+/// Asks for everything below a directory.
+pub async fn below(server: &Server, dir: &RelPath, prune: Option<&Prune>) -> Below {
     if !server.trees.are_answered(dir) {
-        return None;
+        return Below::Unsaid;
     }
     let mut found = Found {
         server,
@@ -77,20 +88,25 @@ pub async fn below(server: &Server, dir: &RelPath, prune: Option<&Prune>) -> Opt
     let answered = server.listed(dir, Depth::Infinity, |names, seen| found.take(&names, seen)).await;
     if found.count > MOST {
         server.trees.is_too_large(dir);
-        return None;
+        return Below::Unsaid;
     }
     if found.unsure {
-        return None;
+        return Below::Unsaid;
     }
     match answered.and_then(|there| if there.is_some() { found.in_order() } else { Err(Error::missing(dir)) }) {
-        Ok(tree) => Some(tree),
+        Ok(tree) => {
+            server.trees.given.store(true, Ordering::Relaxed);
+            Below::Tree(tree)
+        }
+        // Whoever is not known to answer such requests may say so of what is there.
+        Err(error) if error.fault == Fault::Missing && server.trees.given.load(Ordering::Relaxed) => Below::Nothing,
         Err(error) => {
             // Something else is the matter with what is missing, busy or broke off: Apache closes the connection over a
             // directory that it may not read.
             if !error.fault.passes() && error.fault != Fault::Missing {
                 server.trees.are_refused();
             }
-            None
+            Below::Unsaid
         }
     }
 }

@@ -58,6 +58,11 @@ fn tagged(token: &Token) -> Option<(Option<u64>, &str)> {
     Some((size.parse().ok(), opaque))
 }
 
+/// How long a token says that the file is.
+pub fn size_in(token: &Token) -> Option<u64> {
+    tagged(token)?.0
+}
+
 /// How a server's tokens tell two versions apart that were written within a second. Measured by rewriting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {

@@ -17,19 +17,22 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How often is looked whether a part appeared after all.
 const LOOKS: u32 = 3;
 
-/// Creates a file over another one, and one whose other half never comes.
+/// Creates a file over another one, one where nothing is, and one whose other half never comes.
 pub async fn try_out(trial: &Trial<'_>) -> Result<bool> {
+    let fits = tokio::try_join!(keeps_existing(trial), creates(trial), trial.writes_in_place())?;
+    Ok(matches!(fits, (true, true, false)) && leaves_nothing(trial).await?)
+}
+
+async fn keeps_existing(trial: &Trial<'_>) -> Result<bool> {
     trial.put("taken", "old").await?;
     let onto = Ask::new("PUT", trial.server.client.base.file(&trial.at("taken")?)).with("if-none-match", "*");
     let refused = trial.put_with(onto, "worse").await.is_err_and(|error| error.fault == Fault::Refused);
-    if !refused || trial.see("taken").await?.size != Some(3) || trial.writes_in_place().await? {
-        return Ok(false);
-    }
+    Ok(refused && trial.see("taken").await?.size == Some(3))
+}
+
+async fn creates(trial: &Trial<'_>) -> Result<bool> {
     let free = Ask::new("PUT", trial.server.client.base.file(&trial.at("free")?)).with("if-none-match", "*");
-    if trial.put_with(free, "new").await.is_err() || trial.see("free").await?.size != Some(3) {
-        return Ok(false);
-    }
-    leaves_nothing(trial).await
+    Ok(trial.put_with(free, "new").await.is_ok() && trial.see("free").await?.size == Some(3))
 }
 
 /// Whether nothing is there while half of a content has come, nor after its sender is gone.

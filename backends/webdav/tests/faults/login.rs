@@ -128,3 +128,13 @@ async fn credentials_follow_no_redirect() {
     }
     assert_eq!(elsewhere.requests().len(), 0, "nothing was sent there at all");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_asks_for_is_asked_once_by_all_jobs_of_one_user() {
+    let bench = Bench::on(servers::apache::start()).await;
+    let url = format!("http://{}/dav/", bench.proxy.address());
+    bench.proxy.take();
+    storage(&url, &login()).root().await.unwrap();
+    let methods: Vec<_> = bench.proxy.take().into_iter().map(|request| request.method).collect();
+    assert_eq!(methods, ["PROPFIND"]);
+}

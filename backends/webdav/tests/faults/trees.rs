@@ -95,3 +95,15 @@ async fn what_is_too_large_is_asked_for_in_parts() {
     // The root, `many` and `a/empty`; `a`, `a.b`, `z` and `ü`.
     assert_eq!(depths(&bench.proxy), [3, 4]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_answers_for_whole_trees_is_believed_that_there_is_none() {
+    let bench = with_files(servers::apache::start()).await;
+    let gone = async || bench.storage.list(&path("gone"), None).collect::<Vec<_>>().await.concat();
+    assert!(gone().await.is_empty());
+    assert_eq!(depths(&bench.proxy), [1, 1], "it has given no tree yet");
+    assert_eq!(bench.list().await, listed());
+    depths(&bench.proxy);
+    assert!(gone().await.is_empty());
+    assert_eq!(depths(&bench.proxy), [0, 1]);
+}
