@@ -189,6 +189,19 @@ pub struct Written {
     pub hash: Hash,
 }
 
+/// A version of a file whose content is known.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// Its path.
+    pub path: &'a RelPath,
+    /// Which version of it.
+    pub token: &'a Token,
+    /// Its bytes.
+    pub size: u64,
+    /// Its sha256.
+    pub hash: Hash,
+}
+
 /// What a watcher noticed. It may say too much, never too little.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hint {
@@ -292,6 +305,12 @@ pub trait Backend: Any + Send + Sync {
     /// directory). `Missing` if there is none.
     async fn root(&self) -> Result<String>;
 
+    /// Whether what [`root`](Self::root) said names this place and no other: else a place that took its address goes
+    /// unnoticed.
+    fn is_named(&self, _root: &str) -> bool {
+        true
+    }
+
     /// Makes the root if its parent exists, which is all right if it exists already.
     async fn make_root(&self) -> Result<()>;
 
@@ -338,6 +357,18 @@ pub trait Backend: Any + Send + Sync {
 
     /// Copies that version of a file, inside the storage, to a path where nothing is, whose parent exists.
     async fn copy_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry>;
+
+    /// Puts that version of another of its files under a path, copied inside the storage, as [`replace`](Self::replace)
+    /// does with a content. None, and nothing has changed, where the storage does not copy this one.
+    async fn replace_within(
+        &self,
+        _path: &RelPath,
+        _known: Known<'_>,
+        _guard: &Guard,
+        _trash: Option<&RelPath>,
+    ) -> Result<Option<Written>> {
+        Ok(None)
+    }
 
     /// Sets modification time and mode of that version of a file, as far as the storage keeps them.
     async fn set_meta(&self, path: &RelPath, token: &Token, meta: &Meta) -> Result<Entry>;

@@ -5,6 +5,9 @@ use crate::job::Which;
 /// Below this many known files a share says nothing: whoever has ten files may delete nine.
 pub const FEW_FILES: u64 = 20;
 
+/// From so many files on it is no coincidence that all of them vanished at once.
+const ALL_AT_ONCE: u64 = 2;
+
 /// What one batch is about to do, and what is known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Batch {
@@ -16,6 +19,8 @@ pub struct Batch {
     pub known: u64,
     /// Whether each root is another one than before.
     pub replaced: [bool; 2],
+    /// Whether nothing tells each root from another that took its place.
+    pub nameless: [bool; 2],
     /// The share of the known files, in percent, that may be deleted.
     pub max_delete: u8,
     /// Whether the user allowed more than that.
@@ -37,6 +42,14 @@ fn check_side(batch: &Batch, names: [&str; 2], on: Which) -> Option<String> {
         return Some(format!(
             "the root of {} was replaced by another directory, and following it would delete {deletes} files on {}; \
              nothing was deleted. Bring the old root back, or run once with --allow-deletes",
+            names[there], names[here]
+        ));
+    }
+    // An emptied bucket, or another collection at the same address, looks like this and not otherwise.
+    if batch.nameless[there] && deletes >= batch.known.max(ALL_AT_ONCE) && batch.max_delete < 100 {
+        return Some(format!(
+            "all {deletes} files vanished from {} at once: it may have been emptied, or another place took its address, which \
+             cannot be told there; nothing was deleted on {}. Bring them back, or run once with --allow-deletes",
             names[there], names[here]
         ));
     }
@@ -84,6 +97,16 @@ mod tests {
         assert!(stops(batch));
         assert!(!stops(Batch { replaced: [false, true], ..batch }));
         assert!(!stops(Batch { deletes: [0, 0], ..batch }));
+    }
+
+    #[test]
+    fn a_root_that_nothing_names_is_not_emptied_by_a_deletion_of_everything() {
+        let batch = Batch { nameless: [true, false], ..deletes([0, 5], 5) };
+        assert!(stops(batch));
+        assert!(!stops(Batch { nameless: [false, true], ..batch }), "the other one is known to be the same");
+        assert!(!stops(Batch { deletes: [0, 4], ..batch }), "something is left");
+        assert!(!stops(Batch { max_delete: 100, ..batch }) && !stops(Batch { allowed: true, ..batch }));
+        assert!(!stops(Batch { nameless: [true, true], ..deletes([0, 1], 1) }), "one file says nothing");
     }
 
     #[test]

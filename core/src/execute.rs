@@ -215,6 +215,9 @@ impl<'a> Executor<'a> {
             self.results.copied.push(step.path().clone());
         }
         self.results.rules_moved |= step.path().name() == IGNORE_FILE;
+        if let Some(why) = done.skipped {
+            self.problem(step.path(), step.on(), ProblemKind::Skipped, why);
+        }
         if self.settling.remove(step.path()) {
             self.batch.conflicts.push((step.path().clone(), None));
         }

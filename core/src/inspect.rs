@@ -18,7 +18,7 @@ use crate::plan::{Plan, Step, plan as plan_rows};
 use crate::report::{
     Action, Conflict, Difference, Explanation, PlannedAction, Problem, ProblemKind, Verification, Version,
 };
-use crate::round::terms;
+use crate::round::{look_at_roots, terms};
 use crate::state::{ConflictRow, Held, PairState};
 use crate::survey::{Found, Scope, Survey, Walk, rules_above};
 
@@ -32,7 +32,7 @@ pub async fn plan(run: &Run) -> Result<Vec<PlannedAction>> {
     let (rows, problems) = survey_all(pair, &mut filter, &Scope::All).await?;
     let plan = plan_rows(&rows, &terms(pair));
     let mut actions: Vec<_> = plan.groups.iter().flatten().map(|step| planned(pair, step)).collect();
-    hold_deletes(pair, &plan, &mut actions)?;
+    hold_deletes(pair, &plan, &mut actions).await?;
     actions.extend(plan.clashes.iter().map(|clash| PlannedAction {
         reason:
             "the two sides differ, and neither is what both agreed on before, if they did: the user decides".to_owned(),
@@ -91,6 +91,13 @@ fn planned(pair: &Pair, step: &Step) -> PlannedAction {
     let (there, here) = (pair.id(on.other()).to_owned(), pair.id(on).to_owned());
     let from = &pair.side(on.other()).view.location;
     let (action, reason) = match step {
+        Step::Copy { inside: Some(_), .. } => (
+            Action::Copy,
+            format!(
+                "{from} has it there now, {} under another name: nothing is transferred",
+                pair.side(on).view.location
+            ),
+        ),
         Step::Copy { guard: crate::backend::Guard::Absent, .. } => (Action::Copy, format!("only on {from}")),
         Step::Copy { .. } => (Action::Copy, format!("modified on {from}")),
         Step::SetMeta { .. } => {
@@ -108,13 +115,19 @@ fn planned(pair: &Pair, step: &Step) -> PlannedAction {
 }
 
 /// Says beside every deletion that the guard would stop it, if it would.
-fn hold_deletes(pair: &Pair, plan: &Plan, actions: &mut [PlannedAction]) -> Result<()> {
+async fn hold_deletes(pair: &Pair, plan: &Plan, actions: &mut [PlannedAction]) -> Result<()> {
+    if plan.deletes == [0; 2] {
+        return Ok(());
+    }
+    let roots = look_at_roots(pair).await?;
     let batch = brakes::Batch {
         deletes: plan.deletes,
+        recent: [0; 2],
         known: pair.state.agreed()?.0,
+        replaced: roots.replaced,
+        nameless: roots.nameless(pair),
         max_delete: pair.options.max_delete,
         allowed: pair.options.allow_deletes,
-        ..brakes::Batch::default()
     };
     let names = Which::BOTH.map(|which| pair.side(which).view.location.as_str());
     if let Some(reason) = brakes::check(&batch, names) {

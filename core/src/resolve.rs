@@ -109,12 +109,18 @@ async fn keep_side(pair: &Pair, path: &RelPath, winner: Which, now: &[Now; 2], a
         trash::make_parents(&*to.backend, path).await?;
         let content = Content::on(from.backend.clone(), path.clone(), entry, Some(hash));
         let trash = trash(TrashReason::Overwritten).filter(|_| guard != Guard::Absent);
-        let written = to.backend.replace(path, content, &guard, trash.as_ref()).await?;
+        let written = match to.backend.replace(path, content, &guard, trash.as_ref()).await {
+            Ok(written) => written,
+            Err(error) => return Err(trash::explained(&*to.backend, trash.as_ref(), error).await),
+        };
         return Ok(vec![base_of_copy(path, winner, entry, &written)]);
     }
     match (given_up.held, &given_up.entry) {
         (Held::File(_), Some(there)) => {
-            to.backend.remove(path, &there.token, trash(TrashReason::Deleted).as_ref()).await?;
+            let trash = trash(TrashReason::Deleted);
+            if let Err(error) = to.backend.remove(path, &there.token, trash.as_ref()).await {
+                return Err(trash::explained(&*to.backend, trash.as_ref(), error).await);
+            }
         }
         (Held::Dir, _) => remove_tree(pair, to, path, given_up, at).await?,
         _ => {}
@@ -256,7 +262,6 @@ fn close(run: &Run, path: &RelPath, keep: Keep, now: &[Now; 2], equal: Vec<BaseR
     let views = pair.state.conflicts()?.into_iter();
     let views = views.map(|row| ConflictView { path: row.path.to_string(), kind: row.kind, since: row.since });
     run.monitor.set_open(views.collect(), pair.state.problems()?);
-    run.poke.notify_one();
     Ok(())
 }
 

@@ -57,9 +57,18 @@ pub struct Round {
     pub replaced: bool,
 }
 
-struct Roots {
+/// Which roots there are now.
+pub(crate) struct Roots {
     ids: [String; 2],
-    replaced: [bool; 2],
+    /// Whether each is another one than before.
+    pub replaced: [bool; 2],
+}
+
+impl Roots {
+    /// Whether nothing tells each of them from another that took its place.
+    pub fn nameless(&self, pair: &Pair) -> [bool; 2] {
+        Which::BOTH.map(|which| !pair.side(which).backend.is_named(&self.ids[which as usize]))
+    }
 }
 
 impl<'a> Engine<'a> {
@@ -170,6 +179,7 @@ impl<'a> Engine<'a> {
             recent: [recent(0), recent(1)],
             known: pair.state.agreed()?.0,
             replaced: roots.replaced,
+            nameless: roots.nameless(pair),
             max_delete: pair.options.max_delete,
             allowed: self.deletes_allowed,
         };
@@ -310,6 +320,7 @@ pub(crate) fn terms(pair: &Pair) -> Terms {
     Terms {
         read_only: Which::BOTH.map(|which| pair.side(which).read_only),
         moves: [facts[0].server_move, facts[1].server_move],
+        copies: [facts[0].server_copy, facts[1].server_copy],
         unidirectional: pair.options.unidirectional,
         mtime_resolution_ns: (facts[0].mtime && facts[1].mtime).then_some(resolution),
         modes: facts[0].mode && facts[1].mode,
@@ -322,7 +333,7 @@ fn conflict_entry(row: &ConflictRow) -> HistoryEntry {
 }
 
 /// Looks at both roots. At first contact a missing one is made; later it is an error, and never read as "all deleted".
-async fn look_at_roots(pair: &Pair) -> Result<Roots> {
+pub(crate) async fn look_at_roots(pair: &Pair) -> Result<Roots> {
     let known = pair.state.roots()?;
     let first = known.iter().all(Option::is_none);
     let mut ids = [String::new(), String::new()];

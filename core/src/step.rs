@@ -1,21 +1,25 @@
 //! One step carried out, and what the base learns from it.
 
+mod inside;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
 
-use crate::backend::{Body, Content, Guard, Look, Written};
+use crate::backend::{Body, Content, Guard, Known, Look, Written};
 use crate::entry::{Entry, Hash, Kind, Meta, Token};
 use crate::error::{Error, Fault, Result};
 use crate::job::{Run, Which};
 use crate::limit::Limit;
-use crate::path::RelPath;
+use crate::path::{PART_PREFIX, RelPath};
 use crate::plan::Step;
 use crate::report::{HistoryEntry, TrashReason};
 use crate::state::BaseRow;
 use crate::syncer::{Carrier, Parcel};
 use crate::trash;
+
+use inside::Over;
 
 /// What a step left behind: what the base learns, and what is told.
 #[derive(Debug, Default)]
@@ -26,6 +30,8 @@ pub(crate) struct Done {
     pub deleted: u64,
     pub moved: u64,
     pub bytes: u64,
+    /// Why nothing was done, where that stays so until the user does something.
+    pub skipped: Option<String>,
 }
 
 /// A failed step: what happened, and on which side.
@@ -52,13 +58,24 @@ impl Means<'_> {
     pub async fn perform(&self, step: &Step) -> Result<Done, Failed> {
         let on = step.on();
         let done = match step {
-            Step::Copy { path, from, entry, hash, guard } => return self.copy(path, *from, entry, *hash, guard).await,
-            Step::Move { path, to, on, token, hash, there } => {
+            Step::Copy { path, from, entry, hash, guard, inside } => {
+                if let Some(hash) = hash
+                    && let Some(done) = self.copy_inside(path, *from, entry, *hash, guard, inside.as_ref()).await?
+                {
+                    return Ok(done);
+                }
+                return self.copy(path, *from, entry, *hash, guard).await;
+            }
+            Step::Move { path, to, on, token, hash, there, guard: Guard::Absent } => {
                 self.move_within(path, to, *on, token, *hash, there).await
+            }
+            Step::Move { path, to, on, token, hash, there, guard } => {
+                let known = Known { path, token, size: there.size, hash: *hash };
+                return self.move_over(&Over { path, to, on: *on, known, there, guard }).await;
             }
             Step::Remove { path, on, token, content } => self.remove(path, *on, token, *content).await,
             Step::MakeDir { path, on, meta } => self.make_dir(path, *on, meta).await,
-            Step::RemoveDir { path, on, .. } => self.remove_dir(path, *on).await,
+            Step::RemoveDir { path, on, for_file } => self.remove_dir(path, *on, *for_file).await,
             Step::SetMeta { path, on, token, meta, base } => self.set_meta(path, *on, token, meta, base).await,
         };
         done.map_err(|error| Failed { error: error.at(step.path()), on, reading: false })
@@ -77,9 +94,6 @@ impl Means<'_> {
             Guard::Absent => None,
             Guard::Unchanged(_) => self.trash(path, TrashReason::Overwritten),
         };
-        if let Some(done) = self.copy_inside(path, from, entry, hash, guard).await? {
-            return Ok(done);
-        }
         let read_error = Arc::new(Mutex::new(None));
         let content = self.content(path, from, entry, hash, &read_error);
         monitor.transfer_begins(path);
@@ -97,49 +111,20 @@ impl Means<'_> {
         let result = self.carrier.carry(parcel).await;
         monitor.transfer_ends(path, result.is_ok());
         let read_error = read_error.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let written = result.map_err(|error| match read_error {
-            Some(error) => Failed { error, on: from, reading: true },
-            None => Failed { error, on: from.other(), reading: false },
-        })?;
+        let written = match (result, read_error) {
+            (Ok(written), _) => written,
+            (Err(_), Some(error)) => return Err(Failed { error, on: from, reading: true }),
+            (Err(error), None) => {
+                let on = from.other();
+                let error = trash::explained(&*pair.side(on).backend, trash.as_ref(), error).await;
+                return Err(Failed { error, on, reading: false });
+            }
+        };
         if *guard == Guard::Absent {
             monitor.progress("CREATE", path);
         }
         monitor.progress("MODIFY", path);
         Ok(self.copied(path, from, entry, &written))
-    }
-
-    /// Copies inside the destination what it holds already under another name; none if it does not, or cannot.
-    async fn copy_inside(
-        &self,
-        path: &RelPath,
-        from: Which,
-        entry: &Entry,
-        hash: Option<Hash>,
-        guard: &Guard,
-    ) -> Result<Option<Done>, Failed> {
-        let (Some(hash), Guard::Absent) = (hash, guard) else { return Ok(None) };
-        let (pair, on) = (&self.run.pair, from.other());
-        let backend = &pair.side(on).backend;
-        let failed = |error| Failed { error, on, reading: false };
-        if !backend.facts().server_copy {
-            return Ok(None);
-        }
-        for row in pair.state.of_content(&hash, entry.size).map_err(failed)? {
-            let Some(token) = &row.tokens[on as usize] else { continue };
-            let copied = match backend.copy_within(&row.path, token, path).await {
-                Ok(copied) => copied,
-                Err(error) if error.fault == Fault::Stopped => return Err(failed(error)),
-                // It is no longer what it was, or cannot be copied: another one, or from the other side.
-                Err(_) => continue,
-            };
-            // Times and modes are not worth failing for: the next pass sees that they differ.
-            let dressed = backend.set_meta(path, &copied.token, &entry.meta).await.unwrap_or(copied);
-            self.run.monitor.progress("CREATE", path);
-            self.run.monitor.progress("MODIFY", path);
-            let done = self.copied(path, from, entry, &Written { entry: dressed, hash });
-            return Ok(Some(Done { bytes: 0, ..done }));
-        }
-        Ok(None)
     }
 
     /// What is to be copied, counted and slowed down while it is read, its failure to be read kept apart from the
@@ -186,46 +171,12 @@ impl Means<'_> {
         Done { base: vec![(path.clone(), Some(base))], history: Some(history), copied: 1, bytes, ..Done::default() }
     }
 
-    async fn move_within(
-        &self,
-        path: &RelPath,
-        to: &RelPath,
-        on: Which,
-        token: &Token,
-        hash: Hash,
-        there: &Entry,
-    ) -> Result<Done> {
-        let backend = &self.run.pair.side(on).backend;
-        let entry = match backend.move_within(path, token, to).await {
-            Err(error) if error.fault == Fault::Unsupported => {
-                // Not from here to there, as between file systems: a proven copy first, then the old one goes.
-                let (from, inside) = (backend.clone(), Entry { token: token.clone(), ..there.clone() });
-                let content = Content::on(from, path.clone(), &inside, Some(hash));
-                let written = backend.replace(to, content, &Guard::Absent, None).await?;
-                backend.remove(path, token, None).await?;
-                written.entry
-            }
-            moved => moved?,
-        };
-        self.run.monitor.progress("DELETE", path);
-        self.run.monitor.progress("CREATE", to);
-        let base = BaseRow {
-            path: to.clone(),
-            kind: Kind::File,
-            hash: Some(hash),
-            size: entry.size,
-            meta: there.meta.or(&entry.meta),
-            tokens: tokens(on.other(), &there.token, &entry.token),
-        };
-        let moved = self.entry("moved", to, on, Some(hash), base.size);
-        let history = HistoryEntry { from: Some(path.to_string()), to: Some(to.to_string()), ..moved };
-        let base = vec![(path.clone(), None), (to.clone(), Some(base))];
-        Ok(Done { base, history: Some(history), moved: 1, ..Done::default() })
-    }
-
     async fn remove(&self, path: &RelPath, on: Which, token: &Token, (hash, size): (Hash, u64)) -> Result<Done> {
         let trash = self.trash(path, TrashReason::Deleted);
-        self.run.pair.side(on).backend.remove(path, token, trash.as_ref()).await?;
+        let backend = &self.run.pair.side(on).backend;
+        if let Err(error) = backend.remove(path, token, trash.as_ref()).await {
+            return Err(trash::explained(&**backend, trash.as_ref(), error).await);
+        }
         self.run.monitor.progress("DELETE", path);
         let history = self.entry("deleted", path, on, Some(hash), size);
         Ok(Done { base: vec![(path.clone(), None)], history: Some(history), deleted: 1, ..Done::default() })
@@ -239,7 +190,7 @@ impl Means<'_> {
         Ok(Done { base: vec![(path, Some(base))], ..Done::default() })
     }
 
-    async fn remove_dir(&self, path: &RelPath, on: Which) -> Result<Done> {
+    async fn remove_dir(&self, path: &RelPath, on: Which, for_file: bool) -> Result<Done> {
         let backend = &self.run.pair.side(on).backend;
         match backend.remove_dir(path).await {
             Ok(()) => self.run.monitor.progress("DELETE", path),
@@ -248,9 +199,27 @@ impl Means<'_> {
                 Look::Absent => {}
                 _ => return Err(error),
             },
+            Err(error) if error.fault == Fault::Refused && !for_file && self.shows_nothing(path, on).await => {
+                let text = format!(
+                    "the directory was removed on the other side; here it holds something whose name begins with \
+                     {PART_PREFIX}, which is neither shown nor synced: remove that, and the directory goes"
+                );
+                return Ok(Done { skipped: Some(text), ..Done::default() });
+            }
             Err(error) => return Err(error),
         }
         Ok(Done { base: vec![(path.clone(), None)], ..Done::default() })
+    }
+
+    /// Whether a listing of what is below a directory says that nothing is.
+    async fn shows_nothing(&self, dir: &RelPath, on: Which) -> bool {
+        let mut listing = self.run.pair.side(on).backend.list(dir, None);
+        while let Some(items) = listing.next().await {
+            if !items.is_empty() {
+                return false;
+            }
+        }
+        true
     }
 
     async fn set_meta(&self, path: &RelPath, on: Which, token: &Token, meta: &Meta, base: &BaseRow) -> Result<Done> {

@@ -13,7 +13,7 @@ use crate::entry::{Entry, Meta};
 use crate::error::{Error, Fault, Result};
 use crate::job::{Pair, Run, Side, Which};
 use crate::path::{RelPath, TRASH_DIR};
-use crate::report::{Problem, TrashEmptied, TrashEntry, TrashList, TrashReason};
+use crate::report::{Problem, ProblemKind, TrashEmptied, TrashEntry, TrashList, TrashReason};
 
 /// How a directory of the trash says when it was filled: UTC, to the microsecond, free of colons.
 const STAMP: &str = "%Y%m%dT%H%M%S.%6fZ";
@@ -29,9 +29,26 @@ pub fn place(at: Timestamp, reason: TrashReason, path: &RelPath) -> RelPath {
     RelPath::parse(&format!("{TRASH_DIR}/{stamp}-{reason}")).unwrap_or_else(|_| root()).join_path(path)
 }
 
-fn root() -> RelPath {
+pub(crate) fn root() -> RelPath {
     // INVARIANT: a constant that is a valid path.
     RelPath::parse(TRASH_DIR).unwrap_or_else(|_| RelPath::root())
+}
+
+/// Why a change failed that was to fill the trash: what has its name, if that is no directory; else as it was told.
+pub(crate) async fn explained(backend: &dyn Backend, trash: Option<&RelPath>, error: Error) -> Error {
+    if trash.is_none() || error.fault.passes() || error.fault == Fault::Stopped {
+        return error;
+    }
+    let what = match backend.stat(&root()).await {
+        Ok(Look::Entry(entry)) if !entry.is_dir() => "a file",
+        Ok(Look::Blocked(obstacle)) if obstacle.kind == ProblemKind::Skipped => "no directory",
+        _ => return error,
+    };
+    let text = format!(
+        "{TRASH_DIR} at the root of this storage is {what}, and what is replaced or deleted is to be kept in a directory of \
+         that name: move it away, or let nothing be kept (`keep-deleted: 0` in the manifest)"
+    );
+    Error { message: text, fault: Fault::Broken, ..error }
 }
 
 /// Something in one storage's trash.
@@ -179,7 +196,6 @@ pub async fn restore(run: &Run, path: &RelPath, at: Option<Timestamp>) -> Result
     let content = Content::on(side.backend.clone(), kept.place.clone(), &kept.entry, Some(entry.hash));
     side.backend.replace(path, content, &guard, trash.as_ref()).await?;
     side.backend.remove(&kept.place, &kept.entry.token, None).await?;
-    run.poke.notify_one();
     Ok(entry)
 }
 

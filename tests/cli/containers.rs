@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
+use wl_test_kit::mounted::Mounted;
 
 use crate::home::pair::B;
 use crate::home::{Home, Pair, Ran, shape};
@@ -220,4 +221,30 @@ fn a_changed_manifest_keeps_header_mode_and_comments() {
     home.ok(&["container", "remove-storage", "c", &id]);
     assert_eq!(fs::read_to_string(&file).unwrap(), before);
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o640);
+}
+
+#[test]
+fn one_directory_under_two_names_is_no_second_storage() {
+    let home = Home::new();
+    for dir in ["photos/2026", "twin", "holds/it"] {
+        fs::create_dir_all(home.path(dir)).unwrap();
+    }
+    std::os::unix::fs::symlink(home.path("photos"), home.path("link")).unwrap();
+    let refused = |one: &str, other: &str, words: &[&str]| {
+        home.expect(2, &["container", "create", "c", one, other]).says(words);
+    };
+    refused("photos", "link", &["same place"]);
+    refused("photos", "link/2026", &["inside the other"]);
+    refused("holds/../photos", "photos/", &["same place"]);
+    let mounted = ["twin", "holds/it"].map(|at| Mounted::again(&home.path("photos"), &home.path(at)));
+    if mounted.iter().all(Option::is_some) {
+        for other in ["twin", "twin/2026", "holds", "link"] {
+            refused("photos", other, &["inside the other"]);
+            refused(other, "photos", &["inside the other"]);
+        }
+        refused("photos/2026", "twin", &["one directory under two names", "mounted"]);
+        refused("twin", "holds", &["one directory under two names"]);
+    }
+    drop(mounted);
+    home.ok(&["container", "create", "c", "photos", "holds"]);
 }

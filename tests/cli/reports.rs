@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::home::pair::{A, B};
 use crate::home::{Pair, shape, tree};
 
 const SIDE: &str = "backend_id:text type:text location:text";
@@ -91,7 +92,7 @@ fn conflicts_are_as_written_down() {
         shape(&found, "conflicts:list");
         each(&found["conflicts"], "path:text kind:text storages:list hashes:list since:time");
         let one = &found["conflicts"][0];
-        assert_eq!(one["storages"], serde_json::json!([crate::home::pair::A, crate::home::pair::B]));
+        assert_eq!(one["storages"], serde_json::json!([A, B]));
         assert_eq!(one["hashes"][0].as_str().unwrap().len(), 64);
     }
 }
@@ -196,4 +197,28 @@ fn with_json_there_is_one_document_and_nothing_else() {
     ] {
         pair.home.wl(&[args, &["--json"]].concat()).json();
     }
+}
+
+#[test]
+fn what_a_job_that_is_done_left_open_is_shown() {
+    let pair = Pair::new();
+    pair.write("a/f", "base");
+    pair.sync(0, &[]);
+    pair.write("a/f", "one");
+    pair.write("b/f", "other");
+    std::os::unix::fs::symlink("/", pair.a("link")).unwrap();
+    pair.sync(3, &[]);
+    let status = ["status", "--container", "c"];
+    let ran = pair.home.ok(&status);
+    assert!(["conflict: f", "skipped: link"].iter().all(|told| ran.stdout.contains(told)), "{}", ran.stdout);
+    let found = pair.home.json(&status);
+    let open = &found["recorded"][0];
+    assert_eq!((found["jobs"].as_array().unwrap().len(), &open["conflicts"][0]["path"]), (0, &"f".into()), "{found}");
+    assert_eq!((&open["problems"][0]["path"], &open["source"]["backend_id"]), (&"link".into(), &A.into()), "{found}");
+    let ran = pair.home.expect(3, &["container", "list-conflicts", "c"]);
+    assert!(ran.stdout.contains("skipped: link"), "{}", ran.stdout);
+    pair.home.ok(&["container", "resolve", "c", "f", "--keep", A]);
+    pair.remove("a/link");
+    pair.sync(0, &[]);
+    assert_eq!(pair.home.json(&status), serde_json::json!({ "jobs": [] }));
 }

@@ -145,3 +145,24 @@ fn what_wl_calls_its_own_is_never_synced() {
     assert!(!pair.has("b/.wl-part-mine"));
     assert_eq!(pair.read("a/.wl-part-mine"), "1", "no crash left it: it is the user's");
 }
+
+#[test]
+fn a_directory_that_only_seems_to_be_empty_is_told() {
+    let pair = Pair::new();
+    pair.write("a/d/f", "1");
+    pair.write("a/stays", "1");
+    pair.sync(0, &[]);
+    pair.write("b/d/.wl-part-of a user's", "kept");
+    fs::remove_dir_all(pair.a("d")).unwrap();
+    for _ in 0..2 {
+        let done = pair.sync(0, &[]);
+        let problem = &done["problems"][0];
+        assert_eq!((&problem["path"], &problem["kind"]), (&"d".into(), &"skipped".into()), "{done}");
+        assert!(problem["message"].as_str().unwrap().contains(".wl-part-"), "{done}");
+        assert_eq!(pair.read("b/d/.wl-part-of a user's"), "kept");
+        assert!(!pair.has("a/d") && !pair.has("b/d/f"));
+    }
+    pair.remove("b/d/.wl-part-of a user's");
+    let done = pair.sync(0, &[]);
+    assert!(!pair.has("b/d") && done["problems"].as_array().unwrap().is_empty(), "{done}");
+}

@@ -124,3 +124,28 @@ fn a_conflict_loses_nothing_whatever_is_kept() {
     pair.sync(0, &[]);
     assert_eq!((pair.read("a/f"), pair.read("b/f")), ("theirs".into(), "theirs".into()));
 }
+
+#[test]
+fn what_has_the_name_of_the_trash_is_told() {
+    let pair = Pair::new();
+    pair.write("a/edit", "old");
+    pair.write("a/gone", "old");
+    pair.write("a/stays", "1");
+    pair.sync(0, &[]);
+    pair.write("b/.wl-trash", "a user's");
+    pair.write("a/edit", "new");
+    pair.remove("a/gone");
+    let done = pair.sync(4, &[]);
+    let problems = done["problems"].as_array().unwrap();
+    let told = |path: &str| {
+        let problem = problems.iter().find(|problem| problem["path"] == path).unwrap();
+        let message = problem["message"].as_str().unwrap();
+        message.contains(".wl-trash") && message.contains("is a file") && message.contains("move it away")
+    };
+    assert!(told("edit") && told("gone"), "{done}");
+    assert_eq!((pair.read("b/edit"), pair.read("b/gone")), ("old".into(), "old".into()));
+    assert_eq!(pair.read("b/.wl-trash"), "a user's");
+    fs::remove_file(pair.b(".wl-trash")).unwrap();
+    pair.sync(0, &[]);
+    assert!(pair.read("b/edit") == "new" && !pair.has("b/gone"));
+}

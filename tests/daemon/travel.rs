@@ -5,6 +5,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use serde_json::Value;
+
 use crate::home::tree::exact;
 use crate::home::{Pair, wait_until};
 
@@ -161,4 +163,55 @@ fn a_running_job_moves_without_a_transfer() {
     wait_until(|| pair.has("b/d/moved") && !pair.has("b/big"));
     let job = pair.wait_job(|job| job["state"] == "SYNCED");
     assert_eq!(job["transferred_bytes"], before);
+}
+
+/// Names are exchanged, one file is moved onto another, and logs are rotated.
+fn shuffle(pair: &Pair) {
+    let rename = |from: &str, to: &str| fs::rename(pair.a(from), pair.a(to)).unwrap();
+    rename("one", "aside");
+    rename("two", "one");
+    rename("aside", "two");
+    rename("d/new", "old");
+    rename("log.1", "log.2");
+    rename("log", "log.1");
+}
+
+#[test]
+fn what_moved_onto_something_is_not_transferred() {
+    for continuous in [false, true] {
+        let pair = Pair::new();
+        for name in ["one", "two, which is longer", "d/new", "old", "log", "log.1, an older one"] {
+            pair.write(&format!("a/{}", name.split(',').next().unwrap()), format!("{name}\n").repeat(20_000));
+        }
+        if continuous {
+            pair.keep(&[]);
+        } else {
+            pair.sync(0, &[]);
+        }
+        let before = pair.home.jobs();
+        shuffle(&pair);
+        if continuous {
+            wait_until(|| pair.is_equal() && pair.job()["state"] == "SYNCED");
+            assert_eq!(pair.job()["transferred_bytes"], before[0]["transferred_bytes"], "{}", pair.job());
+        } else {
+            let plan = pair.plan(&[]);
+            assert!(plan.iter().all(|action| action["bytes"] == 0), "{plan:?}");
+            let done = pair.sync(0, &[]);
+            assert_eq!(
+                (&done["bytes"], &done["deleted"], &done["problems"]),
+                (&0.into(), &0.into(), &Value::Array(Vec::new())),
+                "{done}"
+            );
+        }
+        pair.assert_equal();
+        let kept = pair.home.json(&["container", "trash", "c", "list"]);
+        let mut kept: Vec<_> = kept["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| entry["path"].as_str().unwrap().to_owned())
+            .collect();
+        kept.sort();
+        assert_eq!(kept, ["log.1", "old", "one", "two"], "what each overwrote");
+    }
 }

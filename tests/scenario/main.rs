@@ -5,6 +5,7 @@
 
 mod bisync;
 mod exhaustive;
+mod moves;
 mod mutagen;
 mod others;
 mod owncloud;

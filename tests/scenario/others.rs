@@ -345,3 +345,30 @@ async fn a_full_storage_keeps_nobody_from_deleting() {
     world.round().await.unwrap();
     are(&world, ["b=1 c=2", "b=1"]);
 }
+
+/// An emptied bucket, or another one of the same name, looks as if everything in it had been deleted.
+#[tokio::test]
+async fn everything_vanished_from_a_place_that_nothing_names() {
+    for on in Which::BOTH {
+        let mut world = World::new();
+        world.side(on).has_no_name();
+        on_both(&world, "a=1 d/ d/b=2").await;
+        world.settle().await;
+        for emptied in ["", "other=3"] {
+            Tree::parse(emptied).put_on(world.side(on));
+            let stopped = world.round().await.unwrap_err();
+            assert!(stopped.fault == Fault::Refused && stopped.message.contains("all 2 files vanished"), "{stopped}");
+            assert!(world.tree(on.other()).same(&Tree::parse("a=1 d/ d/b=2")), "{world:?}");
+        }
+        // What is left, or returns, shows that it is the place.
+        Tree::parse("a=1").put_on(world.side(on));
+        ends_with(&world, "a=1").await;
+        Tree::parse("").put_on(world.side(on));
+        ends_with(&world, "").await;
+        on_both(&world, "a=1 b=2").await;
+        world.settle().await;
+        world.options.allow_deletes = true;
+        Tree::parse("").put_on(world.side(on));
+        ends_with(&world, "").await;
+    }
+}

@@ -82,7 +82,7 @@ impl Hand {
         }
         let at = self.some_path(storage);
         let to = self.any_path();
-        let action = self.rng.random_range(0..10);
+        let action = self.rng.random_range(0..12);
         self.story.push(format!("{which:?} user {action} {at} {to}"));
         let touched = &mut self.touched[which as usize];
         touched.insert(at.clone());
@@ -94,9 +94,16 @@ impl Hand {
             4..=5 => storage.user_delete(&at),
             6 => storage.user_mkdir(&at),
             7 => storage.user_touch(&at),
-            _ => {
+            8..=9 => {
                 touched.insert(to.clone());
                 storage.user_rename(&at, &to);
+            }
+            _ => {
+                touched.insert(to.clone());
+                let aside = path("aside");
+                for (from, to) in [(&at, &aside), (&to, &at), (&aside, &to)] {
+                    storage.user_rename(from, to);
+                }
             }
         }
     }

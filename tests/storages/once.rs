@@ -12,6 +12,7 @@ on_each!(
     everything_travels,
     only_what_changed_travels,
     a_move_is_no_transfer,
+    exchanged_names_are_no_transfer,
     a_conflict_changes_nothing,
     what_was_deleted_is_kept,
     times_travel,
@@ -80,6 +81,23 @@ fn a_move_is_no_transfer(remote: &Remote) {
     fs::remove_dir(trio.home.path("a/old")).unwrap();
     for done in trio.through() {
         assert_eq!((&done["moved"], &done["bytes"]), (&1.into(), &0.into()), "{done}");
+    }
+    trio.assert_equal();
+}
+
+fn exchanged_names_are_no_transfer(remote: &Remote) {
+    let trio = Trio::new(remote);
+    for (seed, name) in (5..).zip(["one", "two", "over", "d/under"]) {
+        trio.write(&format!("a/{name}"), noise(100_000 * seed as usize, seed));
+    }
+    trio.through();
+    let rename = |from: &str, to: &str| fs::rename(trio.home.path(from), trio.home.path(to)).unwrap();
+    rename("a/one", "a/aside");
+    rename("a/two", "a/one");
+    rename("a/aside", "a/two");
+    rename("a/over", "a/d/under");
+    for done in trio.through() {
+        assert_eq!((&done["bytes"], &done["moved"], &done["deleted"]), (&0.into(), &1.into(), &0.into()), "{done}");
     }
     trio.assert_equal();
 }

@@ -60,17 +60,25 @@ impl Remote {
 
     /// A collection of Apache, or of the server that the environment names.
     pub fn webdav() -> Self {
-        let of = |url: &str, login: &str, password: &str| {
-            vec![
-                "type: webdav".to_owned(),
-                format!("url: {url}"),
-                format!("credentials: {{login: {login}, password: {password}}}"),
-            ]
-        };
-        if let Some(server) = named::fresh() {
-            return Self { lines: of(&server.url, &server.login, &server.password), server: Server::Named(server) };
+        match named::fresh() {
+            Some(server) => {
+                Self { lines: dav(&server.url, &server.login, &server.password), server: Server::Named(server) }
+            }
+            None => Self::apache(),
         }
-        let server = apache::start();
-        Self { lines: of(server.url(), USER, PASSWORD), server: Server::Webdav(server) }
     }
+
+    /// A collection of Apache, with a directory behind it.
+    pub fn apache() -> Self {
+        let server = apache::start();
+        Self { lines: dav(server.url(), USER, PASSWORD), server: Server::Webdav(server) }
+    }
+}
+
+fn dav(url: &str, login: &str, password: &str) -> Vec<String> {
+    vec![
+        "type: webdav".to_owned(),
+        format!("url: {url}"),
+        format!("credentials: {{login: {login}, password: {password}}}"),
+    ]
 }

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use tokio::sync::Semaphore;
-use wl_core::backend::{Backend, Content, Facts, Guard, Hint, Listing, Look, Obstacle, Prune, Reading, Written};
+use wl_core::backend::{Backend, Content, Facts, Guard, Hint, Known, Listing, Look, Obstacle, Prune, Reading, Written};
 use wl_core::entry::{Entry, Hash, Meta, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::manifest::Storage;
@@ -198,6 +198,18 @@ impl Backend for Local {
         let _turn = self.writers.acquire().await.map_err(|_| Error::stopped())?;
         let copied = self.pool.run_long(move |_| change::copy(&root.open()?, &source, &token, &target)).await?;
         write::publish(self, copied, &Guard::Absent, None).await
+    }
+
+    async fn replace_within(
+        &self,
+        path: &RelPath,
+        known: Known<'_>,
+        guard: &Guard,
+        trash: Option<&RelPath>,
+    ) -> Result<Option<Written>> {
+        // What is wrong with it is told by whoever has to read it.
+        let Ok(version) = self.open(known.path, known.token).await else { return Ok(None) };
+        self.replace_with(path, (version, Some(known.hash)), guard, trash, |_| ()).await
     }
 
     async fn set_meta(&self, path: &RelPath, token: &Token, meta: &Meta) -> Result<Entry> {

@@ -14,10 +14,8 @@ use aws_credential_types::Credentials;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction};
 use aws_sdk_s3::config::{
-    Builder, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient, StalledStreamProtectionConfig,
+    Builder, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::{
@@ -27,12 +25,11 @@ use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriorit
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use tokio::sync::OnceCell;
-use wl_core::error::{Error, Fault, Result};
+use wl_core::error::Result;
 
 use crate::config::Config;
+use crate::trust;
 
-/// Names a file of certificates in PEM that are trusted instead of the system's, as the AWS CLI has it.
-const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 /// The region that is asked where a bucket is, and the one that servers other than AWS mostly claim to be.
 const ANY_REGION: &str = "us-east-1";
 /// How long the server may take to begin its answer to a small request.
@@ -79,7 +76,7 @@ pub(crate) fn trying(client: &Client) -> Client {
 }
 
 async fn make(config: &Config, walks: &Arc<AtomicBool>) -> Result<(Client, SdkConfig)> {
-    let http = http_client()?;
+    let http = trust::http_client(config)?;
     let named = if let Some(region) = &config.region {
         Some(Region::new(region.clone()))
     } else {
@@ -137,24 +134,6 @@ fn retries() -> RetryConfig {
 
 fn timeouts(answer: Duration) -> TimeoutConfig {
     TimeoutConfig::builder().connect_timeout(Duration::from_secs(10)).read_timeout(answer).build()
-}
-
-fn http_client() -> Result<SharedHttpClient> {
-    let mut builder = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
-    if let Some(file) = std::env::var_os(CA_BUNDLE).filter(|file| !file.is_empty()) {
-        let wrong = |why: String| {
-            let message = format!("{CA_BUNDLE} names {}, {why}: correct it", file.display());
-            Error::new(Fault::Malformed, message)
-        };
-        let pem = std::fs::read(&file).map_err(|error| wrong(format!("which cannot be read ({error})")))?;
-        if !pem.windows(10).any(|bytes| bytes == b"-----BEGIN") {
-            return Err(wrong("which holds no certificate in PEM".to_owned()));
-        }
-        let trusted = TrustStore::empty().with_pem_certificate(pem);
-        let context = TlsContext::builder().with_trust_store(trusted).build();
-        builder = builder.tls_context(context.map_err(|error| wrong(format!("which cannot be used ({error})")))?);
-    }
-    Ok(builder.build_https())
 }
 
 /// Where the bucket is. AWS names its region in every answer about it, refusals too (API reference, HeadBucket).

@@ -15,6 +15,8 @@ pub(crate) struct Config {
     /// The server, where it is not AWS.
     pub endpoint: Option<String>,
     pub region: Option<String>,
+    /// A file with the certificate of who signed the server's.
+    pub ca_certificate: Option<String>,
     /// None for the usual chain: environment, profile, SSO, container, instance metadata.
     pub credentials: Option<Inline>,
     /// Whether nothing may ever be written, not even for trying what the server can do.
@@ -53,6 +55,7 @@ impl Config {
             keys: Keys::new(prefix)?,
             endpoint: text("endpoint-url").map(|url| url.trim_end_matches('/').to_owned()),
             region: text("region").map(str::to_owned),
+            ca_certificate: text("ca-certificate").map(str::to_owned),
             credentials,
             read_only: storage.read_only(),
             queue: queue.map(str::to_owned),

@@ -185,14 +185,26 @@ fn no_answer<E: std::error::Error + 'static>(config: &Config, error: &SdkError<E
     }
     let told = chain(error);
     if ["certificate", "UnknownIssuer", "invalid peer"].iter().any(|word| told.contains(word)) {
-        let text = format!("the certificate of {server} is not trusted: set AWS_CA_BUNDLE to its authority ({told})");
-        return Error::new(Fault::Denied, text);
+        return Error::new(Fault::Denied, untrusted(server, &told));
     }
     match error {
         SdkError::ConstructionFailure(_) => Error::new(Fault::Malformed, format!("the request cannot be made: {told}")),
         SdkError::TimeoutError(_) => Error::new(Fault::Offline, format!("{server} did not answer in time")),
         _ => Error::new(Fault::Offline, format!("{server} cannot be reached: {told}")),
     }
+}
+
+/// Why a server's certificate is refused, and what helps: the words are those of rustls.
+fn untrusted(server: &str, told: &str) -> String {
+    let help = if told.contains("UnknownIssuer") {
+        "name the certificate of who signed it as `ca-certificate`, if you trust it"
+    } else if told.contains("CaUsedAsEndEntity") {
+        "it is an authority's own, which no server may use; make another one with `basicConstraints=CA:FALSE`, or have the \
+         authority sign one for the server"
+    } else {
+        "it must be valid today, and for the host that `endpoint-url` names"
+    };
+    format!("the certificate of {server} is not trusted: {help} ({told})")
 }
 
 fn without_credentials(error: &CredentialsError) -> Error {
@@ -246,6 +258,7 @@ mod tests {
             keys: Keys::new("").unwrap(),
             endpoint: None,
             region: Some("eu-west-1".to_owned()),
+            ca_certificate: None,
             credentials: None,
             read_only: false,
             queue: None,
@@ -256,6 +269,18 @@ mod tests {
     fn a_page_for_people_is_no_answer_of_a_server() {
         assert!(is_page(b"<!DOCTYPE HTML>\n<title>Log in</title>") && is_page(b"\n<HTML lang=en><body>"));
         assert!(!is_page(b"<?xml version=\"1.0\"?><ListBucketResult>") && !is_page(b""));
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_says_what_helps() {
+        for (told, helps) in [
+            ("invalid peer certificate: UnknownIssuer", "as `ca-certificate`"),
+            ("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))", "basicConstraints=CA:FALSE"),
+            ("invalid peer certificate: certificate expired", "valid today"),
+        ] {
+            let text = untrusted("https://h", told);
+            assert!(text.contains(helps) && text.contains(told), "{text}");
+        }
     }
 
     #[test]

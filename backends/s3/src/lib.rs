@@ -32,6 +32,7 @@ mod tags;
 mod take;
 mod token;
 mod trial;
+mod trust;
 mod walk;
 mod watch;
 mod write;
@@ -45,9 +46,9 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use futures::stream::BoxStream;
-use wl_core::backend::{Backend, Content, Facts, Guard, Hint, Listing, Look, Prune, Reading, Written};
+use wl_core::backend::{Backend, Content, Facts, Guard, Hint, Known, Listing, Look, Prune, Reading, Written};
 use wl_core::entry::{Entry, Hash, Meta, Token};
-use wl_core::error::{Error, Result};
+use wl_core::error::{Error, Fault, Result};
 use wl_core::manifest::Storage;
 use wl_core::path::RelPath;
 
@@ -165,6 +166,11 @@ impl Backend for S3 {
         look::root(&self.place).await.inspect_err(|_| self.place.around.forget())
     }
 
+    fn is_named(&self, _root: &str) -> bool {
+        // Whoever makes a bucket of that name has that one.
+        false
+    }
+
     async fn make_root(&self) -> Result<()> {
         look::root(&self.place).await.map(drop)
     }
@@ -222,6 +228,24 @@ impl Backend for S3 {
     async fn copy_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
         probe::can_hold(&self.place, to).await?;
         copy::copy_within(&self.place, from, token, to).await
+    }
+
+    async fn replace_within(
+        &self,
+        path: &RelPath,
+        known: Known<'_>,
+        guard: &Guard,
+        trash: Option<&RelPath>,
+    ) -> Result<Option<Written>> {
+        let unread = Content::new(known.size, Some(known.hash), |_| {
+            let text = "a copy inside a bucket is not read";
+            Box::pin(std::future::ready(Err(Error::new(Fault::Unsupported, text))))
+        });
+        let offer = Offer { at: self, path: known.path, token: known.token, content: &unread, may_read: false };
+        match self.take(path, offer, guard, trash, &|_| ()).await? {
+            Taken::Written(written) => Ok(Some(written)),
+            Taken::NotThis | Taken::Closed => Ok(None),
+        }
     }
 
     async fn set_meta(&self, path: &RelPath, token: &Token, meta: &Meta) -> Result<Entry> {

@@ -5,17 +5,15 @@
 //! effect. A failure that may pass leaves the parts for the next try ([`resume`]); any other calls the upload off.
 
 mod cutter;
+mod sum;
 
 use std::collections::BTreeMap;
 
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, Part};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use jiff::Timestamp;
-use md5::{Digest as _, Md5};
 use tokio::task::JoinSet;
 use wl_core::backend::{Body, Content, Reading, Written};
 use wl_core::entry::Hash;
@@ -23,12 +21,13 @@ use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
 use self::cutter::Cutter;
+use self::sum::{Sum, is_that, summed};
 use crate::budget::{self, Share};
 use crate::object::{Seen, Target};
 use crate::parts::{self, Layout};
 use crate::probe::Traits;
 use crate::resume::{self, Claim, Record};
-use crate::token::{Version, hex};
+use crate::token::Version;
 use crate::write::{dress, entry, read_back};
 use crate::{client, copy, error, meta, tags};
 
@@ -114,7 +113,8 @@ struct Whole {
 struct Done {
     /// Without quotes.
     etag: String,
-    sha256: Hash,
+    /// Where the server keeps it.
+    sha256: Option<Hash>,
 }
 
 /// All parts by their numbers.
@@ -190,13 +190,13 @@ impl Upload<'_> {
         for number in 1..=layout.count() {
             let range = layout.range(number);
             let share = budget::for_writing(range.end - range.start).await?;
-            let (bytes, sha256) = cutter.next(range.end - range.start).await?;
-            match there.get(&number).filter(|part| is_that(part, &bytes, &sha256)) {
+            let bytes = cutter.next(range.end - range.start).await?;
+            match there.get(&number).filter(|part| is_that(part, &bytes)) {
                 Some(part) => {
                     let etag = part.e_tag().unwrap_or_default().trim_matches('"').to_owned();
-                    parts.insert(number, Done { etag, sha256 });
+                    parts.insert(number, Done { etag, sha256: self.traits.checksums.then(|| Hash::of(&bytes)) });
                 }
-                None => drop(sending.spawn(self.sender(number, bytes, sha256, share).await?)),
+                None => drop(sending.spawn(self.sender(number, bytes, share).await?)),
             }
             while let Some(sent) = sending.try_join_next() {
                 parts.extend([sent.map_err(|error| Error::new(Fault::Broken, error.to_string()))??]);
@@ -231,30 +231,30 @@ impl Upload<'_> {
         &self,
         number: u64,
         bytes: Bytes,
-        sha256: Hash,
         share: Share,
     ) -> Result<impl Future<Output = Result<(u64, Done)>> + Send + 'static> {
         let (place, record) = (self.target.place.clone(), &self.claim.record);
-        let mut request = place
+        let request = place
             .client()
             .await?
             .upload_part()
             .bucket(place.bucket())
             .key(&record.key)
             .upload_id(&record.upload)
-            .part_number(part_number(number))
-            .checksum_sha256(meta::checksum(&sha256));
-        if !self.traits.checksums {
-            request = request.content_md5(STANDARD.encode(Md5::digest(&bytes)));
-        }
-        let path = self.target.path.clone();
+            .part_number(part_number(number));
+        let (path, checksums) = (self.target.path.clone(), self.traits.checksums);
         Ok(async move {
             let _share = share;
+            let (sum, bytes) = summed(bytes, checksums).await?;
+            let request = match &sum {
+                Sum::Sha256(hash) => request.checksum_sha256(meta::checksum(hash)),
+                Sum::Md5(md5) => request.content_md5(md5),
+            };
             let sending = request.body(ByteStream::from(bytes)).customize().disable_payload_signing();
             let sent = sending.config_override(client::patient()).send().await;
             let answer = sent.map_err(|error| lost(place.error(&error), error::code(&error)).at(&path))?;
             let etag = answer.e_tag().unwrap_or_default().trim_matches('"').to_owned();
-            Ok((number, Done { etag, sha256 }))
+            Ok((number, Done { etag, sha256: sum.sha256() }))
         })
     }
 
@@ -265,7 +265,7 @@ impl Upload<'_> {
             CompletedPart::builder()
                 .part_number(part_number(*number))
                 .e_tag(format!("\"{}\"", part.etag))
-                .set_checksum_sha256(traits.checksums.then(|| meta::checksum(&part.sha256)))
+                .set_checksum_sha256(part.sha256.as_ref().map(meta::checksum))
                 .build()
         });
         let whole = CompletedMultipartUpload::builder().set_parts(Some(list.collect())).build();
@@ -298,7 +298,7 @@ impl Upload<'_> {
     /// What is there, if it is what these parts make: its composite checksum proves that, and what it was dressed with says
     /// so.
     fn ours(&self, seen: Seen, parts: &Parts) -> Option<Whole> {
-        let sha256s: Vec<Hash> = parts.values().map(|part| part.sha256).collect();
+        let sha256s: Vec<Hash> = parts.values().filter_map(|part| part.sha256).collect();
         let checksum = seen.head.checksum_sha256().filter(|_| self.traits.checksums);
         let ours = match checksum {
             Some(checksum) if checksum.contains('-') => checksum == parts::composite(&sha256s),
@@ -334,13 +334,4 @@ fn lost(error: Error, code: &str) -> Error {
 fn part_number(number: u64) -> i32 {
     // INVARIANT: a layout has 10,000 parts at most.
     i32::try_from(number).unwrap_or(i32::MAX)
-}
-
-/// Whether a part that the server has is this content: its checksum tells, or the MD5 that is its ETag.
-fn is_that(part: &Part, bytes: &Bytes, sha256: &Hash) -> bool {
-    let same = match part.checksum_sha256() {
-        Some(checksum) => checksum == meta::checksum(sha256),
-        None => part.e_tag().is_some_and(|etag| etag.trim_matches('"') == hex(&Md5::digest(bytes))),
-    };
-    same && part.size().and_then(|size| u64::try_from(size).ok()) == Some(bytes.len() as u64)
 }

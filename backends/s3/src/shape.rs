@@ -151,8 +151,8 @@ fn leftover(object: &Object) -> Option<Leftover> {
 /// A key and another one below it.
 pub(crate) fn two_kinds(path: &RelPath) -> Obstacle {
     let message = format!(
-        "there is an object {path} and there are objects below {path}/: elsewhere it cannot be a file and a directory at \
-         once. Rename one of them"
+        "the bucket holds an object {path} and objects below {path}/, and in no other place one name is a file and a directory: \
+         none of them is synced until you rename or delete the one or the others; everything else is"
     );
     Obstacle { kind: ProblemKind::Name, message }
 }

@@ -1,5 +1,5 @@
-//! Credentials from where the manifest names none: a container's, an instance's, those of single sign-on. Each test is a
-//! process of its own, since the environment is where the SDK begins to look.
+//! Credentials from where the manifest names none: a container's, an instance's, those of single sign-on; and the server's
+//! own, its certificate. Each test is a process of its own, since the environment is where the SDK begins to look.
 
 mod support;
 
@@ -31,10 +31,18 @@ async fn opens_what_it_is_told() {
 
 /// What comes of opening a bucket with nothing but that environment to go by.
 fn opened(house: &Http, bucket: &str, home: &Path, env: &[(&str, String)]) -> String {
-    let params = json!({
+    opened_as(&params(&format!("http://{}", house.address()), bucket), home, env)
+}
+
+fn params(endpoint: &str, bucket: &str) -> Value {
+    json!({
         "type": "s3", "backend-id": "test", "s3-url": format!("s3://{bucket}"), "region": S3::REGION,
-        "endpoint-url": format!("http://{}", house.address()),
-    });
+        "endpoint-url": endpoint,
+    })
+}
+
+/// What comes of opening what that describes.
+fn opened_as(params: &Value, home: &Path, env: &[(&str, String)]) -> String {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", "opens_what_it_is_told", "--nocapture"]).env_clear().env("HOME", home);
     child.env(PARAMS, params.to_string()).envs(env.iter().map(|(key, text)| (*key, text)));
@@ -181,4 +189,45 @@ fn those_of_single_sign_on() {
 
     let said = open(&portal(answer(200, &of_role("ASIAUNKNOWN", "secret"))), soon);
     assert!(said.contains("Denied") && said.contains("does not know the access key"), "{said}");
+}
+
+#[test]
+fn only_who_signed_the_certificate_is_trusted() {
+    let server = seaweed::start_over_tls();
+    let (bucket, home) = (server.fresh_bucket(), tempfile::tempdir().unwrap());
+    let file = |name: &str| server.server().unwrap().dir().join(name).display().to_string();
+    let open = |endpoint: &str, ca: Option<&str>, env: &[(&str, String)]| {
+        let mut params = params(endpoint, &bucket);
+        params["credentials"] = json!({ "access-key": S3::ACCESS_KEY, "secret-key": S3::SECRET_KEY });
+        if let Some(name) = ca {
+            params["ca-certificate"] = json!(file(name));
+        }
+        opened_as(&params, home.path(), env)
+    };
+    let said = open(server.endpoint(), Some("ca.pem"), &[]);
+    assert!(said.contains("it is open"), "{said}");
+    let said = open(server.endpoint(), None, &[("AWS_CA_BUNDLE", file("ca.pem"))]);
+    assert!(said.contains("it is open"), "{said}");
+    let said = open(server.endpoint(), Some("ca.pem"), &[("AWS_CA_BUNDLE", file("client.pem"))]);
+    assert!(said.contains("it is open"), "{said}");
+
+    // Refusals are asked for again for some seconds: side by side.
+    let other = server.endpoint().replace("127.0.0.1", "localhost");
+    let cases = [
+        (server.endpoint(), None, "`ca-certificate`"),
+        (server.endpoint(), Some("client.pem"), "`ca-certificate`"),
+        // A certificate for 127.0.0.1 is none for this name.
+        (other.as_str(), Some("ca.pem"), "the host that `endpoint-url` names"),
+    ];
+    std::thread::scope(|scope| {
+        for (endpoint, ca, helps) in cases {
+            let open = &open;
+            scope.spawn(move || {
+                let said = open(endpoint, ca, &[]);
+                assert!(said.contains("Denied") && said.contains(helps), "{said}");
+            });
+        }
+    });
+    let said = open(server.endpoint(), Some("server.key"), &[]);
+    assert!(said.contains("Malformed") && said.contains("server.key"), "{said}");
 }

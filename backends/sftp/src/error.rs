@@ -45,14 +45,15 @@ pub fn error(failure: &Failure, path: &RelPath) -> Error {
 /// The error of a write that failed, given what the server says of the file system: version 3 of the protocol has no
 /// words for "no space left", "quota" and "read-only".
 pub fn write_error(failure: &Failure, room: Option<&StatVfs>, path: &RelPath) -> Error {
-    let Failure::Status(Status { code: Code::Failure | Code::Other(_), message }) = failure else {
+    let Failure::Status(Status { code: code @ (Code::Failure | Code::Other(_)), message }) = failure else {
         return error(failure, path);
     };
+    let code = *code;
     let said = |text: &str| message.to_lowercase().contains(text);
     let (fault, text) = match room {
         _ if said("read-only") => (Fault::Denied, READ_ONLY),
-        _ if said("no space") => (Fault::Full, NO_SPACE),
-        _ if said("quota") => (Fault::Full, QUOTA),
+        _ if said("no space") || code == NO_SPACE_LEFT => (Fault::Full, NO_SPACE),
+        _ if said("quota") || code == QUOTA_EXCEEDED => (Fault::Full, QUOTA),
         Some(room) if room.read_only => (Fault::Denied, READ_ONLY),
         // A system without room for a write may still count a few blocks, which it keeps for itself.
         Some(room) if room.blocks_available.saturating_mul(room.block_size) < LITTLE => (Fault::Full, NO_SPACE),
@@ -67,6 +68,11 @@ pub fn write_error(failure: &Failure, room: Option<&StatVfs>, path: &RelPath) ->
     };
     Error::new(fault, text).at(path)
 }
+
+/// What later versions of the protocol have for it (section 9.1 of draft-ietf-secsh-filexfer-13), and some servers say in
+/// this one.
+const NO_SPACE_LEFT: Code = Code::Other(14);
+const QUOTA_EXCEEDED: Code = Code::Other(15);
 
 /// Less than this is no room.
 const LITTLE: u64 = 1 << 20;
@@ -148,6 +154,9 @@ mod tests {
             (Code::Failure, "Failure", Some(room), Fault::Broken, "says only: Failure"),
             (Code::Failure, "Failure", None, Fault::Broken, "says only: Failure"),
             (Code::Failure, "Disk quota exceeded", Some(room), Fault::Full, "quota"),
+            (Code::Failure, "dd: error writing x: Disk quota exceeded", None, Fault::Full, "quota"),
+            (Code::Other(15), "", None, Fault::Full, "quota"),
+            (Code::Other(14), "", None, Fault::Full, "no space"),
             (Code::Failure, "Read-only file system", None, Fault::Denied, "read-only"),
             (Code::Failure, "No space left on device", Some(room), Fault::Full, "no space"),
             (Code::PermissionDenied, "Permission denied", Some(room), Fault::Denied, "give"),

@@ -143,7 +143,9 @@ pub async fn probe(root: &std::sync::Arc<Root>) -> Result<Facts> {
         return Ok(facts(root));
     }
     let (trash, mtime, mode) = root.attempt(|at, _| async move { try_out(root, &at).await }).await?;
-    Ok(Facts { trash, mtime, mode, ..facts(root) })
+    let mut facts = Facts { trash, mtime, mode, ..facts(root) };
+    facts.windows.push(root.way().await?);
+    Ok(facts)
 }
 
 /// Whether there is a trash or can be one, and whether dates and modes are kept.

@@ -33,6 +33,11 @@ impl Introduced {
     }
 }
 
+/// Whether such a text is of one directory alone.
+pub fn is_named(text: &str) -> bool {
+    text.contains(" born ")
+}
+
 /// The text that tells this directory from any other that may take its place: by inode and birth time where commands can
 /// be run, else by its file system.
 pub async fn identity(root: &Arc<Root>) -> Result<String> {

@@ -28,6 +28,7 @@ mod trash;
 mod upload;
 mod walk;
 mod watch;
+mod why;
 mod width;
 mod wire;
 mod write;
@@ -37,7 +38,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use wl_core::backend::{Backend, Content, Facts, Guard, Hint, Listing, Look, Obstacle, Prune, Reading, Written};
+use wl_core::backend::{Backend, Content, Facts, Guard, Hint, Known, Listing, Look, Obstacle, Prune, Reading, Written};
 use wl_core::entry::{Entry, Hash, Meta, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::manifest::Storage;
@@ -75,6 +76,10 @@ impl Backend for Sftp {
 
     async fn root(&self) -> Result<String> {
         identity::identity(&self.root).await
+    }
+
+    fn is_named(&self, root: &str) -> bool {
+        identity::is_named(root)
     }
 
     async fn make_root(&self) -> Result<()> {
@@ -160,6 +165,17 @@ impl Backend for Sftp {
 
     async fn copy_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
         change::copy_within(&self.root, from, token, to).await
+    }
+
+    async fn replace_within(
+        &self,
+        path: &RelPath,
+        known: Known<'_>,
+        guard: &Guard,
+        trash: Option<&RelPath>,
+    ) -> Result<Option<Written>> {
+        let offer = Offer { at: self, path: known.path, token: known.token, hash: Some(known.hash) };
+        self.take(path, offer, guard, trash, &|_| ()).await
     }
 
     async fn set_meta(&self, path: &RelPath, token: &Token, meta: &Meta) -> Result<Entry> {

@@ -121,7 +121,8 @@ impl Finished<'_> {
         let (kept, still) = join!(at.link.lstat(&aside), at.link.lstat(&target));
         if !(is_version(&kept, token) && is_version(&still, token)) {
             trash.let_go(&held).await;
-            return Err(lost_or(kept, self.path).unwrap_or_else(|| Error::changed(self.path)));
+            let lost = lost_or(kept, self.path).or_else(|| lost_or(still, self.path));
+            return Err(lost.unwrap_or_else(|| Error::changed(self.path)));
         }
         let same = is_still(self.root, self.path, token, &held).await;
         if !matches!(same, Ok(true)) {
@@ -294,39 +295,46 @@ pub async fn remove(root: &Arc<Root>, path: &RelPath, token: &Token, wanted: Opt
 pub async fn move_within(root: &Arc<Root>, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
     let _turn = root.turn(from).await;
     root.attempt(|at, tries| async move {
-        let unchanged = Guard::Unchanged(token.clone());
-        let (before, free) = join!(at.check(from, &unchanged), at.check(to, &Guard::Absent));
-        if tries > 0
-            && before.is_err()
-            && let Found::Seen(moved) = at.look(to).await?
-            && moved.is(token)
-        {
-            return moved_entry(root, from, token, &moved, to);
-        }
-        before?;
-        free.map_err(|error| match error.fault {
-            Fault::Refused => Error::new(Fault::Refused, "something is there already").at(to),
-            _ => error,
-        })?;
-        let (source, target) = (at.full(from), at.full(to));
-        if let Err(failure) = at.link.rename(&source, &target).await {
-            at.check(from, &unchanged).await?;
-            at.check(to, &Guard::Absent).await?;
-            return Err(if is_missing(&failure) { no_parent(to) } else { at.why(&failure, to).await });
-        }
-        match at.link.lstat(&target).await.map(|attrs| Seen::of(&attrs)) {
-            Ok(moved) if moved.is(token) && is_still(root, from, token, to).await? => {
-                moved_entry(root, from, token, &moved, to)
-            }
-            Ok(_) => {
-                // Whatever it is goes back, unless the name is taken again: then both stay.
-                let _ = at.link.rename(&target, &source).await;
-                Err(Error::changed(from))
-            }
-            Err(failure) => Err(refused_if_gone(&failure, to)),
+        match move_once(root, &at, from, token, to).await {
+            // An attempt whose answer was lost may have moved it, or did so just now: a server goes on for a moment with
+            // what it was asked on a connection that is lost.
+            Err(error) if tries > 0 && error.fault == Fault::Refused => match join!(at.look(from), at.look(to)) {
+                (Ok(Found::Nothing), Ok(Found::Seen(moved))) if moved.is(token) => {
+                    moved_entry(root, from, token, &moved, to)
+                }
+                _ => Err(error),
+            },
+            done => done,
         }
     })
     .await
+}
+
+async fn move_once(root: &Arc<Root>, at: &At, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
+    let unchanged = Guard::Unchanged(token.clone());
+    let (before, free) = join!(at.check(from, &unchanged), at.check(to, &Guard::Absent));
+    before?;
+    free.map_err(|error| match error.fault {
+        Fault::Refused => Error::new(Fault::Refused, "something is there already").at(to),
+        _ => error,
+    })?;
+    let (source, target) = (at.full(from), at.full(to));
+    if let Err(failure) = at.link.rename(&source, &target).await {
+        at.check(from, &unchanged).await?;
+        at.check(to, &Guard::Absent).await?;
+        return Err(if is_missing(&failure) { no_parent(to) } else { at.why(&failure, to).await });
+    }
+    match at.link.lstat(&target).await.map(|attrs| Seen::of(&attrs)) {
+        Ok(moved) if moved.is(token) && is_still(root, from, token, to).await? => {
+            moved_entry(root, from, token, &moved, to)
+        }
+        Ok(_) => {
+            // Whatever it is goes back, unless the name is taken again: then both stay.
+            let _ = at.link.rename(&target, &source).await;
+            Err(Error::changed(from))
+        }
+        Err(failure) => Err(refused_if_gone(&failure, to)),
+    }
 }
 
 /// The entry of what was moved, which has the content that it had under its old name.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::future::{BoxFuture, join_all};
 use futures::stream::FuturesOrdered;
 use futures::{StreamExt as _, join};
@@ -15,12 +15,14 @@ use wl_core::path::RelPath;
 
 use crate::error::error;
 use crate::root::{At, Found, Root, refused_if_gone};
-use crate::seen::Seen;
+use crate::seen::{Seen, size_in};
 use crate::ssh::{Answer, Failure, Handle};
 use crate::wire::{Attrs, OpenFlags};
 
 /// Bytes in flight of one file.
 const WINDOW: u64 = 8 << 20;
+/// So much is handed out at a time: each piece is work for whoever takes it.
+const HANDED: usize = 256 << 10;
 /// A file up to this size is read at once.
 const SMALL: u64 = 256 << 10;
 /// Connections lost in a row, without a byte read in between, before giving up.
@@ -30,6 +32,7 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// The bytes of that version from an offset on.
 pub async fn read(root: &Arc<Root>, path: &RelPath, token: &Token, from: u64) -> Result<Reading> {
+    root.prepare_for(size_in(token).unwrap_or(0).saturating_sub(from)).await?;
     let (file, seen) = root.attempt(|at, _| async move { open(root, &at, path, token).await }).await?;
     let meta = seen.meta();
     let rest = seen.size.saturating_sub(from);
@@ -171,21 +174,23 @@ struct Reader {
 
 impl Reader {
     async fn next(&mut self) -> Result<Option<Bytes>> {
-        loop {
+        let mut gathered = BytesMut::with_capacity(HANDED);
+        while gathered.len() < HANDED {
             self.ask();
-            let Some((bytes, after)) = self.pieces.next().await else { return Ok(None) };
+            let Some((bytes, after)) = self.pieces.next().await else { break };
             match bytes.and_then(|bytes| Ok((bytes, after.transpose()?))) {
                 Ok((_, Some(after))) if !Seen::of(&after).same(&self.seen) => return Err(Error::changed(&self.path)),
                 Ok((bytes, _)) => {
                     self.at += bytes.len() as u64;
                     self.lost = 0;
-                    return Ok(Some(bytes));
+                    gathered.extend_from_slice(&bytes);
                 }
                 Err(Failure::Link(error)) if error.fault == Fault::Offline => self.reconnect(error).await?,
                 Err(Failure::Link(error)) => return Err(error.at(&self.path)),
                 Err(failure) => return Err(error(&failure, &self.path)),
             }
         }
+        Ok(Some(gathered.freeze()).filter(|gathered| !gathered.is_empty()))
     }
 
     /// Asks ahead. With the last piece comes a look at the file: it is handed out only if that still is the version.

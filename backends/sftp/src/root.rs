@@ -13,7 +13,7 @@ use wl_core::path::RelPath;
 use crate::aside::Aside;
 use crate::clock::Clock;
 use crate::durable::Commits;
-use crate::error::{error, is_missing, is_plain_refusal, write_error};
+use crate::error::{error, is_missing, is_plain_refusal};
 use crate::hash::Hasher;
 use crate::identity::Introduced;
 use crate::leftovers::Leftovers;
@@ -29,6 +29,8 @@ use crate::young::Young;
 /// How often an operation is begun again whose connection was lost while it went on. Making a new connection has its own
 /// patience, in the pool.
 const ATTEMPTS: u32 = 6;
+/// From this size on a content is worth a connection of its own.
+const MUCH: u64 = 32 << 20;
 
 /// The place of a storage, and all that is shared by the operations on it.
 pub struct Root {
@@ -152,6 +154,16 @@ impl Root {
         let link = self.pool.link().await?;
         let root = self.at.get_or_try_init(|| self.resolve(&link)).await?.clone();
         Ok(At { link, root })
+    }
+
+    /// Sees to the fastest connection there can be, where a content of that size is worth it.
+    pub async fn prepare_for(&self, size: u64) -> Result<()> {
+        if size >= MUCH { self.pool.wide_link().await.map(drop) } else { Ok(()) }
+    }
+
+    /// What much travels by, for people.
+    pub async fn way(&self) -> Result<String> {
+        self.pool.way().await
     }
 
     /// The same on a connection that is none of these, where there is one already.
@@ -357,16 +369,6 @@ impl At {
                 (What::File, _) => Err(Error::changed(path)),
             },
         }
-    }
-
-    /// The error of a change that failed, with its cause as far as it can be found out.
-    pub async fn why(&self, failure: &Failure, path: &RelPath) -> Error {
-        let room = if is_plain_refusal(failure) && self.has(STATVFS) {
-            self.link.statvfs(&self.root).await.ok()
-        } else {
-            None
-        };
-        write_error(failure, room.as_ref(), path)
     }
 }
 

@@ -44,6 +44,7 @@ pub struct Uploaded {
 pub async fn upload(root: &Arc<Root>, path: &RelPath, content: &Content, guard: &Guard) -> Result<Uploaded> {
     let _turn = root.uploads.acquire().await.map_err(|_| Error::stopped())?;
     let mut may_go_on = true;
+    root.prepare_for(content.size).await?;
     loop {
         let (old, mut upload, from) = root
             .attempt(|at, _| async move {
@@ -153,7 +154,7 @@ impl<'a> Upload<'a> {
     }
 
     fn ask(&mut self, mut piece: Bytes) -> Result<()> {
-        let chunk = self.part.file()?.link().server().write_size();
+        let chunk = self.part.file()?.link().server().large_write_size();
         while !piece.is_empty() {
             let bytes = piece.split_to(piece.len().min(chunk));
             self.pending.push_back((self.asked, bytes.clone()));

@@ -42,12 +42,19 @@ pub async fn replace(
         }
         let (bytes, meta) = (&bytes, &meta);
         let write = |at: At, tries: u32| async move {
+            let size = bytes.len() as u64;
             if tries > 0
-                && let Some(seen) = took_effect(root, &at, path, bytes.len() as u64, hash, guard).await?
+                && let Some(seen) = took_effect(root, &at, path, size, hash, guard).await?
             {
                 return Ok(seen);
             }
-            write_small(root, &at, path, bytes, meta, guard, trash).await
+            match write_small(root, &at, path, bytes, meta, guard, trash).await {
+                // A server goes on for a moment with what it was asked on a connection that is lost.
+                Err(error) if tries > 0 && error.fault == Fault::Refused => {
+                    took_effect(root, &at, path, size, hash, guard).await?.ok_or(error)
+                }
+                done => done,
+            }
         };
         (root.attempt_in_turn(write).await?, hash)
     } else {
@@ -86,6 +93,11 @@ pub async fn publish(
                 part.reopen(&at, path).await?;
                 tries += 1;
             }
+            // A server goes on for a moment with what it was asked on a connection that is lost.
+            Err(error) if error.fault == Fault::Refused && tries > 0 => {
+                let at = part.at().clone();
+                return took_effect(root, &at, path, sealed.size, hash, guard).await?.ok_or(error);
+            }
             done => return done,
         }
     }
@@ -105,9 +117,11 @@ async fn took_effect(
     let Some(entry) = root.clock.entry(&seen).filter(|entry| !entry.is_dir() && seen.size == size && !before) else {
         return Ok(None);
     };
-    let there = crate::hash::found(root, path, &entry.token).await;
-    if !there.is_ok_and(|there| there == hash) {
-        return Ok(None);
+    match crate::hash::found(root, path, &entry.token).await {
+        Ok(there) if there == hash => {}
+        // Lost once more: the next attempt looks again.
+        Err(error) if error.fault == Fault::Offline => return Err(error),
+        _ => return Ok(None),
     }
     let file = at.link.open(&at.full(path), OpenFlags::READ, Attrs::default()).await;
     let file = file.map_err(|failure| refused_if_gone(&failure, path))?;

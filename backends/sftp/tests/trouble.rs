@@ -113,28 +113,51 @@ async fn nothing_is_lost_with_a_connection() {
 /// Every step until it succeeds, as a job would.
 async fn one_life(storage: &dyn Backend, number: u32) {
     let (name, moved) = (path(&number.to_string()), path(&format!("{number}.moved")));
-    let one = insist(|| storage.replace(&name, content(&bytes(2000, 0)), &Guard::Absent, None)).await;
-    let guard = Guard::Unchanged(one.entry.token);
+    let (short, long) = (bytes(2000, 0), bytes(3000, 1));
+    let put = async |bytes, guard: &Guard, trash: Option<&RelPath>| {
+        let write = async || Ok(storage.replace(&name, content(bytes), guard, trash).await?.entry);
+        insist(write, async || holds(storage, &name, bytes).await).await
+    };
+    let never = async || None;
+    let one = put(&short, &Guard::Absent, None).await;
     let (kept, removed) = (path(&format!(".wl-trash/one/{number}")), path(&format!(".wl-trash/two/{number}")));
-    let two = insist(|| storage.replace(&name, content(&bytes(3000, 1)), &guard, Some(&kept))).await;
-    assert_eq!(insist(|| storage.hash(&name, &two.entry.token)).await, Hash::of(&bytes(3000, 1)));
-    let moved_entry = insist(|| storage.move_within(&name, &two.entry.token, &moved)).await;
+    let two = put(&long, &Guard::Unchanged(one.token), Some(&kept)).await;
+    assert_eq!(insist(async || storage.hash(&name, &two.token).await, never).await, Hash::of(&long));
+    let there = async || holds(storage, &moved, &long).await;
+    let there = insist(async || storage.move_within(&name, &two.token, &moved).await, there).await;
     if number % 3 == 2 {
-        insist(|| storage.remove(&moved, &moved_entry.token, Some(&removed))).await;
+        let is_gone = async || matches!(storage.stat(&moved).await, Ok(Look::Absent)).then_some(());
+        insist(async || storage.remove(&moved, &there.token, Some(&removed)).await, is_gone).await;
     } else {
-        let there = insist(|| read(storage, moved.as_str(), &moved_entry)).await;
-        assert!(there == bytes(3000, 1));
+        let read = insist(async || read(storage, moved.as_str(), &there).await, async || None).await;
+        assert!(read == long);
     }
 }
 
-async fn insist<T, F: Future<Output = Result<T>>>(attempt: impl Fn() -> F) -> T {
+/// The entry of a file, if it has that content.
+async fn holds(storage: &dyn Backend, path: &RelPath, bytes: &[u8]) -> Option<Entry> {
+    let Ok(Look::Entry(entry)) = storage.stat(path).await else { return None };
+    (storage.hash(path, &entry.token).await.ok()? == Hash::of(bytes)).then_some(entry)
+}
+
+/// Tries again what failed for now. Who does that looks what is there before saying that somebody changed it: what failed may
+/// have been done nevertheless.
+async fn insist<T>(attempt: impl AsyncFn() -> Result<T>, done: impl AsyncFn() -> Option<T>) -> T {
+    let mut last = None;
     for _ in 0..30 {
         match attempt().await {
-            Err(error) if error.fault.passes() => tokio::time::sleep(Duration::from_millis(200)).await,
-            done => return done.unwrap_or_else(|error| panic!("{error:?}")),
+            Ok(done) => return done,
+            Err(error) if error.fault.passes() => last = Some(error),
+            Err(error) => {
+                assert!(last.is_some() && error.fault == Fault::Refused, "{error:?} after {last:?}");
+                if let Some(done) = done().await {
+                    return done;
+                }
+            }
         }
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    panic!("it never succeeded")
+    panic!("it never succeeded: {last:?}")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,6 +9,7 @@ use wl_core::entry::{Entry, Hash, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
+use crate::chunks;
 use crate::client::{Ask, drain};
 use crate::error::{of_answer, of_status};
 use crate::list::children;
@@ -339,5 +340,5 @@ pub async fn sweep(server: &Arc<Server>) -> Result<usize> {
         }
         swept += 1;
     }
-    Ok(swept)
+    Ok(swept + chunks::sweep(server).await)
 }

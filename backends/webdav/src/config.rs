@@ -33,13 +33,21 @@ impl Settings {
         let text = |key: &str| storage.params().get(key).and_then(Value::as_str);
         let base = Base::parse(text("url").unwrap_or_default())?;
         let credentials = credentials(storage)?;
-        let user = match &credentials {
-            Credentials::Login(login, _) => login.as_str(),
-            _ => "",
-        };
-        let key = format!("{user}@{}", base.url());
+        let key = format!("{}@{}", login(&credentials), base.url());
         let way = Way::to(storage, || client(&base, text))?;
         Ok(Self { base, credentials, way, key, read_only: storage.read_only() })
+    }
+
+    /// Who logs in, if anybody does.
+    pub fn login(&self) -> &str {
+        login(&self.credentials)
+    }
+}
+
+fn login(credentials: &Credentials) -> &str {
+    match credentials {
+        Credentials::Login(login, _) => login,
+        _ => "",
     }
 }
 

@@ -8,6 +8,7 @@ mod abilities;
 mod auth;
 mod change;
 mod checksum;
+mod chunks;
 mod client;
 mod config;
 mod deep;
@@ -45,7 +46,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use reqwest::StatusCode;
 use tokio_util::task::AbortOnDropHandle;
-use wl_core::backend::{Backend, Content, Facts, Guard, Hint, Listing, Look, Prune, Reading, Written};
+use wl_core::backend::{Backend, Content, Facts, Guard, Hint, Known, Listing, Look, Prune, Reading, Written};
 use wl_core::entry::{Entry, Hash, Meta, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::manifest::Storage;
@@ -79,13 +80,20 @@ async fn in_a_task<T: Send + 'static>(short: impl Future<Output = Result<T>> + S
 impl Backend for WebDav {
     fn facts(&self) -> Facts {
         let facts = abilities::facts(self.server.known_abilities().as_deref());
-        Facts { scan_every_s: facts.scan_every_s.filter(|_| !self.server.may_watch()), ..facts }
+        let mut windows = facts.windows;
+        windows.extend(self.server.uploads.as_ref().and_then(chunks::told));
+        Facts { scan_every_s: facts.scan_every_s.filter(|_| !self.server.may_watch()), windows, ..facts }
     }
 
     async fn root(&self) -> Result<String> {
         let id = self.server.root_id().await?;
         let url = self.server.client.base.url();
         Ok(id.map_or_else(|| url.to_string(), |id| format!("{url}#{id}")))
+    }
+
+    fn is_named(&self, root: &str) -> bool {
+        // The server's own name for it, which few servers have.
+        root.contains('#')
     }
 
     async fn make_root(&self) -> Result<()> {
@@ -104,6 +112,7 @@ impl Backend for WebDav {
 
     async fn probe(&self) -> Result<Facts> {
         self.server.try_hard().await?;
+        chunks::try_afresh(&self.server).await?;
         Ok(self.facts())
     }
 
@@ -185,6 +194,19 @@ impl Backend for WebDav {
     async fn copy_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
         let _turn = self.server.turns.change().await;
         change::copy_within(&self.server, from, token, to).await
+    }
+
+    async fn replace_within(
+        &self,
+        path: &RelPath,
+        known: Known<'_>,
+        guard: &Guard,
+        trash: Option<&RelPath>,
+    ) -> Result<Option<Written>> {
+        let _turn = self.server.turns.change().await;
+        let Known { path: from, token, size, hash } = known;
+        let offer = Offer { at: self, path: from, token, size, hash: Some(hash) };
+        self.take(path, offer, guard, trash, &|_| ()).await
     }
 
     async fn set_meta(&self, path: &RelPath, token: &Token, meta: &Meta) -> Result<Entry> {

@@ -13,15 +13,16 @@ pub const DOTTED: &str = ".hidden";
 
 /// Every kind that is tried. Each was met: nginx hides dots, lighttpd writes `_` for control characters, sabre/dav loses
 /// track of line feeds and byte order marks, servers on Windows cut dots and blanks off and take no colons, those on macOS
-/// compose and decompose letters.
+/// compose and decompose letters. Nextcloud composes them, and refuses control characters, but not DEL.
 pub const CLASSES: &[Class] = &[
     Class { sample: DOTTED, what: "begin with a dot", is: |name| name.starts_with('.') },
     Class { sample: "line\nfeed", what: "hold a line feed", is: |name| name.contains('\n') },
     Class {
         sample: "bell\u{7}",
         what: "hold control characters",
-        is: |name| name.chars().any(|char| char.is_ascii_control() && char != '\n'),
+        is: |name| name.contains(|char| char < ' ' && char != '\n'),
     },
+    Class { sample: "del\u{7f}", what: "hold the control character DEL", is: |name| name.contains('\u{7f}') },
     Class { sample: "\u{feff}mark", what: "begin with a byte order mark", is: |name| name.starts_with('\u{feff}') },
     Class { sample: "back\\slash", what: "hold a backslash", is: |name| name.contains('\\') },
     Class {

@@ -13,6 +13,7 @@ use wl_core::error::{Error, Fault, Result};
 use wl_core::path::{PART_PREFIX, RelPath};
 
 use crate::abilities::{Abilities, Conditions};
+use crate::chunks::Uploads;
 use crate::client::{Ask, Client, pieces};
 use crate::config::Settings;
 use crate::deep;
@@ -22,7 +23,7 @@ use crate::looks::Looks;
 use crate::multistatus::{self, Item, REQUEST, REQUEST_ALL};
 use crate::names;
 use crate::parts::{self, Part, Parts};
-use crate::place::Href;
+use crate::place::{Base, Href};
 use crate::probe;
 use crate::subtree::Trees;
 use crate::trash::{Made, make_parents};
@@ -38,6 +39,8 @@ pub struct Server {
     pub trees: Trees,
     pub looks: Looks,
     pub turns: Turns,
+    /// Where large contents go up in chunks, if that may be.
+    pub uploads: Option<Uploads>,
     /// Nothing is ever to be changed there.
     pub read_only: bool,
     /// What abilities are remembered under: place and user.
@@ -68,6 +71,7 @@ pub enum Wanted {
 impl Server {
     pub fn new(settings: Settings) -> Arc<Self> {
         let (key, read_only) = (settings.key.clone(), settings.read_only);
+        let uploads = Uploads::beside(&settings.base, settings.login());
         let client = Client::new(settings);
         let turns = Turns::new(client.distance.clone());
         Arc::new_cyclic(|itself| Self {
@@ -77,6 +81,7 @@ impl Server {
             trees: Trees::default(),
             looks: Looks::default(),
             turns,
+            uploads,
             read_only,
             key,
             learning: Learning::default(),
@@ -214,13 +219,24 @@ impl Server {
         &self,
         dir: &RelPath,
         depth: Depth,
+        each: impl FnMut(Vec<Vec<u8>>, Result<Option<Seen>>) -> Result<()>,
+    ) -> Result<Option<()>> {
+        self.listed_at(&self.client.base, dir, depth, each).await
+    }
+
+    /// The same below another place of the server.
+    pub async fn listed_at(
+        &self,
+        base: &Base,
+        dir: &RelPath,
+        depth: Depth,
         mut each: impl FnMut(Vec<Vec<u8>>, Result<Option<Seen>>) -> Result<()>,
     ) -> Result<Option<()>> {
-        let Some(response) = self.propfind(self.client.base.dir(dir), depth, Wanted::Usual).await? else {
+        let Some(response) = self.propfind(base.dir(dir), depth, Wanted::Usual).await? else {
             return Ok(None);
         };
         let mut itself = None;
-        self.items(response, |date, item| match self.client.base.href(dir, &item.href) {
+        self.items(response, |date, item| match base.href(dir, &item.href) {
             Href::Itself => {
                 itself = Some(seen_of(&item, date)?.is_some_and(|seen| seen.is_dir));
                 Ok(())

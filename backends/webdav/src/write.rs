@@ -13,6 +13,7 @@ use wl_core::path::RelPath;
 
 use crate::abilities::Conditions;
 use crate::change::discard;
+use crate::chunks::upload;
 use crate::client::drain;
 use crate::error::{of_answer, of_status};
 use crate::inplace;
@@ -20,7 +21,7 @@ use crate::lock::Lock;
 use crate::note;
 use crate::read::{hash, head, read};
 use crate::server::Server;
-use crate::transfer::{Over, Uploaded, copy_to, done, move_to, no_directory, upload};
+use crate::transfer::{Over, Uploaded, copy_to, done, move_to, no_directory};
 use crate::trash::make_parents;
 use crate::version::Seen;
 
@@ -71,7 +72,7 @@ async fn put(
     }
     let part = server.part_for(path, false).await?;
     let result = async {
-        let uploaded = upload(server, &part, &content).await.map_err(|error| error.at(path))?;
+        let uploaded = upload(server, &part, path, &content).await.map_err(|error| error.at(path))?;
         publish(server, &part, path, &uploaded, guard, trash).await
     }
     .await;

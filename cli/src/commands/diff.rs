@@ -7,9 +7,9 @@ use wl_core::backend::{Backend, Look};
 use wl_core::entry::{Entry, Hash, Kind};
 use wl_core::manifest::{Manifest, Storage};
 use wl_core::path::RelPath;
-use wl_core::report::{Conflict, StorageView, Version};
+use wl_core::report::{StorageView, Version};
 
-use super::list_conflicts;
+use super::list_conflicts::{self, Conflicts};
 use crate::args::Explain;
 use crate::context::{Context, env};
 use crate::failure::{Exit, Failure, Outcome};
@@ -71,8 +71,8 @@ pub async fn run(context: &Context, args: &Explain) -> Outcome {
 async fn pair(context: &Context, link: &Link, manifest: &Manifest, args: &Explain, path: &str) -> Outcome<Pair> {
     if args.choice.source_storage.is_none() && args.choice.target_storage.is_none() {
         let open = list_conflicts::of_each_pair(link, manifest, false).await?;
-        let is_here = |conflicts: &[Conflict]| conflicts.iter().any(|conflict| conflict.path == path);
-        if let Some((pair, _)) = open.into_iter().find(|(_, conflicts)| is_here(conflicts)) {
+        let is_here = |open: &Conflicts| open.conflicts.iter().any(|conflict| conflict.path == path);
+        if let Some((pair, _)) = open.into_iter().find(|(_, open)| is_here(open)) {
             return Ok(pair);
         }
     }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use wl_core::manifest::{Manifest, Storage};
-use wl_core::report::{Conflict, JobStatus};
+use wl_core::report::JobStatus;
 
-use super::list_conflicts;
+use super::list_conflicts::{self, Conflicts};
 use crate::args::Resolve;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome};
@@ -71,7 +71,7 @@ struct Asked<'a> {
     /// A backend-id, or `both`.
     keep: &'a str,
     /// Every pair with its open conflicts.
-    open: &'a [(Pair, Vec<Conflict>)],
+    open: &'a [(Pair, Conflicts)],
     jobs: &'a [JobStatus],
 }
 
@@ -91,7 +91,7 @@ impl<'a> Asked<'a> {
     /// of this pair, the one of the two that a job keeps equal with it and that agrees with it there. So of three storages
     /// that one job each keeps equal with a fourth, any can be named.
     fn meant(&self, pair: &'a Pair, path: &str) -> Option<&'a str> {
-        self.open.iter().find(|(one, conflicts)| std::ptr::eq(one, pair) && has(conflicts, path))?;
+        self.open.iter().find(|(one, open)| std::ptr::eq(one, pair) && has(open, path))?;
         let ids = [pair.source.backend_id(), pair.target.backend_id()];
         if self.keep == BOTH || ids.contains(&self.keep) {
             return Some(self.keep);
@@ -99,7 +99,7 @@ impl<'a> Asked<'a> {
         let agrees = |id: &&str| {
             let kept_equal =
                 |other: &Pair| other.is_between(id, self.keep) && self.jobs.iter().any(|job| other.is_of(job));
-            self.open.iter().any(|(other, conflicts)| kept_equal(other) && !has(conflicts, path))
+            self.open.iter().any(|(other, open)| kept_equal(other) && !has(open, path))
         };
         let mut agreeing = ids.into_iter().filter(agrees);
         agreeing.next().filter(|_| agreeing.next().is_none())
@@ -110,7 +110,7 @@ impl<'a> Asked<'a> {
         if self.open.iter().any(|(pair, _)| self.meant(pair, path).is_some()) {
             return None;
         }
-        let of_it = self.open.iter().find(|(_, conflicts)| has(conflicts, path));
+        let of_it = self.open.iter().find(|(_, open)| has(open, path));
         Some(of_it.map_or_else(
             || format!("{path}: no conflict is open under this path"),
             |(pair, _)| {
@@ -121,6 +121,6 @@ impl<'a> Asked<'a> {
     }
 }
 
-fn has(conflicts: &[Conflict], path: &str) -> bool {
-    conflicts.iter().any(|conflict| conflict.path == path)
+fn has(open: &Conflicts, path: &str) -> bool {
+    open.conflicts.iter().any(|conflict| conflict.path == path)
 }

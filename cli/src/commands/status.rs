@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use wl_core::report::JobStatus;
+use wl_core::manifest::Manifest;
+use wl_core::report::{Conflict, JobStatus, Problem, StorageView};
 
 use crate::args::Status;
+use crate::commands::list_conflicts::of_each_pair;
 use crate::context::Context;
 use crate::failure::{Exit, Outcome};
 use crate::pairs;
@@ -16,10 +18,26 @@ use crate::signals::interrupted;
 const REDRAW: Duration = Duration::from_millis(500);
 
 /// `status --json`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Jobs {
     /// The jobs.
     pub jobs: Vec<JobStatus>,
+    /// What the last pass left open between storages of the container asked for that no job keeps equal now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recorded: Vec<Recorded>,
+}
+
+/// What is open between two storages.
+#[derive(Debug, Serialize)]
+pub struct Recorded {
+    /// The first storage.
+    pub source: StorageView,
+    /// The second storage.
+    pub target: StorageView,
+    /// Open conflicts.
+    pub conflicts: Vec<Conflict>,
+    /// What could not be synced.
+    pub problems: Vec<Problem>,
 }
 
 /// Shows the jobs once, or until interrupted. A daemon that is not running is not started for it.
@@ -35,11 +53,34 @@ pub async fn run(context: &Context, args: &Status) -> Outcome {
     if !is_running {
         context.screen.say("The daemon is not running: nothing is being synced. `wl daemon start` starts it.");
     }
-    let jobs = Jobs { jobs: found.unwrap_or_default() };
+    let jobs = found.unwrap_or_default();
+    let recorded = if is_running { recorded(context, args, &jobs).await? } else { Vec::new() };
+    let found = Jobs { jobs, recorded };
     if is_running || context.screen.is_json() {
-        context.screen.show(&jobs, |found| jobs::status(&found.jobs))?;
+        context.screen.show(&found, |found| jobs::status(&found.jobs) + &jobs::recorded(&found.recorded))?;
     }
-    Ok(exit(&jobs.jobs))
+    Ok(exit(&found.jobs))
+}
+
+/// What is open about the container that was asked for, beside its jobs.
+async fn recorded(context: &Context, args: &Status, jobs: &[JobStatus]) -> Outcome<Vec<Recorded>> {
+    let (Some(manifest), Some(link)) = (asked_for(context, args)?, context.running().await?) else {
+        return Ok(Vec::new());
+    };
+    let every = of_each_pair(&link, &manifest, false).await?.into_iter();
+    let without = every.filter(|(pair, _)| !jobs.iter().any(|job| pair.is_of(job)));
+    let open = without.filter(|(_, open)| !open.conflicts.is_empty() || !open.problems.is_empty());
+    let recorded = open.map(|(pair, open)| Recorded {
+        source: pairs::view(&pair.source),
+        target: pairs::view(&pair.target),
+        conflicts: open.conflicts,
+        problems: open.problems,
+    });
+    Ok(recorded.collect())
+}
+
+fn asked_for(context: &Context, args: &Status) -> Outcome<Option<Manifest>> {
+    args.container.as_deref().map(|name| context.manifest(name)).transpose()
 }
 
 fn exit(jobs: &[JobStatus]) -> Exit {
@@ -60,7 +101,7 @@ async fn watch(context: &Context, args: &Status) -> Outcome {
 
 /// The jobs that were asked for; none if no daemon is running.
 async fn look(context: &Context, args: &Status) -> Outcome<Option<Vec<JobStatus>>> {
-    let manifest = args.container.as_deref().map(|name| context.manifest(name)).transpose()?;
+    let manifest = asked_for(context, args)?;
     let Some(link) = context.running().await? else { return Ok(None) };
     let jobs = link.jobs().await?;
     Ok(Some(match &manifest {

@@ -90,7 +90,7 @@ async fn started(context: &Context, link: &Link, ids: &[String]) -> Outcome {
     if context.screen.is_json() {
         let mut jobs = link.jobs().await?;
         jobs.retain(|job| ids.contains(&job.job_id));
-        context.screen.show(&super::status::Jobs { jobs }, |_| String::new())?;
+        context.screen.show(&super::status::Jobs { jobs, recorded: Vec::new() }, |_| String::new())?;
     }
     Ok(Exit::Done)
 }

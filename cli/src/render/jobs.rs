@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use wl_core::report::{
-    Action, ConflictKind, ConflictView, JobState, JobStatus, Mode, PlannedAction, Problem, StorageView, Summary,
+    Action, Conflict, ConflictKind, ConflictView, JobState, JobStatus, Mode, PlannedAction, Problem, StorageView,
+    Summary,
 };
+
+use crate::commands::status::Recorded;
 
 use super::words::{add, count, duration, moment, rate, size, storage, table};
 use super::{BAD, BOLD, GOOD, WARN, name, styled};
@@ -39,6 +42,21 @@ pub fn status(jobs: &[JobStatus]) -> String {
         }
     }
     text
+}
+
+/// What is open between storages that no job keeps equal.
+pub fn recorded(recorded: &[Recorded]) -> String {
+    let one = |one: &Recorded| {
+        let (source, target) = (&one.source.location, &one.target.location);
+        let head = styled(BOLD, format!("{source} and {target}, as the last sync left them:"));
+        let storages = [one.source.clone(), one.target.clone()];
+        let conflicts = one.conflicts.iter().map(|found| {
+            let Conflict { path, kind, since, .. } = found;
+            ConflictView { path: path.clone(), kind: *kind, since: *since }
+        });
+        format!("\n{head}\n{}", open(&conflicts.collect::<Vec<_>>(), &one.problems, &storages))
+    };
+    recorded.iter().map(one).collect()
 }
 
 fn details(job: &JobStatus) -> String {

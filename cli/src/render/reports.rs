@@ -11,10 +11,11 @@ use super::{GOOD, WARN, name, styled};
 use crate::commands::diff::Versions;
 use crate::commands::resolve::Resolved;
 
-/// Open conflicts, each with its two versions.
-pub fn conflicts(conflicts: &[Conflict], storages: &[StorageView]) -> String {
+/// Open conflicts, each with its two versions, and what could not be synced.
+pub fn conflicts(conflicts: &[Conflict], problems: &[Problem], storages: &[StorageView]) -> String {
+    let problems: String = problems.iter().map(|one| problem(one, storages) + "\n").collect();
     if conflicts.is_empty() {
-        return "No conflicts.\n".to_owned();
+        return format!("No conflicts.\n{problems}");
     }
     let one = |conflict: &Conflict| {
         let (kind, since) = (conflict_kind(conflict.kind), moment(conflict.since));
@@ -32,7 +33,7 @@ pub fn conflicts(conflicts: &[Conflict], storages: &[StorageView]) -> String {
             versions.collect::<Vec<_>>().concat()
         )
     };
-    conflicts.iter().map(one).collect()
+    conflicts.iter().map(one).collect::<String>() + &problems
 }
 
 /// What became of conflicts that were to end.

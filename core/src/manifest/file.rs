@@ -245,11 +245,9 @@ fn clash(first: &Storage, second: &Storage) -> Option<(&'static str, String)> {
         "webdav" => "url",
         _ => "location",
     };
-    let why = format!(
-        "is at the same place as storage {id} ({}), or one is inside the other: choose a place of its own",
-        first.location()
-    );
-    first.same_or_nested(second).then_some((key, why))
+    let how = first.overlap(second)?;
+    let why = format!("and that of storage {id} ({}) are {how}: choose a place of its own", first.location());
+    Some((key, why))
 }
 
 /// A storage's parameters in the order of the schema.

@@ -5,6 +5,7 @@ mod choose;
 mod edit;
 mod file;
 mod place;
+mod roots;
 mod storage;
 
 use std::path::PathBuf;

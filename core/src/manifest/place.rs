@@ -114,7 +114,7 @@ pub(super) fn lexical(path: &Path) -> PathBuf {
 }
 
 /// The path with all links seen through, as far as it exists; what does not exist is taken as it is written.
-fn canonical(path: &Path) -> PathBuf {
+pub(super) fn canonical(path: &Path) -> PathBuf {
     let mut at = lexical(path);
     let mut missing: Vec<OsString> = Vec::new();
     loop {

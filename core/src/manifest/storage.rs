@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::place::Place;
+use super::place::{Place, canonical};
+use super::roots::Standing;
 use crate::error::{Error, Fault, Result};
 use crate::schema::{self, StorageKey, key_of};
 
@@ -110,12 +111,18 @@ impl Storage {
             .map_or_else(|| format!("{}:{}", self.storage_type(), self.location()), |place| place.to_string())
     }
 
-    /// Whether the two are at one place, or one is inside the other.
-    pub fn same_or_nested(&self, other: &Self) -> bool {
-        match (self.place_parts(), other.place_parts()) {
+    /// How the two are at one place, or one inside the other; none if they are apart.
+    pub fn overlap(&self, other: &Self) -> Option<&'static str> {
+        let nested = match (self.place_parts(), other.place_parts()) {
             (Some(one), Some(other)) => one.same_or_nested(&other),
             _ => self.place() == other.place(),
+        };
+        if nested {
+            return Some("at the same place, or one is inside the other");
         }
+        let standing = |storage: &Self| storage.local_path().map(|path| Standing::of(&canonical(&path)));
+        let twice = standing(self)?.overlaps(&standing(other)?);
+        twice.then_some("one directory under two names, or one is inside the other: something is mounted in two places")
     }
 
     fn place_parts(&self) -> Option<Place> {

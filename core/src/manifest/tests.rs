@@ -99,8 +99,8 @@ fn an_error_names_file_line_and_key() {
         (storage("location: /x\n      bandwidth-limit: 0B"), "line 8: backends.storage[0].bandwidth-limit must be"),
         (storage("read-only: true"), "line 5: backends.storage[0] lacks the key location"),
         (two("backend-id: a\n      location: /y"), "line 9: backends.storage[1].backend-id is that of another"),
-        (two("backend-id: b\n      location: /x/../x/a"), "line 10: backends.storage[1].location is at the same place"),
-        (two("backend-id: b\n      location: /x"), "line 10: backends.storage[1].location is at the same place"),
+        (two("backend-id: b\n      location: /x/../x/a"), "line 10: backends.storage[1].location and that of storage"),
+        (two("backend-id: b\n      location: /x"), "line 10: backends.storage[1].location and that of storage"),
         (format!("{HEAD}    []\nexclude: [a,\n 'b[']\n"), "line 7: exclude[1] is wrong"),
         (format!("{HEAD}    []\nmax-delete: 101\nobjekt: 1\n"), "line 6: max-delete must be"),
         (HEAD.replace("/.uuid/u", "/u"), "line 2: paths must be a list of paths, one of them /.uuid/"),
@@ -267,8 +267,8 @@ fn an_argument_is_a_path_or_a_url() {
                     "bandwidth-limit": "10MiB" }),
         ),
         (
-            "s3://b/p/?access-key=AKIA&secret-key=env:SECRET",
-            json!({ "type": "s3", "s3-url": "s3://b/p/",
+            "s3://b/p/?ca-certificate=/etc/ours.pem&access-key=AKIA&secret-key=env:SECRET",
+            json!({ "type": "s3", "s3-url": "s3://b/p/", "ca-certificate": "/etc/ours.pem",
                     "credentials": { "access-key": "AKIA", "secret-key": { "env": "SECRET" } } }),
         ),
         (
@@ -383,8 +383,8 @@ fn one_place_has_one_form() {
         ("/a", "sftp://h/a", false),
     ] {
         let (one, other) = (argument(one).unwrap(), argument(other).unwrap());
-        assert_eq!(one.same_or_nested(&other), related, "{one:?} {other:?}");
-        assert_eq!(other.same_or_nested(&one), related, "{other:?} {one:?}");
+        assert_eq!(one.overlap(&other).is_some(), related, "{one:?} {other:?}");
+        assert_eq!(other.overlap(&one).is_some(), related, "{other:?} {one:?}");
     }
     assert_eq!(argument("/a/../b/").unwrap().place(), "local:/b");
     assert_eq!(argument("s3://b/p").unwrap().place(), "s3:aws/b/p");
@@ -398,7 +398,7 @@ fn a_link_does_not_hide_that_two_places_are_one() {
     fs::create_dir(dir.path().join("real")).unwrap();
     symlink(dir.path().join("real"), dir.path().join("link")).unwrap();
     let (real, link) = (local("a", dir.path().join("real")), local("b", dir.path().join("link/not/yet")));
-    assert!(real.same_or_nested(&link));
+    assert!(real.overlap(&link).is_some());
 }
 
 #[test]

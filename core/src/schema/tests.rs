@@ -70,6 +70,7 @@ fn storages_may_hold_what_the_contract_says() {
         ("webdav", "client-certificate", json!("~/.config/me.pem")),
         ("webdav", "client-key", json!("/etc/me.key")),
         ("webdav", "ca-certificate", json!("/etc/ssl/ours.pem")),
+        ("s3", "ca-certificate", json!("~/ours.pem")),
     ] {
         let value = with(storage(of), &format!("/{key}"), value);
         assert_eq!(complaint(validate_storage(&value)), None, "{value}");
@@ -99,6 +100,7 @@ fn storages_may_hold_nothing_else() {
         ("s3", "/s3-url", json!("bucket/prefix"), "/s3-url"),
         ("s3", "/s3-url", Value::Null, ""),
         ("s3", "/endpoint-url", json!("127.0.0.1:9000"), "/endpoint-url"),
+        ("s3", "/ca-certificate", json!("ours.pem"), "/ca-certificate"),
         ("s3", "/credentials", json!({ "access-key": "a" }), "/credentials"),
         ("s3", "/credentials", json!({ "access-key": "a", "secret-key": "s", "x": 1 }), "/credentials/x"),
         ("sftp", "/host", Value::Null, ""),

@@ -24,13 +24,13 @@ struct Task {
 impl Survey<'_> {
     /// Finds out what each row's sides hold.
     pub(super) async fn hashed(&mut self, raws: Vec<Raw>) -> Result<Vec<Row>> {
-        let vanished = vanished_sizes(&raws);
+        let left = self.left_sizes(&raws);
         let mut seen: Vec<[Seen; 2]> =
             raws.iter().map(|raw| Which::BOTH.map(|which| at_first_sight(raw, which))).collect();
         let mut tasks = Vec::new();
         for (index, raw) in raws.iter().enumerate() {
             for which in Which::BOTH {
-                let Some(entry) = wanted(raw, which, &vanished).or(self.may_be_held(raw, which)?) else { continue };
+                let Some(entry) = wanted(raw, which, &left).or(self.may_be_held(raw, which)?) else { continue };
                 match self.pair.store.cached_hash(&self.pair.side(which).place, &raw.path, &entry.token)? {
                     Some(hash) => seen[index][which as usize] = Seen::File(hash),
                     None => tasks.push(Task {
@@ -49,13 +49,30 @@ impl Survey<'_> {
         Ok(raws.into_iter().zip(seen).map(|(raw, seen)| raw.into_row(seen)).collect())
     }
 
-    /// A new file, if the other side may hold its content already, under another name, and could copy it there.
+    /// A new or changed file, if the other side may hold its content already, under another name, and could copy it there.
     fn may_be_held<'r>(&self, raw: &'r Raw, which: Which) -> Result<Option<&'r Entry>> {
         let other = which.other();
         let Some(entry) = raw.entries[which as usize].as_ref() else { return Ok(None) };
-        let is_new = at_first_sight(raw, which) == Seen::NewFile && at_first_sight(raw, other) == Seen::Absent;
+        let goes = at_first_sight(raw, which) == Seen::NewFile
+            && matches!(at_first_sight(raw, other), Seen::Absent | Seen::File(_));
         let copies = || self.pair.side(other).backend.facts().server_copy;
-        Ok((is_new && copies() && self.pair.state.holds_size(entry.size)?).then_some(entry))
+        Ok((goes && copies() && self.pair.state.holds_size(entry.size)?).then_some(entry))
+    }
+
+    /// The sizes of contents that are no longer on each side where they were: a new or changed file of such a size may
+    /// have one of them, which the other side, if it can, need only move.
+    fn left_sizes(&self, raws: &[Raw]) -> [HashSet<u64>; 2] {
+        let mut sizes = [HashSet::new(), HashSet::new()];
+        for which in Which::BOTH {
+            let other = self.pair.side(which.other()).backend.facts();
+            if !other.server_move && !other.server_copy {
+                continue;
+            }
+            let left = raws.iter().filter(|raw| !matches!(at_first_sight(raw, which), Seen::File(_) | Seen::Unknown));
+            let files = left.filter_map(|raw| raw.base.as_ref()).filter(|base| base.kind == Kind::File);
+            sizes[which as usize].extend(files.map(|base| base.size));
+        }
+        sizes
     }
 
     fn outcome(&mut self, task: &Task, result: Result<Hash>) -> Result<Seen> {
@@ -98,20 +115,6 @@ async fn hash_all(pair: &Pair, tasks: Vec<Task>) -> Result<Vec<(Task, Result<Has
     Ok(done)
 }
 
-/// The sizes of files that vanished from each side: a new file of such a size may be one of them, moved.
-fn vanished_sizes(raws: &[Raw]) -> [HashSet<u64>; 2] {
-    let mut sizes = [HashSet::new(), HashSet::new()];
-    for raw in raws {
-        let Some(base) = raw.base.as_ref().filter(|base| base.kind == Kind::File) else { continue };
-        for which in Which::BOTH {
-            if at_first_sight(raw, which) == Seen::Absent {
-                sizes[which as usize].insert(base.size);
-            }
-        }
-    }
-    sizes
-}
-
 /// What a side holds as far as no hash is needed for it.
 fn at_first_sight(raw: &Raw, which: Which) -> Seen {
     match &raw.entries[which as usize] {
@@ -126,18 +129,19 @@ fn at_first_sight(raw: &Raw, which: Which) -> Seen {
 }
 
 /// The entry to be hashed, if merging needs to know its content.
-fn wanted<'a>(raw: &'a Raw, which: Which, vanished: &[HashSet<u64>; 2]) -> Option<&'a Entry> {
+fn wanted<'a>(raw: &'a Raw, which: Which, left: &[HashSet<u64>; 2]) -> Option<&'a Entry> {
     let entry = raw.entries[which as usize].as_ref()?;
     if at_first_sight(raw, which) != Seen::NewFile {
         return None;
     }
     let other = at_first_sight(raw, which.other());
     let may_be_the_base = raw.base.as_ref().is_some_and(|base| base.kind == Kind::File && base.size == entry.size);
+    let may_be_moved = || left[which as usize].contains(&entry.size);
     let needed = match other {
         Seen::Unknown => false,
-        Seen::Absent => raw.base.is_some() || vanished[which as usize].contains(&entry.size),
+        Seen::Absent => raw.base.is_some() || may_be_moved(),
         Seen::Dir | Seen::NewFile => true,
-        Seen::File(_) => may_be_the_base,
+        Seen::File(_) => may_be_the_base || may_be_moved(),
     };
     (needed || raw.recorded.is_some()).then_some(entry)
 }

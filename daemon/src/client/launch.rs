@@ -51,10 +51,15 @@ async fn start(places: &Places, exe: &Path) -> Result<Client, ClientError> {
     let failed =
         |error: io::Error| ClientError::NotStarted(format!("cannot start the sync daemon {}: {error}", exe.display()));
     let stderr = open_said(&said).map_err(|error| {
+        let why = match error.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+                "something that is no directory has its name: move that away".to_owned()
+            }
+            _ => format!("it cannot be written to: {error}; make room or grant that"),
+        };
+        let dir = places.state_dir.display();
         ClientError::NotStarted(format!(
-            "the sync daemon cannot keep its state: {} cannot be written to: {error}; make room or grant that, or choose \
-             another place with --base-dir or XDG_STATE_HOME",
-            places.state_dir.display()
+            "the sync daemon cannot keep its state in {dir}: {why}, or choose another place with --base-dir or XDG_STATE_HOME"
         ))
     })?;
     let mut child = command(places, exe).stderr(stderr).spawn().map_err(failed)?;

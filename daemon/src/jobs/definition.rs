@@ -190,9 +190,9 @@ fn storage(args: &Map<String, Value>, key: &str) -> Result<Storage, WireError> {
 fn check_apart([source, target]: &[Storage; 2]) -> Result<(), WireError> {
     let text = if source.backend_id() == target.backend_id() {
         format!("source and target have the same backend-id ({}): choose two storages", source.backend_id())
-    } else if source.same_or_nested(target) {
+    } else if let Some(how) = source.overlap(target) {
         let [source, target] = [source.location(), target.location()];
-        format!("source and target are at the same place or one is inside the other ({source}, {target})")
+        format!("source and target are {how} ({source}, {target})")
     } else {
         return Ok(());
     };

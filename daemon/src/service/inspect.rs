@@ -55,7 +55,13 @@ impl Inspect {
             }
             "conflicts" => {
                 let ids = definition.storages().each_ref().map(|storage| storage.backend_id().to_owned());
-                answer("conflicts", inspect::recorded_conflicts(&self.jobs.pairs().known(&definition)?, &ids))
+                let known = self.jobs.pairs().known(&definition)?;
+                let mut found = answer("conflicts", inspect::recorded_conflicts(&known, &ids))?;
+                let problems = known.problems()?;
+                if !problems.is_empty() {
+                    found["problems"] = json!(problems);
+                }
+                Ok(found)
             }
             "history" => {
                 let path = args.contains_key("path").then(|| path(args)).transpose()?;

@@ -30,6 +30,12 @@ impl Mounted {
         Self::or_say(mounted, "tmpfs", at.to_owned())
     }
 
+    /// A directory, under a second name.
+    pub fn again(dir: &Path, at: &Path) -> Option<Self> {
+        let mounted = run(Command::new("mount").arg("--bind").arg(dir).arg(at));
+        Self::or_say(mounted, "a bind mount", at.to_owned())
+    }
+
     fn or_say(mounted: Result<(), String>, kind: &str, at: PathBuf) -> Option<Self> {
         match mounted {
             Ok(()) => Some(Self(at)),

@@ -25,7 +25,7 @@ struct Four {
 impl Four {
     /// Everything empty.
     fn new() -> Self {
-        let (s3, sftp, webdav) = (Remote::s3(), Remote::sftp(), Remote::webdav());
+        let (s3, sftp, webdav) = (Remote::s3(), Remote::sftp(), Remote::apache());
         let home = Home::new();
         let (a, b) = (manifest::local(&home, "a"), manifest::local(&home, "b"));
         manifest::write(&home, "all", &[&a, &s3.lines, &sftp.lines, &webdav.lines]);

@@ -8,7 +8,7 @@ use wl_core::entry::Hash;
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
-/// Cuts a body into parts, and hashes it as it goes.
+/// Cuts a body into parts, and hashes the whole as it goes.
 pub(super) struct Cutter<'a> {
     body: Body,
     rest: Bytes,
@@ -22,20 +22,19 @@ impl<'a> Cutter<'a> {
         Self { body, rest: Bytes::new(), whole: Sha256::new(), path }
     }
 
-    /// The next so many bytes and their sha256.
-    pub async fn next(&mut self, size: u64) -> Result<(Bytes, Hash)> {
+    /// The next so many bytes.
+    pub async fn next(&mut self, size: u64) -> Result<Bytes> {
         let size = usize::try_from(size).unwrap_or(usize::MAX);
-        let (mut part, mut sha256) = (BytesMut::with_capacity(size), Sha256::new());
+        let mut part = BytesMut::with_capacity(size);
         while part.len() < size {
             if self.rest.is_empty() {
                 self.rest = self.body.try_next().await?.ok_or_else(|| self.other("is shorter than announced"))?;
             }
             let piece = self.rest.split_to(self.rest.len().min(size - part.len()));
             self.whole.update(&piece);
-            sha256.update(&piece);
             part.extend_from_slice(&piece);
         }
-        Ok((part.freeze(), Hash(sha256.finalize().into())))
+        Ok(part.freeze())
     }
 
     /// Nothing is left, and all of it had that sha256.
@@ -73,8 +72,7 @@ mod tests {
         for pieces in [&[&b"abcdefgh"[..]][..], &[b"a", b"", b"bcdef", b"g", b"h"], &[b"abc", b"def", b"gh"]] {
             let mut cutter = cutter(&path, pieces);
             for part in [&b"abc"[..], b"def", b"gh"] {
-                let (bytes, hash) = cutter.next(part.len() as u64).await.unwrap();
-                assert_eq!((&bytes[..], hash), (part, Hash::of(part)));
+                assert_eq!(cutter.next(part.len() as u64).await.unwrap(), part);
             }
             assert_eq!(cutter.end(Hash::of(b"abcdefgh")).await, Ok(()));
         }

@@ -9,20 +9,23 @@ use wl_core::error::{Error, Fault, Result};
 use super::config::Target;
 use super::library;
 
-/// Logs in.
-pub fn log_in(session: &Session, target: &Target) -> Result<()> {
+/// Logs in. Whether an agent or a key file did it alone, without any secret of the manifest's.
+pub fn log_in(session: &Session, target: &Target) -> Result<bool> {
     let mut tried = Tried::default();
     let methods = match session.auth_methods(&target.user) {
         Ok(methods) => methods.to_owned(),
         // Some servers let in who asks what they would want to see.
-        Err(_) if session.authenticated() => return Ok(()),
+        Err(_) if session.authenticated() => return Ok(false),
         Err(error) => return Err(library::error(&error, &format!("{} does not let anybody in", target.shown()))),
     };
     let allowed = |method: &str| methods.split(',').any(|allowed| allowed == method);
+    let mut bare = false;
     let outcome = (|| {
         if allowed("publickey") {
             with_agent(session, target, &mut tried)?;
+            bare = session.authenticated();
             with_files(session, target, &mut tried)?;
+            bare |= session.authenticated() && target.passphrase.is_none();
         }
         if let Some(password) = &target.password {
             if allowed("password") {
@@ -37,7 +40,7 @@ pub fn log_in(session: &Session, target: &Target) -> Result<()> {
         Ok(())
     })();
     match outcome {
-        _ if session.authenticated() => Ok(()),
+        _ if session.authenticated() => Ok(bare),
         // A server that has seen enough hangs up.
         Err(error) if tried.0.is_empty() => {
             Err(library::error(&error, &format!("cannot log in to {}", target.shown())))

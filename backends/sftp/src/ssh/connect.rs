@@ -1,8 +1,9 @@
 //! Makes a connection: reaches the server, makes sure that it is the right one, logs in, starts SFTP.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use rustix::fd::OwnedFd;
@@ -12,8 +13,8 @@ use wl_core::error::{Error, Fault, Result};
 
 use super::config::Target;
 use super::link::{Server, Shared, nonsense};
-use super::worker::Worker;
-use super::{Link, auth, dial, hostkey, library};
+use super::worker::{Line, Worker};
+use super::{Link, Settings, auth, dial, hostkey, library, program};
 use crate::wire::extension::LIMITS;
 use crate::wire::{Frames, Limits, Packet, Reply, Request};
 
@@ -35,10 +36,33 @@ const CIPHERS: &str = "chacha20-poly1305@openssh.com,aes128-gcm@openssh.com,aes2
 
 /// A connection, on a thread of its own.
 pub async fn connect(target: Arc<Target>) -> Result<Arc<Link>> {
+    let patience = target.patience;
+    begin(None, patience, move || establish(&target)).await
+}
+
+/// One more, by the program `ssh`, for the SFTP of one there is.
+pub async fn connect_by_program(settings: &Settings, target: &Target, beside: Arc<Link>) -> Result<Arc<Link>> {
+    let command = program::command(settings, target)?;
+    begin(Some(beside), target.patience, move || establish_by_program(command)).await
+}
+
+/// A connection that is up, and what is known of its server.
+struct Up {
+    line: Line,
+    socket: Arc<OwnedFd>,
+    server: Server,
+    way: dial::Way,
+}
+
+async fn begin(
+    beside: Option<Arc<Link>>,
+    patience: Duration,
+    establish: impl FnOnce() -> Result<Up> + Send + 'static,
+) -> Result<Arc<Link>> {
     let shared = Shared::new()?;
     let (ready, outcome) = oneshot::channel();
     let thread = std::thread::Builder::new().name("wl-sftp".into()).spawn(move || {
-        let (session, socket, sftp, server, way) = match establish(&target) {
+        let Up { line, socket, server, way } = match establish() {
             Ok(up) => up,
             Err(error) => {
                 let _ = ready.send(Err(error));
@@ -46,10 +70,10 @@ pub async fn connect(target: Arc<Target>) -> Result<Arc<Link>> {
             }
         };
         let extensions: Vec<_> = server.extensions.names().collect();
-        tracing::debug!(server.banner, ?extensions, limits = ?server.limits, "connected to {}", target.shown());
-        let worker = Worker::new(session, socket, sftp, shared.clone(), target.patience);
+        tracing::debug!(server.banner, ?extensions, limits = ?server.limits, near = ?server.round_trip, "connected");
+        let worker = Worker::new(line, socket, shared.clone(), patience);
         // Nobody waiting any more drops the link, which ends the worker.
-        let _ = ready.send(Ok(Arc::new(Link::new(shared, server))));
+        let _ = ready.send(Ok(Arc::new(Link::new(shared, server, beside))));
         worker.run();
         drop(way);
     });
@@ -59,8 +83,6 @@ pub async fn connect(target: Arc<Target>) -> Result<Arc<Link>> {
     let outcome = outcome.map_err(|_| Error::new(Fault::Offline, "connecting to the server took too long"))?;
     outcome.unwrap_or_else(|_| Err(Error::new(Fault::Broken, "the thread of a connection ended unexpectedly")))
 }
-
-type Up = (Session, Arc<OwnedFd>, Channel, Server, dial::Way);
 
 fn establish(target: &Target) -> Result<Up> {
     let way = dial::dial(target)?;
@@ -74,9 +96,22 @@ fn establish(target: &Target) -> Result<Up> {
     prefer(&session, MethodType::CryptSc, CIPHERS);
     session.handshake().map_err(|error| way.explain(at(target, &error, "does not begin to speak SSH")))?;
     known.check(&session)?;
-    auth::log_in(&session, target)?;
-    let (sftp, server) = start_sftp(&session, target)?;
-    Ok((session, socket, sftp, server, way))
+    let by_bare_key = auth::log_in(&session, target)?;
+    let mut sftp = open_sftp(&session, target)?;
+    let banner = session.banner().unwrap_or_default().chars().filter(|c| !c.is_control()).take(100).collect();
+    let server = Server { banner, by_bare_key, ..start_sftp(&mut sftp)? };
+    Ok(Up { line: Line::Channel { session, sftp }, socket, server, way })
+}
+
+fn establish_by_program(command: std::process::Command) -> Result<Up> {
+    let failed = |error: std::io::Error| Error::new(Fault::Busy, error.to_string());
+    let way = dial::through(command)?;
+    let mut stream = UnixStream::from(way.socket.try_clone().map_err(failed)?);
+    stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+    let server = start_sftp(&mut stream).map_err(|error| way.explain(error))?;
+    stream.set_read_timeout(None).map_err(failed)?;
+    let socket = Arc::new(way.socket.try_clone().map_err(failed)?);
+    Ok(Up { line: Line::Program { stream, full: false }, socket, server, way })
 }
 
 /// What this build of libssh2 does not know of it is left out.
@@ -88,7 +123,7 @@ fn at(target: &Target, error: &ssh2::Error, what: &str) -> Error {
     library::error(error, &format!("{} {what}", target.shown()))
 }
 
-fn start_sftp(session: &Session, target: &Target) -> Result<(Channel, Server)> {
+fn open_sftp(session: &Session, target: &Target) -> Result<Channel> {
     let opened = session.channel_open("session", RECEIVE_WINDOW, PACKET, None);
     let mut sftp = opened.map_err(|error| at(target, &error, "opens no session"))?;
     sftp.subsystem("sftp").map_err(|error| {
@@ -98,36 +133,42 @@ fn start_sftp(session: &Session, target: &Target) -> Result<(Channel, Server)> {
         }
         at(target, &error, "starts no SFTP")
     })?;
-    let mut opening = Opening { channel: &mut sftp, frames: Frames::default() };
+    Ok(sftp)
+}
+
+/// What the server says about its SFTP.
+fn start_sftp(stream: &mut (impl Read + Write)) -> Result<Server> {
+    let mut opening = Opening { stream, frames: Frames::default() };
     let extensions = match opening.ask(&Request::init())? {
         Packet::Version(extensions) => extensions,
         Packet::Reply(..) => return Err(nonsense("it does not begin with its version")),
     };
-    let mut limits = None;
+    let (mut limits, mut round_trip) = (None, None);
     if extensions.has(LIMITS) {
         let mut request = BytesMut::new();
         Request::Extended { name: LIMITS, body: Bytes::new() }.encode(0, &mut request);
+        let asked = Instant::now();
         if let Packet::Reply(0, Reply::Extended(body)) = opening.ask(&request)? {
             limits = Limits::decode(body).ok();
+            round_trip = Some(asked.elapsed());
         }
     }
-    let banner = session.banner().unwrap_or_default().chars().filter(|c| !c.is_control()).take(100).collect();
-    Ok((sftp, Server { banner, extensions, limits }))
+    Ok(Server { banner: String::new(), extensions, limits, round_trip, by_bare_key: false })
 }
 
 /// The beginning of SFTP, one question at a time.
-struct Opening<'a> {
-    channel: &'a mut Channel,
+struct Opening<'a, S> {
+    stream: &'a mut S,
     frames: Frames,
 }
 
-impl Opening<'_> {
+impl<S: Read + Write> Opening<'_, S> {
     fn ask(&mut self, request: &[u8]) -> Result<Packet> {
         let silent = |error: std::io::Error| Error::new(Fault::Offline, format!("the server starts no SFTP: {error}"));
-        self.channel.write_all(request).map_err(silent)?;
+        self.stream.write_all(request).map_err(silent)?;
         let mut buffer = [0; 4096];
         loop {
-            let count = self.channel.read(&mut buffer).map_err(silent)?;
+            let count = self.stream.read(&mut buffer).map_err(silent)?;
             if count == 0 {
                 let text = "the server ends SFTP as soon as it is started: see its log";
                 return Err(Error::new(Fault::Unsupported, text));

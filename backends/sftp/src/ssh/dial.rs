@@ -120,7 +120,8 @@ fn jump(target: &Target, hosts: &str) -> Command {
     command
 }
 
-fn through(mut command: Command) -> Result<Way> {
+/// The input and output of a command as a way.
+pub fn through(mut command: Command) -> Result<Way> {
     let failed = |error: std::io::Error| Error::new(Fault::Offline, format!("the proxy cannot be started: {error}"));
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     let input = theirs.try_clone().map_err(failed)?;

@@ -33,6 +33,10 @@ pub struct Server {
     pub extensions: Extensions,
     /// How much it takes at once; `None` where it does not say.
     pub limits: Option<Limits>,
+    /// How long it took to answer a first question; `None` where none was asked.
+    pub round_trip: Option<Duration>,
+    /// Whether it let wl in by a key alone, without any secret of the manifest's.
+    pub by_bare_key: bool,
 }
 
 impl Server {
@@ -44,6 +48,14 @@ impl Server {
     /// How many bytes to write at once.
     pub fn write_size(&self) -> usize {
         within(self.limits.map(|limits| limits.write))
+    }
+
+    /// The same of a large content: each write has its price at both ends. More than 32 KiB only where the server says
+    /// that it takes it.
+    pub fn large_write_size(&self) -> usize {
+        const MOST: u64 = 128 << 10;
+        let told = self.limits.map_or(0, |limits| limits.write.min(MOST));
+        usize::try_from(told).unwrap_or(0).max(self.write_size())
     }
 }
 
@@ -60,11 +72,19 @@ pub struct Link {
     server: Server,
     window: Semaphore,
     commands: Arc<Semaphore>,
+    /// Where commands run, if this one carries SFTP alone.
+    beside: Option<Arc<Link>>,
 }
 
 impl Link {
-    pub(super) fn new(shared: Arc<Shared>, server: Server) -> Self {
-        Self { shared, server, window: Semaphore::new(WINDOW), commands: Arc::new(Semaphore::new(COMMANDS)) }
+    pub(super) fn new(shared: Arc<Shared>, server: Server, beside: Option<Arc<Self>>) -> Self {
+        let (window, commands) = (Semaphore::new(WINDOW), Arc::new(Semaphore::new(COMMANDS)));
+        Self { shared, server, window, commands, beside }
+    }
+
+    /// Whether an `ssh` carries it.
+    pub fn is_by_program(&self) -> bool {
+        self.beside.is_some()
     }
 
     /// What the server said about itself.
@@ -74,7 +94,12 @@ impl Link {
 
     /// Whether it is lost; what is asked on it fails with `Offline`.
     pub fn is_lost(&self) -> bool {
-        self.shared.state().lost.is_some()
+        self.shared.state().lost.is_some() || self.beside.as_ref().is_some_and(|beside| beside.is_lost())
+    }
+
+    /// Whether the `ssh` that carried it ended, while the connection beside it lives.
+    pub fn lost_its_program(&self) -> bool {
+        self.beside.as_ref().is_some_and(|beside| !beside.is_lost()) && self.shared.state().lost.is_some()
     }
 
     /// How much of its window is in use.
@@ -103,10 +128,11 @@ impl Link {
 
     /// Begins a command; waits while too many run. `Unsupported` where the server runs none on this connection.
     pub async fn spawn(&self, command: Command) -> Result<Process> {
-        let turn = self.commands.clone().acquire_owned().await.map_err(|_| Error::stopped())?;
-        let (spawn, process, started) = process::pair(self.shared.clone(), command, turn);
-        self.shared.push(Job::Spawn(spawn))?;
-        started.await.unwrap_or_else(|_| Err(self.shared.why_lost()))?;
+        let Self { commands, shared, .. } = self.beside.as_deref().unwrap_or(self);
+        let turn = commands.clone().acquire_owned().await.map_err(|_| Error::stopped())?;
+        let (spawn, process, started) = process::pair(shared.clone(), command, turn);
+        shared.push(Job::Spawn(spawn))?;
+        started.await.unwrap_or_else(|_| Err(shared.why_lost()))?;
         Ok(process)
     }
 

@@ -12,6 +12,7 @@ mod library;
 mod link;
 mod pool;
 mod process;
+mod program;
 mod settings;
 mod sftp;
 mod worker;

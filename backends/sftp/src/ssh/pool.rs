@@ -7,9 +7,9 @@ use tokio::sync::{Mutex, OnceCell};
 use wl_core::error::{Error, Fault, Result};
 
 use super::config::Target;
-use super::connect::connect;
+use super::connect::{connect, connect_by_program};
 use super::link::WINDOW;
-use super::{Link, Settings};
+use super::{Link, Settings, program};
 
 /// A connection whose window is used that far has much to do: 64 small requests, or 1 MiB.
 const BUSY: usize = WINDOW / 8;
@@ -22,6 +22,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const REMEMBERED: Duration = Duration::from_secs(3);
 /// How long a server that would not have one more connection is left alone with those there are.
 const NO_MORE: Duration = Duration::from_mins(1);
+/// How long the program `ssh` is done without after it made no connection or lost one.
+const NO_PROGRAM: Duration = Duration::from_mins(10);
 
 /// A few connections to one server. The first is made when one is asked for; more are made when those there are have
 /// much to do; a lost one is replaced.
@@ -35,6 +37,8 @@ struct Inner {
     links: Lock<Vec<Arc<Link>>>,
     /// Held by who makes a connection.
     making: Mutex<Made>,
+    /// When the program `ssh` last failed, and why.
+    no_program: Lock<Option<(Instant, Error)>>,
 }
 
 /// How making connections went of late.
@@ -47,7 +51,8 @@ struct Made {
 impl Pool {
     /// No connection yet.
     pub fn new(settings: Settings) -> Self {
-        let inner = Inner { settings, target: OnceCell::new(), links: Lock::default(), making: Mutex::default() };
+        let (target, links) = (OnceCell::new(), Lock::default());
+        let inner = Inner { settings, target, links, making: Mutex::default(), no_program: Lock::default() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -81,11 +86,45 @@ impl Pool {
         outcome
     }
 
+    /// A connection for much: by the program `ssh`, made now if need be, where that pays and can be; else as
+    /// [`Self::link`].
+    pub async fn wide_link(&self) -> Result<Arc<Link>> {
+        let link = self.link().await?;
+        if link.is_by_program() || program::why_not(link.server()).is_some() {
+            return Ok(link);
+        }
+        let _making = self.inner.making.lock().await;
+        match self.inner.best() {
+            // Somebody else may have made one meanwhile.
+            Some(best) if best.is_by_program() => Ok(best),
+            _ => Ok(self.inner.make_by_program().await.unwrap_or(link)),
+        }
+    }
+
+    /// What much travels by, for people.
+    pub async fn way(&self) -> Result<String> {
+        let link = self.wide_link().await?;
+        let failed = self.inner.failure_of_program().map(|error| format!("`ssh` failed: {}", error.message));
+        let why_not = program::why_not(link.server()).map(str::to_owned).or(failed).unwrap_or_default();
+        Ok(if link.is_by_program() {
+            "contents travel through the program `ssh`, which encrypts faster than libssh2".to_owned()
+        } else {
+            format!("contents travel through libssh2, not through the program `ssh`: {why_not}")
+        })
+    }
+
     /// A connection that is none of these, to share a large work with; none if there is no other yet.
     pub fn another(&self, than: &[Arc<Link>]) -> Option<Arc<Link>> {
         self.grow();
         let links = self.inner.links();
-        links.iter().find(|link| !link.is_lost() && !than.iter().any(|known| Arc::ptr_eq(known, link))).cloned()
+        // One of libssh2's would slow down what has one of `ssh`.
+        let by_program = than.iter().any(|link| link.is_by_program());
+        let is_another = |link: &&Arc<Link>| {
+            !link.is_lost()
+                && (link.is_by_program() || !by_program)
+                && !than.iter().any(|known| Arc::ptr_eq(known, link))
+        };
+        links.iter().find(is_another).cloned()
     }
 
     /// Makes one more connection beside what goes on, if there may be one more.
@@ -106,6 +145,9 @@ impl Pool {
             if enough || made.no_more.is_some_and(|when| when.elapsed() < NO_MORE) {
                 return;
             }
+            if inner.make_by_program().await.is_some() {
+                return;
+            }
             if let Err(error) = inner.make().await {
                 tracing::debug!("no more connections for now: {error}");
                 made.no_more = Some(Instant::now());
@@ -119,11 +161,47 @@ impl Inner {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection that has the least to do; forgets the lost ones.
+    /// The connection that has the least to do, of those by the program `ssh` where there are any; forgets the lost ones.
     fn best(&self) -> Option<Arc<Link>> {
         let mut links = self.links();
-        links.retain(|link| !link.is_lost());
-        links.iter().min_by_key(|link| link.load()).cloned()
+        links.retain(|link| {
+            if link.lost_its_program() {
+                self.rest_from_program(Error::new(Fault::Offline, "its connection was lost"));
+            }
+            !link.is_lost()
+        });
+        links.iter().min_by_key(|link| (!link.is_by_program(), link.load())).cloned()
+    }
+
+    fn rest_from_program(&self, why: Error) {
+        tracing::debug!("the program `ssh` is done without for a while: {why}");
+        *self.no_program.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), why));
+    }
+
+    /// Why it is done without for now.
+    fn failure_of_program(&self) -> Option<Error> {
+        let failed = self.no_program.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.as_ref().filter(|(when, _)| when.elapsed() < NO_PROGRAM).map(|(_, why)| why.clone())
+    }
+
+    /// One more by the program `ssh`, beside another; none where that does not pay or cannot be.
+    async fn make_by_program(&self) -> Option<Arc<Link>> {
+        if self.failure_of_program().is_some() {
+            return None;
+        }
+        let target = self.target.get()?;
+        let may = |link: &&Arc<Link>| !link.is_by_program() && program::why_not(link.server()).is_none();
+        let beside = self.links().iter().find(may).cloned()?;
+        match connect_by_program(&self.settings, target, beside).await {
+            Ok(link) => {
+                self.links().push(link.clone());
+                Some(link)
+            }
+            Err(error) => {
+                self.rest_from_program(error);
+                None
+            }
+        }
     }
 
     async fn make_patiently(&self) -> Result<Arc<Link>> {

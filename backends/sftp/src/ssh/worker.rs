@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,12 +25,62 @@ const STUCK_AFTER: Duration = Duration::from_mins(5);
 /// What is read at once.
 const READ: usize = 256 << 10;
 
+/// What carries the bytes of SFTP.
+pub enum Line {
+    /// A channel of libssh2's, whose session runs commands, too.
+    Channel { session: Session, sftp: Channel },
+    /// The input and output of an `ssh`. `full` while it takes no more.
+    Program { stream: UnixStream, full: bool },
+}
+
+impl Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Channel { sftp, .. } => sftp.write(bytes),
+            Self::Program { stream, full } => {
+                let written = stream.write(bytes);
+                *full = written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+                written
+            }
+        }
+    }
+
+    /// At least one byte; `UnexpectedEof` at the end.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Channel { sftp, .. } => match sftp.read(buffer)? {
+                0 if sftp.eof() => Err(io::ErrorKind::UnexpectedEof.into()),
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                count => Ok(count),
+            },
+            Self::Program { stream, .. } => match stream.read(buffer)? {
+                0 => Err(io::ErrorKind::UnexpectedEof.into()),
+                count => Ok(count),
+            },
+        }
+    }
+
+    /// Whether it waits to send.
+    fn outbound(&self) -> bool {
+        match self {
+            Self::Channel { session, .. } => outbound(session),
+            Self::Program { full, .. } => *full,
+        }
+    }
+
+    fn session(&self) -> Option<&Session> {
+        match self {
+            Self::Channel { session, .. } => Some(session),
+            Self::Program { .. } => None,
+        }
+    }
+}
+
 /// A connection that is up, and everything that is going on on it.
 pub struct Worker {
-    session: Session,
-    /// The session's, to wait on.
+    line: Line,
+    /// The line's, to wait on.
     socket: Arc<OwnedFd>,
-    sftp: Channel,
     shared: Arc<Shared>,
     /// Requests not sent yet, as bytes.
     out: BytesMut,
@@ -51,15 +102,20 @@ pub struct Worker {
 
 impl Worker {
     /// Takes over a connection whose SFTP is ready.
-    pub fn new(session: Session, socket: Arc<OwnedFd>, sftp: Channel, shared: Arc<Shared>, patience: Duration) -> Self {
+    pub fn new(line: Line, socket: Arc<OwnedFd>, shared: Arc<Shared>, patience: Duration) -> Self {
         let now = Instant::now();
-        session.set_blocking(false);
-        // libssh2 sends none of its own accord: an interval only makes `keepalive_send` do something.
-        session.set_keepalive(true, 2);
+        match &line {
+            Line::Channel { session, .. } => {
+                session.set_blocking(false);
+                // libssh2 sends none of its own accord: an interval only makes `keepalive_send` do something.
+                session.set_keepalive(true, 2);
+            }
+            // Fails on no socket.
+            Line::Program { stream, .. } => drop(stream.set_nonblocking(true)),
+        }
         Self {
-            session,
+            line,
             socket,
-            sftp,
             shared,
             out: BytesMut::new(),
             frames: Frames::default(),
@@ -97,7 +153,9 @@ impl Worker {
             self.run_commands(&mut buffer)?;
             self.wait()?;
         }
-        let _ = self.session.disconnect(None, "done", None);
+        if let Some(session) = self.line.session() {
+            let _ = session.disconnect(None, "done", None);
+        }
         Ok(())
     }
 
@@ -131,11 +189,11 @@ impl Worker {
 
     fn send(&mut self) -> Result<()> {
         while !self.out.is_empty() {
-            match self.sftp.write(&self.out) {
+            match self.line.write(&self.out) {
                 Ok(0) => break,
                 Ok(count) => self.out.advance(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.sending |= outbound(&self.session);
+                    self.sending |= self.line.outbound();
                     break;
                 }
                 Err(error) => return Err(gone(&error)),
@@ -146,13 +204,14 @@ impl Worker {
 
     fn receive(&mut self, buffer: &mut [u8]) -> Result<()> {
         loop {
-            match self.sftp.read(buffer) {
-                Ok(0) if self.sftp.eof() => return Err(offline("the server closed the connection")),
-                Ok(0) => return Ok(()),
+            match self.line.read(buffer) {
                 Ok(count) => self.frames.push(&buffer[..count]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.sending |= outbound(&self.session);
+                    self.sending |= self.line.outbound();
                     return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(offline("the server closed the connection"));
                 }
                 Err(error) => return Err(gone(&error)),
             }
@@ -182,15 +241,16 @@ impl Worker {
     }
 
     fn run_commands(&mut self, buffer: &mut [u8]) -> Result<()> {
+        let Some(session) = self.line.session() else { return Ok(()) };
         let mut opening = false;
         for command in &mut self.commands {
             // libssh2 opens one channel at a time.
             if command.is_opening() && std::mem::replace(&mut opening, true) {
                 continue;
             }
-            let advanced = command.advance(&self.session, &self.shared, buffer);
+            let advanced = command.advance(session, &self.shared, buffer);
             advanced.map_err(|error| library::error(&error, "the connection was lost"))?;
-            self.sending |= outbound(&self.session);
+            self.sending |= outbound(session);
             opening |= command.is_opening();
         }
         self.commands.retain(|command| !command.is_over());
@@ -201,7 +261,9 @@ impl Worker {
     fn wait(&mut self) -> Result<()> {
         let now = Instant::now();
         let silent = now.duration_since(self.heard);
-        if silent >= self.patience {
+        // An `ssh` asks by itself whether the server is there.
+        let minds = self.line.session().is_some();
+        if minds && silent >= self.patience {
             return Err(offline("the server does not answer any more"));
         }
         if !self.asked.is_empty() && now.duration_since(self.answered) >= STUCK_AFTER {
@@ -221,7 +283,7 @@ impl Worker {
         }
         if !socket.is_empty() && socket != PollFlags::OUT {
             self.heard = Instant::now();
-        } else if silent >= self.patience / 3 && self.pinged.elapsed() >= self.patience / 3 {
+        } else if minds && silent >= self.patience / 3 && self.pinged.elapsed() >= self.patience / 3 {
             self.ping()?;
         }
         Ok(())
@@ -240,8 +302,10 @@ impl Worker {
         let ready = poll(&mut room, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
         if self.out.is_empty() && ready.is_ok_and(|count| count == 1) {
             self.pinged = Instant::now();
-            let sent = self.session.keepalive_send();
-            sent.map_err(|error| library::error(&error, "the connection was lost"))?;
+            if let Some(session) = self.line.session() {
+                let sent = session.keepalive_send();
+                sent.map_err(|error| library::error(&error, "the connection was lost"))?;
+            }
         }
         Ok(())
     }

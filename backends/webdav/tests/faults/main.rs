@@ -1,5 +1,6 @@
 //! What a server or the network may do in the middle of something, and that it is never taken for an absence.
 
+mod chunks;
 mod login;
 mod notes;
 mod pruning;

@@ -104,7 +104,7 @@ pub async fn until_synced(context: &Context, link: &Link, ids: &[String]) -> Out
         return Err(failure);
     }
     let exit = jobs.iter().map(Exit::of_job).fold(Exit::Done, Exit::and);
-    context.screen.show(&Jobs { jobs }, |found| found.jobs.iter().map(synced).collect())?;
+    context.screen.show(&Jobs { jobs, ..Jobs::default() }, |found| found.jobs.iter().map(synced).collect())?;
     Ok(exit)
 }
 

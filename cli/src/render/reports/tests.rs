@@ -31,16 +31,16 @@ fn a_conflict_shows_both_versions() {
         since: noon(),
     };
     assert_eq!(
-        shown(&conflicts(std::slice::from_ref(&conflict), &views())),
+        shown(&conflicts(std::slice::from_ref(&conflict), &[], &views())),
         "a/b: deleted on one side, modified on the other, since 2026-01-31 12:00:00Z\n  \
          no file       /a (aaaaaaaa)\n  \
          e3b0c44298fc  /b (bbbbbbbb)\n"
     );
     let kinds = Conflict { kind: ConflictKind::Kind, path: "a\u{1b}[31m\nb".into(), ..conflict };
-    let text = shown(&conflicts(&[kinds], &views()));
+    let text = shown(&conflicts(&[kinds], &[], &views()));
     assert!(text.starts_with("a\\u{1b}[31m\\nb: a file on one side"), "{text}");
     assert!(text.contains("\n  directory     /a (aaaaaaaa)\n"), "{text}");
-    assert_eq!(conflicts(&[], &views()), "No conflicts.\n");
+    assert_eq!(conflicts(&[], &[], &views()), "No conflicts.\n");
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Directories, and moving and copying inside the storage.
 
-use wl_core::backend::{Guard, Look};
+use wl_core::backend::{Guard, Known, Look};
 use wl_core::entry::Meta;
 use wl_core::error::{Error, Fault};
 
-use super::{Bench, content, create, does_not_apply, entry, holds, names, noise, path, refused};
+use super::{Bench, content, create, does_not_apply, entry, holds, names, no_part_is_left, noise, path, refused};
 
 pub async fn makes_a_directory_once(bench: &dyn Bench) {
     let backend = bench.backend().await;
@@ -120,4 +120,46 @@ pub async fn moves_and_copies_onto_nothing(bench: &dyn Bench) {
     holds(bench, &path("file"), b"mine").await;
     holds(bench, &path("dir/z"), b"mine").await;
     assert_eq!(names(&backend, "").await, ["bare/", "dir/", "dir/z", "file", "x"]);
+}
+
+pub async fn replaces_within(bench: &dyn Bench) {
+    let backend = bench.backend().await;
+    let bytes = noise(100_000, 3);
+    let (from, to) = (path("d's/a b%20c"), path("y #1"));
+    bench.user_mkdir(&path("d's")).await;
+    let (there, old) = (create(&backend, &from, &bytes).await, create(&backend, &to, b"old").await);
+    let known = Known { path: &from, token: &there.entry.token, size: bytes.len() as u64, hash: there.hash };
+    let guard = Guard::Unchanged(old.entry.token.clone());
+    for (known, guard, what) in [
+        (known, &Guard::Absent, "something is there"),
+        (known, &Guard::Unchanged(there.entry.token.clone()), "another version is there"),
+        (Known { token: &old.entry.token, ..known }, &guard, "another version is to be taken"),
+        (Known { hash: old.hash, ..known }, &guard, "it has another sha256"),
+    ] {
+        let replaced = backend.replace_within(&to, known, guard, None).await;
+        let nothing = matches!(replaced, Ok(None) | Err(Error { fault: Fault::Refused | Fault::Missing, .. }));
+        assert!(nothing, "{what}: {replaced:?}");
+        holds(bench, &to, b"old").await;
+    }
+    let kept = path(".wl-trash/20260101T000000.000000Z-overwritten/y #1");
+    let trash = backend.facts().trash.then_some(&kept);
+    let Some(written) = backend.replace_within(&to, known, &guard, trash).await.expect("it is there and known") else {
+        holds(bench, &to, b"old").await;
+        return does_not_apply("it does not copy this one onto another, and says so");
+    };
+    let now = entry(&backend, &to).await;
+    assert!(written.hash == there.hash && written.entry.token.same(&now.token), "{written:?} {now:?}");
+    holds(bench, &to, &bytes).await;
+    holds(bench, &from, &bytes).await;
+    no_part_is_left(bench, "").await;
+    if trash.is_none() {
+        return;
+    }
+    // As when two files change names: the other one is taken from the trash.
+    let token = entry(&backend, &kept).await.token;
+    let known = Known { path: &kept, token: &token, size: 3, hash: old.hash };
+    let guard = Guard::Unchanged(there.entry.token);
+    if backend.replace_within(&from, known, &guard, None).await.expect("it is in the trash").is_some() {
+        holds(bench, &from, b"old").await;
+    }
 }

@@ -123,7 +123,7 @@ macro_rules! conformance {
                 who_creates_during_a_create_wins, who_deletes_during_a_replace_wins;
             dirs: makes_a_directory_once, makes_no_directory_over_a_file, removes_an_empty_directory,
                 removes_no_directory_that_holds_anything, leftovers_do_not_keep_a_directory, moves_within, copies_within,
-                moves_and_copies_onto_nothing;
+                moves_and_copies_onto_nothing, replaces_within;
             race: one_of_racing_creators_wins, one_of_racing_writers_wins, a_remover_and_a_writer_do_not_both_win,
                 readers_see_the_old_or_the_new;
             watch: notices_a_write, notices_a_delete, notices_a_rename, notices_a_tree_made_at_once,
@@ -148,6 +148,17 @@ macro_rules! conformance_cases {
             })+
         })+
     };
+}
+
+/// A storage that has found out what it can do: a case asks for that before it changes anything, and the first change, even
+/// a vain one, tries it out.
+///
+/// # Panics
+/// If it removes a directory that is not there.
+pub async fn tried(storage: &Arc<dyn Backend>) -> Arc<dyn Backend> {
+    let vain = storage.remove_dir(&path("no such directory")).await;
+    assert!(vain.is_err(), "there was none");
+    storage.clone()
 }
 
 /// Says that a case does not apply, and why.

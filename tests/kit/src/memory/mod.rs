@@ -118,6 +118,7 @@ struct Disk {
     root: Option<(u64, Tree)>,
     away: Vec<(u64, Tree)>,
     roots: u64,
+    nameless: bool,
     versions: u64,
     hook: Option<Hook>,
     unreadable: BTreeSet<RelPath>,
@@ -147,6 +148,7 @@ impl Memory {
             root: Some((1, Tree::default())),
             away: Vec::new(),
             roots: 1,
+            nameless: false,
             versions: 0,
             hook: None,
             unreadable: BTreeSet::new(),
@@ -207,6 +209,11 @@ impl Memory {
     /// From now on every token vouches for nothing.
     pub fn tokens_are_racy(&self) {
         self.disk().racy = true;
+    }
+
+    /// From now on nothing tells its root from another.
+    pub fn has_no_name(&self) {
+        self.disk().nameless = true;
     }
 
     /// Names that it cannot hold, from now on.

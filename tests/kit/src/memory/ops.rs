@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::broadcast::error::RecvError;
-use wl_core::backend::{Backend, Content, Facts, Guard, Hint, Listing, Look, Prune, Reading, Swap, Written};
+use wl_core::backend::{Backend, Content, Facts, Guard, Hint, Known, Listing, Look, Prune, Reading, Swap, Written};
 use wl_core::entry::{Entry, Hash, Meta, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::{PART_PREFIX, RelPath};
@@ -44,6 +44,24 @@ impl Memory {
             checked(&disk)?;
         }
         act(&mut disk)
+    }
+
+    /// Puts a content under a path if the guard allows it.
+    async fn put(
+        &self,
+        (what, path): (What, &RelPath),
+        swap: Swap,
+        (bytes, meta): (Bytes, Meta),
+        guard: &Guard,
+        trash: Option<&RelPath>,
+    ) -> Result<Entry> {
+        let act = |disk: &mut Disk| {
+            disk.tree()?.expect_parent(path)?;
+            disk.take(path, trash)?;
+            disk.put_file(path, bytes, meta)?;
+            disk.entry(path)
+        };
+        self.swap((what, path), swap, |_, tree| tree.expect(path, guard), act).await
     }
 
     /// The bytes of that version, or why not.
@@ -93,7 +111,11 @@ impl Disk {
             tree.make_parents(trash);
             tree.put(trash, Node::File(version));
         }
-        self.ledger.taken.push((path.clone(), hash));
+        // What is here under another name was moved there.
+        let moved = self.tree()?.visible_hashes().any(|other| other == hash);
+        if trash.is_some() || !moved {
+            self.ledger.taken.push((path.clone(), hash));
+        }
         Ok(())
     }
 
@@ -145,7 +167,13 @@ impl Backend for Storage {
 
     async fn root(&self) -> Result<String> {
         self.0.moment(What::Root, Stage::Before, &RelPath::root()).await?;
-        self.0.disk().root.as_ref().map(|(id, _)| format!("memory {id}")).ok_or_else(no_root)
+        let disk = self.0.disk();
+        let (id, _) = disk.root.as_ref().ok_or_else(no_root)?;
+        Ok(if disk.nameless { "memory".to_owned() } else { format!("memory {id}") })
+    }
+
+    fn is_named(&self, _root: &str) -> bool {
+        !self.0.disk().nameless
     }
 
     async fn make_root(&self) -> Result<()> {
@@ -227,20 +255,7 @@ impl Backend for Storage {
         let facts = self.facts();
         let swap = if *guard == Guard::Absent { facts.create } else { facts.replace };
         let hash = Hash::of(&bytes);
-        let written = self
-            .0
-            .swap(
-                (What::Replace, path),
-                swap,
-                |_, tree| tree.expect(path, guard),
-                |disk| {
-                    disk.tree()?.expect_parent(path)?;
-                    disk.take(path, trash)?;
-                    disk.put_file(path, bytes, meta)?;
-                    disk.entry(path)
-                },
-            )
-            .await?;
+        let written = self.0.put((What::Replace, path), swap, (bytes, meta), guard, trash).await?;
         self.0.changed(path);
         self.0.moment(What::Replace, Stage::After, path).await?;
         Ok(Written { entry: written, hash })
@@ -295,6 +310,31 @@ impl Backend for Storage {
 
     async fn copy_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
         self.within(What::Copy, from, token, to).await
+    }
+
+    async fn replace_within(
+        &self,
+        path: &RelPath,
+        known: Known<'_>,
+        guard: &Guard,
+        trash: Option<&RelPath>,
+    ) -> Result<Option<Written>> {
+        self.0.moment(What::Copy, Stage::Before, known.path).await?;
+        let facts = self.facts();
+        if !facts.server_copy {
+            return Ok(None);
+        }
+        self.0.disk().may_hold(path)?;
+        let Version { bytes, meta, .. } = self.0.version(known.path, known.token)?;
+        if Hash::of(&bytes) != known.hash {
+            return Err(Error::changed(known.path));
+        }
+        self.0.moment(What::Replace, Stage::Publish, path).await?;
+        let swap = if *guard == Guard::Absent { facts.create } else { facts.replace };
+        let entry = self.0.put((What::Replace, path), swap, (bytes, meta), guard, trash).await?;
+        self.0.changed(path);
+        self.0.moment(What::Copy, Stage::After, path).await?;
+        Ok(Some(Written { entry, hash: known.hash }))
     }
 
     async fn set_meta(&self, path: &RelPath, token: &Token, meta: &Meta) -> Result<Entry> {

@@ -283,7 +283,7 @@ impl Disk {
 }
 
 impl Tree {
-    fn visible_hashes(&self) -> impl Iterator<Item = Hash> {
+    pub(super) fn visible_hashes(&self) -> impl Iterator<Item = Hash> {
         self.hashes(|path| !path.is_ours())
     }
 

@@ -79,7 +79,7 @@ impl Login {
 const DIGESTS: &str = "test:dav:36320824f397e488905f07d1a3273a04\n";
 
 /// Makes an authority, and a certificate of it for the server and one for its user.
-fn make_certificates(dir: &Path) {
+pub(super) fn make_certificates(dir: &Path) {
     let bare = dir.join("openssl.conf");
     fs::write(&bare, "[req]\ndistinguished_name = name\n[name]\n").expect("writing a file");
     for (name, extensions) in [

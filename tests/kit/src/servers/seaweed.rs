@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::sync::OnceLock;
 
+use super::apache::make_certificates;
 use super::process::{Server, free_port, fresh_dir, launch, listens, program};
 use super::s3::{S3, stores};
 
@@ -18,6 +19,15 @@ pub fn shared() -> &'static S3 {
 
 /// Starts one: for tests that stop or freeze it.
 pub fn start() -> S3 {
+    start_with("http")
+}
+
+/// Starts one that is reached over TLS. In its directory, `ca.pem` is who signed its certificate, `server.pem`.
+pub fn start_over_tls() -> S3 {
+    start_with("https")
+}
+
+fn start_with(scheme: &str) -> S3 {
     launch("SeaweedFS", || {
         let dir = fresh_dir(&std::env::temp_dir());
         fs::create_dir(dir.join("data")).expect("making a directory");
@@ -46,7 +56,13 @@ pub fn start() -> S3 {
         // Every bucket takes volumes of its own, seven at once unless told otherwise, and every test takes a bucket.
         command.env("WEED_MASTER_VOLUME_GROWTH_COPY_1", "1");
         command.args(["-master.volumeSizeLimitMB=1024", "-volume.max=2000", "-master.volumePreallocate=false"]);
-        let endpoint = format!("http://127.0.0.1:{port}");
+        if scheme == "https" {
+            make_certificates(&dir);
+            for (option, file) in [("s3.cert.file", "server.pem"), ("s3.key.file", "server.key")] {
+                command.arg(format!("-{option}={}", dir.join(file).display()));
+            }
+        }
+        let endpoint = format!("{scheme}://127.0.0.1:{port}");
         let server = Server::start(dir, &command).wait(|| listens(port) && stores(&endpoint))?;
         Ok(S3::started(endpoint, server))
     })

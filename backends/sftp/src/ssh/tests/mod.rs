@@ -1,6 +1,7 @@
 //! The transport against a real server.
 
 mod login;
+mod program;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,13 +1,15 @@
 //! Verdicts turned into steps, in an order in which each finds what it needs. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod moves;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::backend::Guard;
 use crate::entry::{Entry, Hash, Kind, Meta, Token};
 use crate::job::Which;
 use crate::merge::{Row, Seen, Verdict};
 use crate::path::RelPath;
-use crate::report::ConflictKind;
+use crate::report::{ConflictKind, TrashReason};
 use crate::state::{BaseRow, Becoming, Held, Intent};
 
 /// One change to one side. Each names what it expects to find.
@@ -25,12 +27,14 @@ pub enum Step {
         hash: Option<Hash>,
         /// What the other side must hold.
         guard: Guard,
+        /// Where the other side has that content already.
+        inside: Option<Inside>,
     },
     /// Move a file inside a side, as it was moved on the other.
     Move {
         /// Where it is.
         path: RelPath,
-        /// Where it goes, and nothing is.
+        /// Where it goes.
         to: RelPath,
         /// The side that changes.
         on: Which,
@@ -40,6 +44,8 @@ pub enum Step {
         hash: Hash,
         /// The entry under the new path on the other side.
         there: Entry,
+        /// What must be where it goes.
+        guard: Guard,
     },
     /// Delete a file.
     Remove {
@@ -85,6 +91,17 @@ pub enum Step {
     },
 }
 
+/// Where a side has a content that it is to have elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inside {
+    /// The path that has it, or had it.
+    pub path: RelPath,
+    /// That version.
+    pub token: Token,
+    /// Why it is in the trash by the time it is needed, if it is.
+    pub kept: Option<TrashReason>,
+}
+
 impl Step {
     /// The path it is about.
     pub fn path(&self) -> &RelPath {
@@ -127,7 +144,7 @@ impl Step {
     /// Bytes it transfers.
     pub fn bytes(&self) -> u64 {
         match self {
-            Self::Copy { entry, .. } => entry.size,
+            Self::Copy { entry, inside: None, .. } => entry.size,
             _ => 0,
         }
     }
@@ -184,6 +201,8 @@ pub struct Terms {
     pub read_only: [bool; 2],
     /// Whether a side can move files inside itself.
     pub moves: [bool; 2],
+    /// Whether a side can copy files inside itself.
+    pub copies: [bool; 2],
     /// Whether only the source's changes travel.
     pub unidirectional: bool,
     /// What modification times are rounded down to before they are compared, in nanoseconds; none if a side keeps none.
@@ -225,6 +244,8 @@ struct Draft<'a> {
     clear_dirs: BTreeMap<usize, Vec<Step>>,
     dirs: BTreeMap<usize, Vec<Step>>,
     copies: Vec<Step>,
+    /// What those overwrite.
+    overwritten: moves::Held,
     removes: Vec<Step>,
     remove_dirs: BTreeMap<usize, Vec<Step>>,
 }
@@ -238,6 +259,7 @@ impl<'a> Draft<'a> {
             clear_dirs: BTreeMap::new(),
             dirs: BTreeMap::new(),
             copies: Vec::new(),
+            overwritten: moves::Held::new(),
             removes: Vec::new(),
             remove_dirs: BTreeMap::new(),
         }
@@ -306,6 +328,9 @@ impl<'a> Draft<'a> {
             (Some(Kind::File), here) => {
                 if here.is_some_and(Entry::is_dir) {
                     self.clear_dirs.entry(depth).or_default().push(Step::RemoveDir { path, on, for_file: true });
+                } else if let (Some(entry), Seen::File(hash)) = (here, row.on(on)) {
+                    let inside = Inside { path, token: entry.token.clone(), kept: None };
+                    self.overwritten.entry((on, hash)).or_default().push(inside);
                 }
                 self.copies.extend(copy(row, from));
             }
@@ -340,58 +365,21 @@ impl<'a> Draft<'a> {
     }
 
     fn finish(mut self) -> Plan {
-        let moves = self.recognise_moves();
-        let ascending = |dirs: BTreeMap<usize, Vec<Step>>| dirs.into_values();
+        let Terms { moves, copies, .. } = *self.terms;
+        let means = moves::Means { moves, copies, overwritten: self.overwritten, cleared: &self.clear };
+        let found = moves::recognise(&mut self.copies, &mut self.removes, means);
+        for which in Which::BOTH {
+            self.plan.deletes[which as usize] -= found.pairs[which as usize];
+        }
         let mut groups = vec![self.clear];
         groups.extend(self.clear_dirs.into_values().rev());
-        groups.extend(ascending(self.dirs));
-        groups.extend([moves, self.copies, self.removes]);
+        groups.extend(self.dirs.into_values());
+        groups.extend(found.groups);
+        groups.extend([self.copies, self.removes]);
         groups.extend(self.remove_dirs.into_values().rev());
         groups.retain(|group| !group.is_empty());
         self.plan.groups = groups;
         self.plan
-    }
-
-    /// Pairs what vanished with what appeared, on the same side with the same content: carried out as a move, so that
-    /// nothing is transferred.
-    fn recognise_moves(&mut self) -> Vec<Step> {
-        let mut gone: HashMap<(Which, Hash), Vec<usize>> = HashMap::new();
-        for (index, step) in self.removes.iter().enumerate() {
-            if let Step::Remove { on, content, .. } = step
-                && self.terms.moves[*on as usize]
-            {
-                gone.entry((*on, content.0)).or_default().push(index);
-            }
-        }
-        if gone.is_empty() {
-            return Vec::new();
-        }
-        let mut moves = Vec::new();
-        let mut used = Vec::new();
-        let removes = &self.removes;
-        self.copies.retain(|step| {
-            let Step::Copy { path, from, entry, hash: Some(hash), guard: Guard::Absent } = step else { return true };
-            let Some(candidates) = gone.get_mut(&(from.other(), *hash)).filter(|left| !left.is_empty()) else {
-                return true;
-            };
-            // Among equal contents the one of the same name is the likeliest.
-            let same_name = candidates.iter().position(|index| removes[*index].path().name() == path.name());
-            let index = candidates.swap_remove(same_name.unwrap_or(candidates.len() - 1));
-            if let Step::Remove { path: old, on, token, .. } = &removes[index] {
-                let (old, token, there) = (old.clone(), token.clone(), entry.clone());
-                moves.push(Step::Move { path: old, to: path.clone(), on: *on, token, hash: *hash, there });
-                self.plan.deletes[*on as usize] -= 1;
-                used.push(index);
-            }
-            false
-        });
-        used.sort_unstable();
-        let mut index = 0;
-        self.removes.retain(|_| {
-            index += 1;
-            used.binary_search(&(index - 1)).is_err()
-        });
-        moves
     }
 }
 
@@ -437,7 +425,7 @@ fn copy(row: &Row, from: Which) -> Option<Step> {
         Some(there) if there.kind == Kind::File => Guard::Unchanged(there.token.clone()),
         _ => Guard::Absent,
     };
-    Some(Step::Copy { path: row.path.clone(), from, entry, hash, guard })
+    Some(Step::Copy { path: row.path.clone(), from, entry, hash, guard, inside: None })
 }
 
 fn remove(row: &Row, on: Which, entry: &Entry) -> Option<Step> {
