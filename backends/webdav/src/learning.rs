@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use wl_core::error::{Error, Fault, Result};
 
 use crate::abilities::{Abilities, Conditions};
+use crate::client::TRIES;
 use crate::findings::Findings;
 use crate::probe;
 use crate::server::Server;
@@ -18,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const LONG_PATIENCE: Duration = Duration::from_secs(45);
 /// No trial goes on for longer.
 const LONGEST: Duration = Duration::from_mins(10);
+
+/// So long is waited before it is tried once more.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is tried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +128,7 @@ impl Trial {
         let (tell, progress) = watch::channel(Progress::default());
         let server = server.clone();
         tokio::spawn(async move {
-            let trial = timeout(LONGEST, probe::try_out(&server, what, &tell)).await;
+            let trial = timeout(LONGEST, try_out(&server, what, &tell)).await;
             let end = trial.unwrap_or_else(|_| Err(Error::new(Fault::Busy, "the server is too slow to be tried out")));
             tell.send_modify(|progress| progress.end = Some(end));
         });
@@ -134,6 +138,22 @@ impl Trial {
     fn has_failed(&self) -> bool {
         self.progress.has_changed().is_err() && self.progress.borrow().end.is_none()
             || matches!(self.progress.borrow().end, Some(Err(_)))
+    }
+}
+
+/// Tries it out, and once more where the server fails in the middle: Nextcloud's database may be locked for too long, and
+/// sabre/dav may stumble over what it keeps of a directory while much is changed in that.
+async fn try_out(server: &Server, what: What, tell: &watch::Sender<Progress>) -> Result<()> {
+    let mut tried = 0;
+    loop {
+        tried += 1;
+        match probe::try_out(server, what, tell).await {
+            Err(error) if error.fault == Fault::Broken && tried < TRIES => {
+                tell.send_replace(Progress::default());
+                tokio::time::sleep(PAUSE * tried).await;
+            }
+            end => return end,
+        }
     }
 }
 

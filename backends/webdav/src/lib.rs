@@ -139,7 +139,7 @@ impl Backend for WebDav {
     }
 
     async fn read(&self, path: &RelPath, token: &Token, from: u64) -> Result<Reading> {
-        if !version::size_in(token).is_some_and(|size| size <= direct::LARGEST) {
+        if version::size_in(token).is_none_or(|size| size > direct::LARGEST) {
             let turn = self.server.turns.read().await;
             return read::read(&self.server, path, token, from, turn).await;
         }

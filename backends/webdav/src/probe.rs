@@ -95,9 +95,8 @@ impl Trial<'_> {
     async fn usual(&self) -> Result<()> {
         let rewriting = async {
             let (precision, keeps_mtime) = self.rewrite().await?;
-            let path = self.at("a")?;
-            let (headed, listed) = tokio::try_join!(head(self.server, &path), self.see("a"))?;
-            let rewriting = Rewriting { precision, keeps_mtime, listed, headed: headed.unwrap_or_default() };
+            let headed = head(self.server, &self.at("a")?).await?.unwrap_or_default();
+            let rewriting = Rewriting { precision, keeps_mtime, listed: self.see("a").await?, headed };
             self.found(|found| found.rewriting = Some(rewriting));
             Ok(())
         };
