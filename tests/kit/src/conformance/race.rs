@@ -78,7 +78,8 @@ async fn write(
     let task = tokio::spawn(async move {
         match backend.replace(&at, content(&bytes), &guard, None).await {
             Ok(_) => Some(bytes),
-            Err(error) if error.fault == Fault::Refused => None,
+            // Nextcloud locks a file while it is written: whoever comes then is told to come again.
+            Err(error) if matches!(error.fault, Fault::Refused | Fault::Busy) => None,
             Err(error) => panic!("a writer that loses is refused: {error:?}"),
         }
     });
