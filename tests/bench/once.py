@@ -1,5 +1,7 @@
 """Tools that sync once, and what such a run costs."""
 
+import contextlib
+import glob
 import os
 import shutil
 import subprocess
@@ -31,9 +33,12 @@ def daemon_pid(base):
 
 
 def cpu_of(pid):
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Of a process and all that it started, whether that still runs or is done."""
+    ticks = 0
+    for each in family(pid):
+        with contextlib.suppress(OSError), open(f"/proc/{each}/stat") as file:
+            ticks += sum(map(int, file.read().rpartition(")")[2].split()[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def memory_of(pid, key):
@@ -45,11 +50,9 @@ def family(pid):
     """A process and all that it started and that still runs."""
     found = [pid]
     for each in found:
-        try:
-            with open(f"/proc/{each}/task/{each}/children") as file:
+        for children in glob.glob(f"/proc/{each}/task/*/children"):
+            with contextlib.suppress(OSError), open(children) as file:
                 found.extend(map(int, file.read().split()))
-        except OSError:
-            pass
     return found
 
 
@@ -63,7 +66,7 @@ class Peaks(threading.Thread):
         self.start()
 
     def run(self):
-        while not self.over.wait(0.02):
+        while not self.over.wait(0.1):
             for pid in family(self.pid):
                 try:
                     self.peaks[pid] = memory_of(pid, "VmHWM")
