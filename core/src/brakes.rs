@@ -19,6 +19,8 @@ pub struct Batch {
     pub known: u64,
     /// Whether each root is another one than before.
     pub replaced: [bool; 2],
+    /// Conflicts, open ones and new ones: known files of which nobody says that they vanished.
+    pub conflicts: u64,
     /// Whether nothing tells each root from another that took its place.
     pub nameless: [bool; 2],
     /// The share of the known files, in percent, that may be deleted.
@@ -46,7 +48,10 @@ fn check_side(batch: &Batch, names: [&str; 2], on: Which) -> Option<String> {
         ));
     }
     // An emptied bucket, or another collection at the same address, looks like this and not otherwise.
-    if batch.nameless[there] && deletes >= batch.known.max(ALL_AT_ONCE) && batch.max_delete < 100 {
+    if batch.nameless[there]
+        && deletes >= batch.known.saturating_sub(batch.conflicts).max(ALL_AT_ONCE)
+        && batch.max_delete < 100
+    {
         return Some(format!(
             "all {deletes} files vanished from {} at once: it may have been emptied, or another place took its address, which \
              cannot be told there; nothing was deleted on {}. Bring them back, or run once with --allow-deletes",
@@ -105,6 +110,7 @@ mod tests {
         assert!(stops(batch));
         assert!(!stops(Batch { nameless: [false, true], ..batch }), "the other one is known to be the same");
         assert!(!stops(Batch { deletes: [0, 4], ..batch }), "something is left");
+        assert!(stops(Batch { deletes: [0, 4], conflicts: 1, ..batch }), "the fifth was edited meanwhile");
         assert!(!stops(Batch { max_delete: 100, ..batch }) && !stops(Batch { allowed: true, ..batch }));
         assert!(!stops(Batch { nameless: [true, true], ..deletes([0, 1], 1) }), "one file says nothing");
     }

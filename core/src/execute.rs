@@ -214,12 +214,16 @@ impl<'a> Executor<'a> {
         if done.copied > 0 && self.results.copied.len() < FEW {
             self.results.copied.push(step.path().clone());
         }
-        self.results.rules_moved |= step.path().name() == IGNORE_FILE;
+        let goes_to = if let Step::Move { to, .. } = step { Some(to) } else { None };
+        let paths = || [step.path()].into_iter().chain(goes_to);
+        self.results.rules_moved |= paths().any(|path| path.name() == IGNORE_FILE);
         if let Some(why) = done.skipped {
             self.problem(step.path(), step.on(), ProblemKind::Skipped, why);
         }
-        if self.settling.remove(step.path()) {
-            self.batch.conflicts.push((step.path().clone(), None));
+        for path in paths() {
+            if self.settling.remove(path) {
+                self.batch.conflicts.push((path.clone(), None));
+            }
         }
         self.base.extend(done.base);
         self.batch.history.extend(done.history);

@@ -18,7 +18,7 @@ use crate::plan::{Plan, Step, plan as plan_rows};
 use crate::report::{
     Action, Conflict, Difference, Explanation, PlannedAction, Problem, ProblemKind, Verification, Version,
 };
-use crate::round::{look_at_roots, terms};
+use crate::round::{conflicts, look_at_roots, terms};
 use crate::state::{ConflictRow, Held, PairState};
 use crate::survey::{Found, Scope, Survey, Walk, rules_above};
 
@@ -125,6 +125,7 @@ async fn hold_deletes(pair: &Pair, plan: &Plan, actions: &mut [PlannedAction]) -
         recent: [0; 2],
         known: pair.state.agreed()?.0,
         replaced: roots.replaced,
+        conflicts: conflicts(pair, plan)?,
         nameless: roots.nameless(pair),
         max_delete: pair.options.max_delete,
         allowed: pair.options.allow_deletes,

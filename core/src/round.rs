@@ -179,6 +179,7 @@ impl<'a> Engine<'a> {
             recent: [recent(0), recent(1)],
             known: pair.state.agreed()?.0,
             replaced: roots.replaced,
+            conflicts: conflicts(pair, plan)?,
             nameless: roots.nameless(pair),
             max_delete: pair.options.max_delete,
             allowed: self.deletes_allowed,
@@ -311,6 +312,11 @@ impl<'a> Engine<'a> {
         monitor.plan_over();
         Ok(())
     }
+}
+
+/// How many conflicts are open, and how many a plan adds.
+pub(crate) fn conflicts(pair: &Pair, plan: &Plan) -> Result<u64> {
+    Ok((pair.state.conflicts()?.len() + plan.clashes.len()) as u64)
 }
 
 /// What planning must know of a pair.

@@ -189,8 +189,13 @@ fn what_moved_onto_something_is_not_transferred() {
             pair.sync(0, &[]);
         }
         let before = pair.home.jobs();
+        if continuous {
+            // All of it at once, as for a job that looks now and then.
+            pair.home.ok(&["container", "pause", "c"]);
+        }
         shuffle(&pair);
         if continuous {
+            pair.home.ok(&["container", "resume", "c"]);
             wait_until(|| pair.is_equal() && pair.job()["state"] == "SYNCED");
             assert_eq!(pair.job()["transferred_bytes"], before[0]["transferred_bytes"], "{}", pair.job());
         } else {
@@ -212,6 +217,10 @@ fn what_moved_onto_something_is_not_transferred() {
             .map(|entry| entry["path"].as_str().unwrap().to_owned())
             .collect();
         kept.sort();
-        assert_eq!(kept, ["log.1", "old", "one", "two"], "what each overwrote");
+        assert_eq!(
+            kept,
+            ["d/new", "log", "log.1", "old", "one", "two"],
+            "what each overwrote, and old names of what did"
+        );
     }
 }

@@ -59,7 +59,8 @@ pub async fn run(context: &Context, args: &Status) -> Outcome {
     if is_running || context.screen.is_json() {
         context.screen.show(&found, |found| jobs::status(&found.jobs) + &jobs::recorded(&found.recorded))?;
     }
-    Ok(exit(&found.jobs))
+    let open = |recorded: &Recorded| Exit::of_open(!recorded.conflicts.is_empty(), &recorded.problems);
+    Ok(found.recorded.iter().map(open).fold(exit(&found.jobs), Exit::and))
 }
 
 /// What is open about the container that was asked for, beside its jobs.

@@ -120,8 +120,9 @@ impl Storage {
         if nested {
             return Some("at the same place, or one is inside the other");
         }
-        let standing = |storage: &Self| storage.local_path().map(|path| Standing::of(&canonical(&path)));
-        let twice = standing(self)?.overlaps(&standing(other)?);
+        // Directories are looked at only where both are such.
+        let (one, two) = (self.local_path()?, other.local_path()?);
+        let twice = Standing::of(&canonical(&one)).overlaps(&Standing::of(&canonical(&two)));
         twice.then_some("one directory under two names, or one is inside the other: something is mounted in two places")
     }
 

@@ -14,6 +14,10 @@ use crate::job::Which;
 use crate::path::RelPath;
 use crate::report::TrashReason;
 
+/// So many groups one after the other are no slower than transfers side by side; a thousand files renumbered by one would
+/// be a thousand groups. What would come later is transferred.
+const LONGEST: usize = 32;
+
 /// The steps that need no transfer, in an order in which each finds what it needs.
 #[derive(Debug, Default)]
 pub(super) struct Moves {
@@ -146,9 +150,17 @@ fn in_order(moves: Vec<Step>, copies: &mut Vec<Step>) -> Vec<Vec<Step>> {
         }
     }
     let mut groups: BTreeMap<usize, Vec<Step>> = BTreeMap::new();
-    for (index, step) in steps.into_iter().enumerate() {
-        let alone = !tied[index] && matches!(step, Step::Copy { .. });
-        if alone { copies.push(step) } else { groups.entry(level[index]).or_default().push(step) }
+    for (index, mut step) in steps.into_iter().enumerate() {
+        let late = level[index] >= LONGEST;
+        match &mut step {
+            Step::Copy { inside, .. } if late || !tied[index] => {
+                if late {
+                    *inside = None;
+                }
+                copies.push(step);
+            }
+            _ => groups.entry(level[index].min(LONGEST)).or_default().push(step),
+        }
     }
     groups.into_values().collect()
 }

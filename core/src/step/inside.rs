@@ -53,12 +53,13 @@ impl Means<'_> {
                 // It is no longer what it was, or cannot be copied: another one, or from the other side.
                 Ok(None) | Err(_) => continue,
             };
-            let written = self.dressed(on, path, written, &entry.meta).await;
+            let (written, meta) = self.dressed(on, path, written, &entry.meta).await;
             if *guard == Guard::Absent {
                 self.run.monitor.progress("CREATE", path);
             }
             self.run.monitor.progress("MODIFY", path);
-            let done = self.copied(path, from, entry, &written);
+            let entry = Entry { meta, ..entry.clone() };
+            let done = self.copied(path, from, &entry, &written);
             return Ok(Some(Done { bytes: 0, ..done }));
         }
         Ok(None)
@@ -78,8 +79,8 @@ impl Means<'_> {
     /// Puts a content that a side holds under another of its paths, inside it.
     async fn put_within(&self, on: Which, path: &RelPath, known: Known<'_>, guard: &Guard) -> Result<Option<Written>> {
         let backend = &self.run.pair.side(on).backend;
-        // What was put into the trash goes by its content alone.
-        if *guard == Guard::Absent && !known.path.is_ours() {
+        // What was put into the trash, or changed just now, goes by its content alone.
+        if *guard == Guard::Absent && !known.path.is_ours() && !known.token.is_racy() {
             let entry = backend.copy_within(known.path, known.token, path).await?;
             return Ok(Some(Written { entry, hash: known.hash }));
         }
@@ -87,18 +88,24 @@ impl Means<'_> {
         backend.replace_within(path, known, guard, trash.as_ref()).await
     }
 
-    /// Gives what was put inside a side the time and mode it is to have. Those are not worth failing for: the next pass
-    /// sees that they differ.
-    async fn dressed(&self, on: Which, path: &RelPath, written: Written, meta: &Meta) -> Written {
+    /// Gives what was put inside a side the time and mode it is to have; with what both sides agree on then. Those are not
+    /// worth failing for: the next pass sees that the other side differs from what was agreed on.
+    async fn dressed(&self, on: Which, path: &RelPath, written: Written, meta: &Meta) -> (Written, Meta) {
         let has = &written.entry.meta;
         let is_timed = meta.mtime.is_none() || has.mtime == meta.mtime;
         let has_mode = meta.mode.is_none() || has.mode.is_none() || has.mode == meta.mode;
         if is_timed && has_mode {
-            return written;
+            return (written, *meta);
         }
         let set = self.run.pair.side(on).backend.set_meta(path, &written.entry.token, meta).await;
-        let entry = set.unwrap_or(written.entry);
-        Written { entry, ..written }
+        match set {
+            Ok(entry) => (Written { entry, ..written }, *meta),
+            Err(error) if error.fault == Fault::Unsupported => (written, *meta),
+            Err(_) => {
+                let has = written.entry.meta;
+                (written, has)
+            }
+        }
     }
 
     /// Moves a file to where nothing is.
@@ -132,24 +139,38 @@ impl Means<'_> {
     /// expected there, and only then does the old name go.
     pub(super) async fn move_over(&self, over: &Over<'_>) -> Result<Done, Failed> {
         let Over { path, to, on, known, there, guard } = *over;
-        let backend = &self.run.pair.side(on).backend;
         let failed = |error: Error| Failed { error: error.at(path), on, reading: false };
         let written = match self.put_within(on, to, known, guard).await {
-            Ok(Some(written)) => self.dressed(on, to, written, &there.meta).await,
+            Ok(Some(written)) => written,
             Err(error) if error.fault == Fault::Stopped => return Err(failed(error)),
             Ok(None) | Err(_) => {
-                let mut copied = self.copy(to, on.other(), there, Some(known.hash), guard).await?;
-                backend.remove(path, known.token, None).await.map_err(failed)?;
-                self.run.monitor.progress("DELETE", path);
-                copied.base.push((path.clone(), None));
-                return Ok(copied);
+                let copied = self.copy(to, on.other(), there, Some(known.hash), guard).await?;
+                return self.without_old_name(over, copied).await.map_err(failed);
             }
         };
-        // Nothing is lost with it: its content is under the new name.
-        backend.remove(path, known.token, None).await.map_err(failed)?;
-        self.run.monitor.progress("DELETE", path);
         self.run.monitor.progress("MODIFY", to);
-        Ok(self.moved(path, to, on, known.hash, there, &written.entry))
+        let (written, meta) = self.dressed(on, to, written, &there.meta).await;
+        let there = Entry { meta, ..there.clone() };
+        let mut moved = self.moved(path, to, on, known.hash, &there, &written.entry);
+        moved.base.retain(|(at, _)| at == to);
+        self.without_old_name(over, moved).await.map_err(failed)
+    }
+
+    /// Takes the old name away, when its content is under the new one. What is under it is kept for a while, as with every
+    /// deletion: somebody may have it open and write into it.
+    async fn without_old_name(&self, over: &Over<'_>, mut done: Done) -> Result<Done> {
+        let Over { path, on, known, .. } = *over;
+        let trash = self.trash(path, TrashReason::Deleted);
+        match self.run.pair.side(on).backend.remove(path, known.token, trash.as_ref()).await {
+            Ok(()) => {
+                self.run.monitor.progress("DELETE", path);
+                done.base.push((path.clone(), None));
+            }
+            // Somebody has written there since: that is looked at as any other change.
+            Err(error) if error.fault == Fault::Refused => done.moved = 0,
+            Err(error) => return Err(error),
+        }
+        Ok(done)
     }
 
     fn moved(&self, path: &RelPath, to: &RelPath, on: Which, hash: Hash, there: &Entry, entry: &Entry) -> Done {
