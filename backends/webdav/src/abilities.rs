@@ -53,7 +53,8 @@ pub struct Abilities {
     pub keeps_existing: bool,
     /// Whether a moved file keeps its token.
     pub move_keeps_token: bool,
-    pub copies: bool,
+    /// None where that is not known yet.
+    pub copies: Option<bool>,
     /// Kinds of names that are not listed as they are; none where that is not known yet.
     pub unfit: Option<Vec<Class>>,
     /// Whether a modification time given with a PUT is kept (`X-OC-Mtime`).
@@ -86,10 +87,10 @@ pub fn facts(abilities: Option<&Abilities>) -> Facts {
         delete: Swap::Checked,
         watcher: WatchBy::Scan,
         scan_every_s: Some(SCAN_EVERY_S),
-        server_copy: abilities.is_some_and(|abilities| abilities.copies),
+        server_copy: abilities.is_some_and(|abilities| abilities.copies == Some(true)),
         // Not a claim: a server that cannot is no storage, and its trial fails.
         server_move: true,
-        trash: abilities.is_some_and(|abilities| abilities.copies),
+        trash: abilities.is_some_and(|abilities| abilities.copies == Some(true)),
         mtime: abilities.is_some_and(|abilities| abilities.keeps_mtime),
         mode: false,
         mtime_resolution_ns: 1_000_000_000,
@@ -104,7 +105,7 @@ fn windows(abilities: &Abilities) -> Vec<String> {
     if abilities.unfinished {
         say(
             "the server answers so slowly that not all of what it can do was found out in time: what is not known counts as \
-             not offered until it is",
+             not offered until it is, and no file is replaced until it is known how",
         );
     }
     say(match abilities.conditions {
@@ -165,7 +166,7 @@ fn windows(abilities: &Abilities) -> Vec<String> {
             "a moved file looks changed: what is written, moved or deleted is told by its size and hash, and read once more",
         );
     }
-    if !abilities.copies {
+    if abilities.copies == Some(false) {
         say("nothing can be copied inside the storage: what is overwritten is not kept in the trash");
     }
     windows

@@ -196,7 +196,7 @@ pub async fn move_within(server: &Arc<Server>, from: &RelPath, token: &Token, to
 /// Copies that version of a file to where nothing is.
 pub async fn copy_within(server: &Arc<Server>, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
     server.can_hold(to).await?;
-    if !server.abilities().await?.copies {
+    if server.abilities().await?.copies != Some(true) {
         return Err(Error::new(Fault::Unsupported, "this server cannot copy a file").at(from));
     }
     expect(server, from, token).await?;

@@ -66,7 +66,7 @@ impl Findings {
             creates_directly: direct && told && agree,
             keeps_existing: self.shipping.is_some_and(|found| found.keeps_existing),
             move_keeps_token: self.shipping.is_some_and(|found| found.keeps_token),
-            copies: self.shipping.is_some_and(|found| found.copies),
+            copies: self.shipping.map(|found| found.copies),
             unfit: self.unfit.clone(),
             keeps_mtime: rewriting.is_some_and(|found| found.keeps_mtime),
             tells_hash: self.hashes.is_some_and(|found| found.told),
@@ -101,6 +101,8 @@ mod tests {
         assert!(found.unfinished && found.hides_dotfiles() && found.precision == Precision::Coarse);
         let Abilities { creates_directly, keeps_existing, move_keeps_token, copies, tells_hash, heads_agree, .. } =
             found;
-        assert!(!(creates_directly || keeps_existing || move_keeps_token || copies || tells_hash || heads_agree));
+        assert!(
+            !(creates_directly || keeps_existing || move_keeps_token || tells_hash || heads_agree) && copies.is_none()
+        );
     }
 }

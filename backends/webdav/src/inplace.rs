@@ -16,7 +16,7 @@ use crate::read::hash;
 use crate::server::Server;
 use crate::transfer::{Whole, collect, done};
 use crate::version::{ETag, Seen};
-use crate::write::{WEAK_PAUSE, WEAK_TRIES, holds, keep};
+use crate::write::{WEAK_PAUSE, WEAK_TRIES, holds, keep, kept_in};
 
 /// A content up to this size is held in memory, so that nothing can fail in the middle of sending it. A larger one takes
 /// the server long to store: its name had better be free for a moment than hold a part for long.
@@ -37,9 +37,9 @@ pub async fn replace(
     let whole = collect(content).await?;
     let (size, sent) = (whole.bytes.len() as u64, whole.hash);
     holds(server, path, &guard).await?;
-    let copy = match trash {
-        Some(trash) if server.abilities().await?.copies => Some(keep(server, path, token, trash).await?),
-        _ => None,
+    let copy = match kept_in(server, trash).await? {
+        Some(trash) => Some(keep(server, path, token, trash).await?),
+        None => None,
     };
     let result = match send(server, path, &guard, &whole).await {
         Ok(answer) => settle(server, path, token, answer, size, sent).await,

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use wl_core::error::{Error, Fault, Result};
 
@@ -13,7 +14,8 @@ use crate::findings::Findings;
 use crate::probe;
 use crate::server::Server;
 
-/// So long is waited for a trial, counted from its beginning. What is not known then counts as not offered, until it is.
+/// So long is waited for a trial, counted from its beginning. What is not known then counts as not offered, until it is; but
+/// nothing is replaced until it is known how.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The same for who asks for everything, with races.
 const LONG_PATIENCE: Duration = Duration::from_secs(45);
@@ -40,6 +42,15 @@ pub enum What {
 pub struct Learning {
     usual: Mutex<Option<Trial>>,
     conditions: Mutex<Option<Trial>>,
+    running: Mutex<Running>,
+}
+
+/// The tasks of trials.
+#[derive(Default)]
+struct Running {
+    tasks: Vec<AbortHandle>,
+    /// No other trial is begun.
+    over: bool,
 }
 
 /// A trial that is under way or was ended.
@@ -93,12 +104,12 @@ impl Learning {
         }
         let trial = under_way(&self.conditions, server, What::Conditions);
         let found = wait(trial, PATIENCE, |found| found.conditions.is_some()).await?.conditions;
-        let Some(known) = probe::remembered(&server.key) else { return Ok(found.unwrap_or(Conditions::LookOnly)) };
+        let Some(known) = probe::remembered(&server.key) else { return found.ok_or_else(not_known_yet) };
         if known.conditions.is_none() && found.is_some() {
             probe::remember(&server.key, Abilities { conditions: found, ..Abilities::clone(&known) });
         }
         // A later, thorough trial may have found something else.
-        Ok(known.conditions.or(found).unwrap_or(Conditions::LookOnly))
+        known.conditions.or(found).ok_or_else(not_known_yet)
     }
 
     /// Everything, tried afresh. What was known before is replaced, unless it takes too long.
@@ -114,6 +125,24 @@ impl Learning {
         Ok(())
     }
 
+    /// Ends all trials where they are, and begins no other. What they leave is swept.
+    pub fn stop(&self) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.over = true;
+        running.tasks.drain(..).for_each(|task| task.abort());
+    }
+
+    /// Ends that task, too, when the trials are to end.
+    fn runs(&self, task: AbortHandle) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.over {
+            task.abort();
+            return;
+        }
+        running.tasks.retain(|task| !task.is_finished());
+        running.tasks.push(task);
+    }
+
     /// What was found by a trial that takes too long.
     pub fn so_far(&self) -> Option<Arc<Abilities>> {
         let late = |trial: &Trial| trial.begun.elapsed() >= PATIENCE && !trial.has_failed();
@@ -126,12 +155,13 @@ impl Learning {
 impl Trial {
     fn begin(server: &Arc<Server>, what: What) -> Self {
         let (tell, progress) = watch::channel(Progress::default());
-        let server = server.clone();
-        tokio::spawn(async move {
-            let trial = timeout(LONGEST, try_out(&server, what, &tell)).await;
+        let tried = server.clone();
+        let task = tokio::spawn(async move {
+            let trial = timeout(LONGEST, try_out(&tried, what, &tell)).await;
             let end = trial.unwrap_or_else(|_| Err(Error::new(Fault::Busy, "the server is too slow to be tried out")));
             tell.send_modify(|progress| progress.end = Some(end));
         });
+        server.learning.runs(task.abort_handle());
         Self { begun: Instant::now(), progress }
     }
 
@@ -139,6 +169,11 @@ impl Trial {
         self.progress.has_changed().is_err() && self.progress.borrow().end.is_none()
             || matches!(self.progress.borrow().end, Some(Err(_)))
     }
+}
+
+/// The error where something would have to be replaced in a way that is not known yet to be the server's.
+pub fn not_known_yet() -> Error {
+    Error::new(Fault::Busy, "it is not known yet how this server replaces a file: it is tried again")
 }
 
 /// Tries it out, and once more where the server fails in the middle: Nextcloud's database may be locked for too long, and
@@ -190,12 +225,17 @@ fn lock(slot: &Mutex<Option<Trial>>) -> std::sync::MutexGuard<'_, Option<Trial>>
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use wl_core::backend::{Content, Guard};
+    use wl_core::entry::Meta;
     use wl_core::manifest::Storage;
+    use wl_core::path::RelPath;
     use wl_test_kit::proxy::Tcp;
     use wl_test_kit::servers::{self, PASSWORD, USER};
 
     use super::*;
     use crate::config::Settings;
+    use crate::findings::Shipping;
+    use crate::write;
 
     fn server(line: &Tcp) -> Arc<Server> {
         let params = json!({
@@ -213,12 +253,12 @@ mod tests {
         let trial = under_way(&server.learning.usual, &server, What::Usual);
         let begun = Instant::now();
         let found = wait(trial, Duration::from_millis(500), |_| false).await.unwrap().abilities();
-        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         assert!(found.unfinished && !found.creates_directly);
         assert!(server.known_abilities().is_none(), "others still wait for it");
         // Once it is known, it is offered.
         let found = server.abilities().await.unwrap();
-        assert!(!found.unfinished && found.creates_directly && found.copies);
+        assert!(!found.unfinished && found.creates_directly && found.copies == Some(true));
         assert!(server.known_abilities().is_some_and(|known| !known.unfinished));
     }
 
@@ -232,5 +272,67 @@ mod tests {
         assert_eq!(server.abilities().await.map_err(|error| error.fault).err(), Some(Fault::Missing));
         std::fs::rename(&away, apache.root()).unwrap();
         assert!(server.abilities().await.is_ok_and(|found| !found.unfinished));
+    }
+
+    /// A trial that has found nothing, and is as late as one may be.
+    fn late(slot: &Mutex<Option<Trial>>) -> watch::Sender<Progress> {
+        let (tell, progress) = watch::channel(Progress::default());
+        *lock(slot) = Some(Trial { begun: Instant::now().checked_sub(PATIENCE).unwrap(), progress });
+        tell
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nothing_is_replaced_before_it_is_known_how() {
+        let apache = servers::apache::start();
+        let line = Tcp::start(apache.address());
+        let server = server(&line);
+        let (usual, conditions) = (late(&server.learning.usual), late(&server.learning.conditions));
+        let path = RelPath::parse("file").unwrap();
+        let trash = RelPath::parse(".wl-trash/now/file").unwrap();
+        let write = async |text: &'static str, guard: &Guard, trash: Option<&RelPath>| {
+            let content = Content::of(text.into(), Meta::default());
+            let written = write::replace(&server, &path, content, guard, trash).await;
+            written.map(|written| Guard::Unchanged(written.entry.token)).map_err(|error| error.fault)
+        };
+        let there = || std::fs::read_to_string(apache.root().join("file")).unwrap();
+        let old = write("old", &Guard::Absent, None).await.unwrap();
+        assert_eq!(there(), "old", "what is new is not kept waiting");
+        assert_eq!(write("new", &old, None).await, Err(Fault::Busy));
+        conditions.send_modify(|progress| progress.found.conditions = Some(Conditions::IfHeader));
+        assert_eq!(write("new", &old, Some(&trash)).await, Err(Fault::Busy), "nor whether the old one can be kept");
+        assert_eq!(there(), "old");
+        let new = write("new", &old, None).await.unwrap();
+        usual.send_modify(|progress| {
+            progress.found.shipping = Some(Shipping { copies: true, keeps_token: true, keeps_existing: true });
+        });
+        write("newer", &new, Some(&trash)).await.unwrap();
+        assert_eq!(
+            (there(), std::fs::read(apache.root().join(trash.as_str())).unwrap()),
+            ("newer".into(), "new".into())
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_trial_goes_on_once_it_is_over() {
+        let apache = servers::apache::start();
+        let line = Tcp::with_round_trip(apache.address(), Duration::from_millis(300));
+        let server = server(&line);
+        server.learn();
+        let waiting = tokio::spawn({
+            let server = server.clone();
+            async move { server.abilities().await.map(|_| ()) }
+        });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        server.learning.stop();
+        let stopped = Err(Fault::Stopped);
+        let waited = timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
+        assert_eq!(waited.map_err(|error| error.fault), stopped);
+        assert_eq!(server.abilities().await.map(|_| ()).map_err(|error| error.fault), stopped);
+        let held = || Arc::strong_count(&server);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while held() > 1 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(held(), 1, "a trial still has the server");
     }
 }

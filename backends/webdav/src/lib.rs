@@ -65,6 +65,13 @@ pub struct WebDav {
     every: Duration,
 }
 
+impl Drop for WebDav {
+    /// Nothing is written once nobody has the storage open any more.
+    fn drop(&mut self) {
+        self.server.learning.stop();
+    }
+}
+
 /// The storage that a manifest describes. Its server need not be reachable yet.
 pub fn open(storage: &Storage) -> Result<Arc<dyn Backend>> {
     let server = Server::new(Settings::read(storage)?);
@@ -73,7 +80,10 @@ pub fn open(storage: &Storage) -> Result<Arc<dyn Backend>> {
 
 /// Something short, in a task of its own: thousands are awaited by one task, which would do the work of all of them.
 async fn in_a_task<T: Send + 'static>(short: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    AbortOnDropHandle::new(tokio::spawn(short)).await.unwrap_or_else(|_| Err(Error::stopped()))
+    AbortOnDropHandle::new(tokio::spawn(short)).await.unwrap_or_else(|error| {
+        // Who is stopped says nothing; a bug is to be told.
+        Err(if error.is_cancelled() { Error::stopped() } else { Error::new(Fault::Broken, error.to_string()) })
+    })
 }
 
 #[async_trait]

@@ -233,7 +233,7 @@ impl Server {
         mut each: impl FnMut(Vec<Vec<u8>>, Result<Option<Seen>>) -> Result<()>,
     ) -> Result<Option<()>> {
         let Some(response) = self.propfind(base.dir(dir), depth, Wanted::Usual).await? else {
-            return Ok(None);
+            return self.is_gone(base, dir).await.map(|()| None);
         };
         let mut itself = None;
         self.items(response, |date, item| match base.href(dir, &item.href) {
@@ -249,6 +249,25 @@ impl Server {
         match itself {
             Some(true) => Ok(Some(())),
             Some(false) => Ok(None),
+            None => Err(not_about(dir)),
+        }
+    }
+
+    /// Fails if a directory that could not be listed is there all the same: sabre/dav says of all that it was asked for that
+    /// it is not there if only one child vanishes while it looks at them.
+    async fn is_gone(&self, base: &Base, dir: &RelPath) -> Result<()> {
+        let Some(response) = self.propfind(base.dir(dir), Depth::Zero, Wanted::Usual).await? else { return Ok(()) };
+        let mut is_dir = None;
+        self.items(response, |date, item| {
+            if base.href(dir, &item.href) == Href::Itself {
+                is_dir = Some(seen_of(&item, date)?.is_some_and(|seen| seen.is_dir));
+            }
+            Ok(())
+        })
+        .await?;
+        match is_dir {
+            Some(false) => Ok(()),
+            Some(true) => Err(is_changing(dir)),
             None => Err(not_about(dir)),
         }
     }
@@ -312,6 +331,12 @@ impl Server {
 pub fn parts_dir() -> RelPath {
     // INVARIANT: a constant without a slash or a NUL.
     RelPath::root().join(&format!("{PART_PREFIX}all")).unwrap_or_else(|_| RelPath::root())
+}
+
+/// The error of a directory that could not be listed because something in it vanished meanwhile: of this one alone.
+pub fn is_changing(dir: &RelPath) -> Error {
+    let text = "something in it vanished while it was listed: the next pass sees what became of it";
+    Error::new(Fault::Broken, text).at(dir)
 }
 
 fn not_about(path: &RelPath) -> Error {

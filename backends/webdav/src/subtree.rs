@@ -13,7 +13,7 @@ use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
 use crate::list::{by_bytes, listed_as, path_of};
-use crate::server::{Depth, Server};
+use crate::server::{Depth, Server, is_changing};
 
 /// Resources in one answer at most. Several answers wait for their turn at a time, so this bounds what is held.
 const MOST: usize = 5_000;
@@ -24,8 +24,6 @@ const REMEMBERED: usize = 10_000;
 #[derive(Debug, Default)]
 pub struct Trees {
     refused: AtomicBool,
-    /// The server gave one.
-    given: AtomicBool,
     too_large: Mutex<BTreeSet<RelPath>>,
 }
 
@@ -93,17 +91,18 @@ pub async fn below(server: &Server, dir: &RelPath, prune: Option<&Prune>) -> Bel
     if found.unsure {
         return Below::Unsaid;
     }
-    match answered.and_then(|there| if there.is_some() { found.in_order() } else { Err(Error::missing(dir)) }) {
-        Ok(tree) => {
-            server.trees.given.store(true, Ordering::Relaxed);
-            Below::Tree(tree)
-        }
-        // Whoever is not known to answer such requests may say so of what is there.
-        Err(error) if error.fault == Fault::Missing && server.trees.given.load(Ordering::Relaxed) => Below::Nothing,
+    let tree = match answered {
+        Ok(Some(())) => found.in_order(),
+        // It was asked itself, too.
+        Ok(None) => return Below::Nothing,
+        Err(error) => Err(error),
+    };
+    match tree {
+        Ok(tree) => Below::Tree(tree),
         Err(error) => {
-            // Something else is the matter with what is missing, busy or broke off: Apache closes the connection over a
-            // directory that it may not read.
-            if !error.fault.passes() && error.fault != Fault::Missing {
+            // Something else is the matter with what is missing, changing, busy or broke off: Apache closes the connection over
+            // a directory that it may not read.
+            if !error.fault.passes() && error.fault != Fault::Missing && error != is_changing(dir) {
                 server.trees.are_refused();
             }
             Below::Unsaid

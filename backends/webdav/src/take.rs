@@ -51,8 +51,12 @@ impl WebDav {
         server.can_hold(path).await?;
         let abilities = server.abilities().await?;
         // What such a server replaces by a PUT is safer so.
-        let replaces = *guard != Guard::Absent && offer.size <= inplace::LARGEST;
-        if !abilities.copies || replaces && server.conditions().await? == Conditions::InPlace {
+        let replaces = match guard {
+            Guard::Absent => None,
+            Guard::Unchanged(_) => Some(server.conditions().await?),
+        };
+        let by_put = replaces == Some(Conditions::InPlace) && offer.size <= inplace::LARGEST;
+        if abilities.copies != Some(true) || by_put {
             return Ok(None);
         }
         holds(server, path, guard).await?;

@@ -17,6 +17,7 @@ use crate::chunks::upload;
 use crate::client::drain;
 use crate::error::{of_answer, of_status};
 use crate::inplace;
+use crate::learning::not_known_yet;
 use crate::lock::Lock;
 use crate::note;
 use crate::read::{hash, head, read};
@@ -64,11 +65,13 @@ async fn put(
     if content.size >= LARGE {
         holds(server, path, guard).await?;
     }
-    if let Guard::Unchanged(token) = guard
-        && content.size <= inplace::LARGEST
-        && server.conditions().await? == Conditions::InPlace
-    {
-        return inplace::replace(server, path, &content, token, trash).await;
+    if let Guard::Unchanged(token) = guard {
+        // Before anything is uploaded in vain.
+        let conditions = server.conditions().await?;
+        kept_in(server, trash).await.map_err(|error| error.at(path))?;
+        if content.size <= inplace::LARGEST && conditions == Conditions::InPlace {
+            return inplace::replace(server, path, &content, token, trash).await;
+        }
     }
     let part = server.part_for(path, false).await?;
     let result = async {
@@ -156,9 +159,9 @@ async fn exchange(
 ) -> Result<Written> {
     let guard = Guard::Unchanged(token.clone());
     let mut there = holds(server, path, &guard).await?;
-    let kept = match trash {
-        Some(trash) if server.abilities().await?.copies => Some(keep(server, path, token, trash).await?),
-        _ => None,
+    let kept = match kept_in(server, trash).await? {
+        Some(trash) => Some(keep(server, path, token, trash).await?),
+        None => None,
     };
     let conditions = server.conditions().await?;
     let (mut tried, mut kept_out) = (0, false);
@@ -214,6 +217,14 @@ async fn exchange(
 /// may be all that is left of it: somebody else may have written after this writer.
 pub fn is_kept_out(status: StatusCode) -> bool {
     matches!(status, StatusCode::PRECONDITION_FAILED | StatusCode::LOCKED)
+}
+
+/// Where a version is kept that is about to be replaced: nowhere if the server does not copy. Fails while that is not known:
+/// nothing is replaced unkept only because a server is slow.
+pub async fn kept_in<'a>(server: &Server, trash: Option<&'a RelPath>) -> Result<Option<&'a RelPath>> {
+    let Some(trash) = trash else { return Ok(None) };
+    let copies = server.abilities().await?.copies.ok_or_else(not_known_yet)?;
+    Ok(copies.then_some(trash))
 }
 
 /// Copies the version that is about to be replaced into the trash.

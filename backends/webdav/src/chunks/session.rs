@@ -28,9 +28,10 @@ use crate::version::Seen;
 const MEMORY: u64 = 48 << 20;
 /// It is counted in pieces of this size.
 const UNIT: u64 = 64 << 10;
-/// How long a server may go on putting chunks together after somebody between gave up waiting for it…
-const ASSEMBLY: Duration = Duration::from_mins(30);
-/// …or after the connection broke, which may mean that it was stopped.
+/// How long is waited for a server to put chunks together after somebody between gave up waiting for it. A turn is held for as
+/// long, and nothing is told meanwhile; what is put together later is found by the next try…
+const ASSEMBLY: Duration = Duration::from_mins(5);
+/// …and after the connection broke, which may mean that it was stopped.
 const ASSEMBLY_UNKNOWN: Duration = Duration::from_secs(30);
 /// How often is looked whether it is done.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -200,7 +201,8 @@ impl<'a> Session<'a> {
 
     /// Reads and sends the chunks that are not there, several at a time; what travels beside the content.
     async fn send_missing(&self, there: &BTreeSet<u64>, whole: &RelPath) -> Result<Meta> {
-        let source = Source::open(self.content).await?;
+        let first = (1..=self.layout.count()).find(|number| !there.contains(number));
+        let source = Source::open(self.content, first.map_or(0, |first| self.layout.range(first).start)).await?;
         let meta = source.meta;
         let mut sending = JoinSet::new();
         let mut failure = self.read_missing(source, there, whole, &mut sending).await.err();
@@ -223,6 +225,8 @@ impl<'a> Session<'a> {
     ) -> Result<()> {
         for number in (1..=self.layout.count()).filter(|number| !there.contains(number)) {
             let range = self.layout.range(number);
+            // Its turn first, then memory: those who have memory wait for nobody who waits for it with a turn.
+            source.seek(range.start).await?;
             let memory = units((range.end - range.start).min(MEMORY));
             let memory = WRITING.clone().acquire_many_owned(memory).await.map_err(|_| Error::stopped())?;
             let (bytes, hash) = source.bytes(range).await?;

@@ -159,7 +159,12 @@ async fn another_version_stays() {
         });
         assert_eq!(cloud.write("big", bytes(), &guard).await, Err(Fault::Refused), "{guard:?}");
         assert_eq!(fs::read(&file).unwrap(), b"theirs");
-        assert_eq!(cloud.on_disk(), ["big", "first"]);
+        // What was tried out meanwhile is told before the directory of that trial goes.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while cloud.on_disk() != ["big", "first"] {
+            assert!(Instant::now() < deadline, "{:?}", cloud.on_disk());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         cloud.proxy.decide(|_| Action::Pass);
         fs::write(&file, b"old").unwrap();
     }

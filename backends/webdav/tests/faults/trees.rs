@@ -97,13 +97,45 @@ async fn what_is_too_large_is_asked_for_in_parts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_answers_for_whole_trees_is_believed_that_there_is_none() {
+async fn a_directory_is_not_there_if_it_says_so_itself() {
     let bench = with_files(servers::apache::start()).await;
-    let gone = async || bench.storage.list(&path("gone"), None).collect::<Vec<_>>().await.concat();
-    assert!(gone().await.is_empty());
-    assert_eq!(depths(&bench.proxy), [1, 1], "it has given no tree yet");
-    assert_eq!(bench.list().await, listed());
-    depths(&bench.proxy);
-    assert!(gone().await.is_empty());
+    let below = async |dir: &str| {
+        let items = bench.storage.list(&path(dir), None).collect::<Vec<_>>().await.concat();
+        let shown = items.iter().map(|item| match item {
+            Listed::Entry(path, _) => path.to_string(),
+            Listed::Blocked(path, _) => format!("{path}!"),
+            other => panic!("{other:?}"),
+        });
+        shown.collect::<Vec<_>>()
+    };
+    assert!(below("gone").await.is_empty());
+    // Not child by child.
     assert_eq!(depths(&bench.proxy), [0, 1]);
+    // sabre/dav says so of everything if only one child vanishes while it looks at them.
+    for (lied_of, in_a, in_all) in [
+        (&["infinity"][..], &["a/empty", "a/x", "a/x/deep", "a/x/deep/er", "a/x/file"][..], listed()),
+        (&["infinity", "1"], &["a!"], vec!["!".to_owned()]),
+    ] {
+        bench.proxy.decide(move |request| {
+            let lies = request.header("depth").is_some_and(|depth| lied_of.contains(&depth));
+            if lies { Action::status(404) } else { Action::Pass }
+        });
+        assert_eq!(below("a").await, in_a, "{lied_of:?}");
+        assert_eq!(bench.list().await, in_all, "{lied_of:?}");
+    }
+    // The others are listed all the same.
+    bench.proxy.decide(|request| match request.header("depth") {
+        Some("infinity") => Action::status(404),
+        Some("1") if request.path == "/dav/a/" => Action::status(404),
+        _ => Action::Pass,
+    });
+    let mut without_a = listed();
+    without_a.retain(|name| !name.starts_with("a/"));
+    let at = without_a.iter().position(|name| name == "a").unwrap();
+    without_a.insert(at + 1, "a!".to_owned());
+    assert_eq!(bench.list().await, without_a);
+    bench.proxy.decide(|_| Action::Pass);
+    bench.proxy.take();
+    assert_eq!(bench.list().await, listed());
+    assert_eq!(depths(&bench.proxy), [1, 1], "it is asked for whole trees as before");
 }
