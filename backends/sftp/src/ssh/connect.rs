@@ -105,7 +105,7 @@ fn establish(target: &Target) -> Result<Up> {
 
 fn establish_by_program(command: std::process::Command) -> Result<Up> {
     let failed = |error: std::io::Error| Error::new(Fault::Busy, error.to_string());
-    let way = dial::through(command)?;
+    let way = dial::through(command, "`ssh`")?;
     let mut stream = UnixStream::from(way.socket.try_clone().map_err(failed)?);
     stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
     let server = start_sftp(&mut stream).map_err(|error| way.explain(error))?;

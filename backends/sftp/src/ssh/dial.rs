@@ -5,7 +5,8 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rustix::fd::OwnedFd;
 use wl_core::error::{Error, Fault, Result};
@@ -13,13 +14,24 @@ use wl_core::error::{Error, Fault, Result};
 use super::config::{Proxy, Target, tokens};
 
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a command that has failed may take to end, and with it what it says.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A way to the server, and what a command on the way complained about.
 pub struct Way {
     pub socket: OwnedFd,
-    complaint: Option<Arc<Mutex<String>>>,
+    complaint: Option<Complaint>,
     /// The command on the way, which is not to outlive the connection.
     _proxy: Option<Ending>,
+}
+
+/// What a command says of its troubles.
+struct Complaint {
+    /// What the command is to people.
+    of: &'static str,
+    heard: Arc<Mutex<String>>,
+    /// Who hears it, until there is no more.
+    listener: JoinHandle<()>,
 }
 
 /// A process that ends with this value.
@@ -36,14 +48,16 @@ impl Drop for Ending {
 impl Way {
     /// The error with what the command on the way said.
     pub fn explain(&self, error: Error) -> Error {
-        let Some(complaint) = &self.complaint else {
+        let Some(Complaint { of, heard, listener }) = &self.complaint else {
             return error;
         };
-        // The command's last words may come a moment after its end.
-        std::thread::sleep(Duration::from_millis(100));
-        let complaint = complaint.lock().unwrap_or_else(PoisonError::into_inner);
-        match complaint.trim().lines().last() {
-            Some(last) => Error::new(error.fault, format!("{} (the proxy says: {last})", error.message)),
+        let begun = Instant::now();
+        while !listener.is_finished() && begun.elapsed() < LAST_WORDS {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+        match heard.trim().lines().last() {
+            Some(last) => Error::new(error.fault, format!("{} ({of} says: {last})", error.message)),
             None => error,
         }
     }
@@ -53,8 +67,8 @@ impl Way {
 pub fn dial(target: &Target) -> Result<Way> {
     match &target.proxy {
         Proxy::Direct => Ok(Way { socket: tcp(target)?.into(), complaint: None, _proxy: None }),
-        Proxy::Command(line) => through(proxy_command(target, line)?),
-        Proxy::Jump(hosts) => through(jump(target, hosts)),
+        Proxy::Command(line) => through(proxy_command(target, line)?, "the proxy"),
+        Proxy::Jump(hosts) => through(jump(target, hosts), "the proxy"),
     }
 }
 
@@ -120,9 +134,9 @@ fn jump(target: &Target, hosts: &str) -> Command {
     command
 }
 
-/// The input and output of a command as a way.
-pub fn through(mut command: Command) -> Result<Way> {
-    let failed = |error: std::io::Error| Error::new(Fault::Offline, format!("the proxy cannot be started: {error}"));
+/// The input and output of a command as a way; `of` is what people call it.
+pub fn through(mut command: Command, of: &'static str) -> Result<Way> {
+    let failed = |error: std::io::Error| Error::new(Fault::Offline, format!("{of} cannot be started: {error}"));
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     let input = theirs.try_clone().map_err(failed)?;
     command.stdin(OwnedFd::from(input)).stdout(OwnedFd::from(theirs)).stderr(Stdio::piped());
@@ -142,6 +156,6 @@ pub fn through(mut command: Command) -> Result<Way> {
             }
         }
     };
-    std::thread::Builder::new().name("wl-proxy".into()).spawn(listen).map_err(failed)?;
-    Ok(Way { socket: ours.into(), complaint: Some(complaint), _proxy: Some(proxy) })
+    let listener = std::thread::Builder::new().name("wl-proxy".into()).spawn(listen).map_err(failed)?;
+    Ok(Way { socket: ours.into(), complaint: Some(Complaint { of, heard: complaint, listener }), _proxy: Some(proxy) })
 }
