@@ -209,9 +209,9 @@ fn what_a_job_that_is_done_left_open_is_shown() {
     std::os::unix::fs::symlink("/", pair.a("link")).unwrap();
     pair.sync(3, &[]);
     let status = ["status", "--container", "c"];
-    let ran = pair.home.ok(&status);
+    let ran = pair.home.expect(3, &status);
     assert!(["conflict: f", "skipped: link"].iter().all(|told| ran.stdout.contains(told)), "{}", ran.stdout);
-    let found = pair.home.json(&status);
+    let found = pair.home.json_of(3, &status);
     let open = &found["recorded"][0];
     assert_eq!((found["jobs"].as_array().unwrap().len(), &open["conflicts"][0]["path"]), (0, &"f".into()), "{found}");
     assert_eq!((&open["problems"][0]["path"], &open["source"]["backend_id"]), (&"link".into(), &A.into()), "{found}");
