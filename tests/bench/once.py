@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import os
+import shlex
 import shutil
 import subprocess
 import threading
@@ -161,4 +162,9 @@ def tools(wl):
 
 
 def installed(tools):
-    return [tool for tool in tools if tool.name == "wl" or shutil.which(tool.name)]
+    return [tool for tool in tools if tool.name == "wl" or shutil.which(tool.name.split()[0])]
+
+
+def each_in_turn(*commands):
+    """One command line of several, of which each is run if those before it succeeded."""
+    return ["sh", "-c", " && ".join(shlex.join(map(str, command)) for command in commands)]

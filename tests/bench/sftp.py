@@ -74,6 +74,8 @@ def sftp_tools(wl, server):
     every = [
         once.Wl(wl, lambda place: spell_wl(server, place)),
         once.Once("rsync", "size, and what was sent arrived", lambda s, t: rsync(server, s, t)),
+        once.Once("rsync -c", "checksum of both sides, read afterwards",
+                  lambda s, t: once.each_in_turn(rsync(server, s, t), rsync(server, s, t, "-c"))),
         once.Once("rclone", "size, mtime", lambda s, t: rclone(server, s, t)),
         once.Once("lftp", "size, mtime", lambda s, t: lftp(server, s, t)),
     ]
@@ -86,10 +88,10 @@ def spell_wl(server, place):
     return f"sftp://{USER}@{place.address}{place.path}?ssh-identity={server.key}&known-hosts={server.known_hosts}"
 
 
-def rsync(server, source, target):
+def rsync(server, source, target, *more):
     def spell(place):
         return f"{place}/" if isinstance(place, str) else f"{USER}@127.0.0.1:{place.path}/"
-    return ["rsync", "-a", "-e", f"{server.ssh()} -p {away(source, target).port}", spell(source), spell(target)]
+    return ["rsync", "-a", *more, "-e", f"{server.ssh()} -p {away(source, target).port}", spell(source), spell(target)]
 
 
 def rclone(server, source, target):

@@ -102,7 +102,11 @@ def webdav_tools(wl):
     every = [once.Wl(wl, spell_wl, {"WL_BENCH_PASSWORD": PASSWORD})]
     if shutil.which("rclone"):
         obscured = subprocess.run(["rclone", "obscure", PASSWORD], check=True, capture_output=True, text=True).stdout.strip()
-        every.append(once.Once("rclone", "size", rclone, env={"RCLONE_WEBDAV_PASS": obscured}))
+        env = {"RCLONE_WEBDAV_PASS": obscured}
+        every.append(once.Once("rclone", "size", rclone, env=env))
+        # Apache keeps no checksums: only reading everything again proves it.
+        proven = lambda s, t: once.each_in_turn(rclone(s, t), rclone(s, t, "check", "--download"))
+        every.append(once.Once("rclone check", "every byte of both sides, read afterwards", proven, env=env))
     return every
 
 
@@ -112,10 +116,10 @@ def spell_wl(place):
     return f"webdav+http://{USER}@{place.address}/dav/{place.path}?password=env:WL_BENCH_PASSWORD"
 
 
-def rclone(source, target):
+def rclone(source, target, *does):
     """It waits 10 ms between any two requests, unless told not to."""
     def spell(place):
         return place if isinstance(place, str) else f":webdav:{place.path}"
-    return ["rclone", "sync", spell(source), spell(target), "--quiet", "--webdav-url",
+    return ["rclone", *(does or ["sync"]), spell(source), spell(target), "--quiet", "--webdav-url",
             f"http://{away(source, target).address}/dav/", "--webdav-user", USER, "--webdav-vendor", "other",
             "--webdav-pacer-min-sleep", "1us", "--transfers", "32", "--checkers", "32", "--multi-thread-streams", "8"]

@@ -14,6 +14,8 @@ use crate::ssh::{Command, Process};
 
 /// From so many writers on one sync of a file system is cheaper than an `fsync` for each.
 const MANY: usize = 8;
+/// So long it is waited until most of those who write wait for a sync: each one costs processes on the server.
+const GATHERING: Duration = Duration::from_millis(25);
 /// The command ends when nobody needed it for so long.
 const IDLE: Duration = Duration::from_secs(2);
 /// A sync may take so long: a disk may have gigabytes to write.
@@ -89,6 +91,7 @@ pub async fn commit(root: &Arc<Root>) -> bool {
 async fn work(root: Arc<Root>) {
     let mut command = None;
     loop {
+        gather(&root.commits).await;
         let batch = std::mem::take(&mut root.commits.lock().waiting);
         if batch.is_empty() {
             if timeout(IDLE, root.commits.woken.notified()).await.is_ok() {
@@ -122,6 +125,20 @@ async fn work(root: Arc<Root>) {
             let _ = tell.send(synced.is_ok());
         }
     }
+}
+
+/// Waits until most of those who write wait for a sync, or for as long as that is worth it.
+async fn gather(commits: &Commits) {
+    let most = || {
+        let waiting = commits.lock().waiting.len();
+        waiting == 0 || waiting * 4 >= commits.writers.load(Ordering::Relaxed) * 3
+    };
+    let gathered = async {
+        while !most() {
+            commits.woken.notified().await;
+        }
+    };
+    let _ = timeout(GATHERING, gathered).await;
 }
 
 async fn sync(root: &Arc<Root>, command: &mut Option<Process>) -> Result<()> {

@@ -8,6 +8,7 @@ mod dial;
 mod failure;
 mod handle;
 mod hostkey;
+mod idle;
 mod library;
 mod link;
 mod pool;

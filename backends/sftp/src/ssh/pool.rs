@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, OnceCell};
 use wl_core::error::{Error, Fault, Result};
 
-use super::config::Target;
 use super::connect::{connect, connect_by_program};
 use super::link::WINDOW;
+use super::idle::{self, Decided};
 use super::{Link, Settings, program};
 
 /// A connection whose window is used that far has much to do: 64 small requests, or 1 MiB.
@@ -22,18 +22,21 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const REMEMBERED: Duration = Duration::from_secs(3);
 /// How long a server that would not have one more connection is left alone with those there are.
 const NO_MORE: Duration = Duration::from_mins(1);
+/// How long those there are must have been too few before the program `ssh` makes one more: exchanging keys costs the
+/// processors here and there as much as half a gigabyte of what it is to carry.
+const WORTH_KEYS: Duration = Duration::from_secs(3);
 /// How long the program `ssh` is done without after it made no connection or lost one.
 const NO_PROGRAM: Duration = Duration::from_mins(10);
 
 /// A few connections to one server. The first is made when one is asked for; more are made when those there are have
-/// much to do; a lost one is replaced.
+/// much to do; a lost one is replaced. Those that are left wait a moment for the next pool with the same settings.
 pub struct Pool {
     inner: Arc<Inner>,
 }
 
 struct Inner {
     settings: Settings,
-    target: OnceCell<Arc<Target>>,
+    target: OnceCell<Decided>,
     links: Lock<Vec<Arc<Link>>>,
     /// Held by who makes a connection.
     making: Mutex<Made>,
@@ -46,14 +49,18 @@ struct Inner {
 struct Made {
     failed: Option<(Instant, Error)>,
     no_more: Option<Instant>,
+    by_program: Option<Instant>,
 }
 
 impl Pool {
-    /// No connection yet.
+    /// No connection yet, but those that are left of another pool with the same settings.
     pub fn new(settings: Settings) -> Self {
-        let (target, links) = (OnceCell::new(), Lock::default());
-        let inner = Inner { settings, target, links, making: Mutex::default(), no_program: Lock::default() };
-        Self { inner: Arc::new(inner) }
+        let (target, links) = match idle::take(settings.digest()) {
+            Some(idle) => (OnceCell::new_with(Some(idle.decided.clone())), idle.links.clone()),
+            None => (OnceCell::new(), Vec::new()),
+        };
+        let (making, no_program) = (Mutex::default(), Lock::default());
+        Self { inner: Arc::new(Inner { settings, target, links: Lock::new(links), making, no_program }) }
     }
 
     /// Whether both lead to one server as one user, as far as the settings say.
@@ -93,11 +100,11 @@ impl Pool {
         if link.is_by_program() || program::why_not(link.server()).is_some() {
             return Ok(link);
         }
-        let _making = self.inner.making.lock().await;
+        let mut made = self.inner.making.lock().await;
         match self.inner.best() {
             // Somebody else may have made one meanwhile.
             Some(best) if best.is_by_program() => Ok(best),
-            _ => Ok(self.inner.make_by_program().await.unwrap_or(link)),
+            _ => Ok(self.inner.make_by_program(&mut made).await.unwrap_or(link)),
         }
     }
 
@@ -145,7 +152,8 @@ impl Pool {
             if enough || made.no_more.is_some_and(|when| when.elapsed() < NO_MORE) {
                 return;
             }
-            if inner.make_by_program().await.is_some() {
+            let young = made.by_program.is_some_and(|when| when.elapsed() < WORTH_KEYS);
+            if (young && inner.has_one_by_program()) || inner.make_by_program(&mut made).await.is_some() {
                 return;
             }
             if let Err(error) = inner.make().await {
@@ -153,6 +161,14 @@ impl Pool {
                 made.no_more = Some(Instant::now());
             }
         });
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if let Some(decided) = self.inner.target.get() {
+            idle::keep(self.inner.settings.digest(), decided.clone(), std::mem::take(&mut *self.inner.links()));
+        }
     }
 }
 
@@ -173,6 +189,10 @@ impl Inner {
         links.iter().min_by_key(|link| (!link.is_by_program(), link.load())).cloned()
     }
 
+    fn has_one_by_program(&self) -> bool {
+        self.links().iter().any(|link| link.is_by_program() && !link.is_lost())
+    }
+
     fn rest_from_program(&self, why: Error) {
         tracing::debug!("the program `ssh` is done without for a while: {why}");
         *self.no_program.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), why));
@@ -185,16 +205,17 @@ impl Inner {
     }
 
     /// One more by the program `ssh`, beside another; none where that does not pay or cannot be.
-    async fn make_by_program(&self) -> Option<Arc<Link>> {
+    async fn make_by_program(&self, made: &mut Made) -> Option<Arc<Link>> {
         if self.failure_of_program().is_some() {
             return None;
         }
-        let target = self.target.get()?;
+        let target = &self.target.get()?.target;
         let may = |link: &&Arc<Link>| !link.is_by_program() && program::why_not(link.server()).is_none();
         let beside = self.links().iter().find(may).cloned()?;
         match connect_by_program(&self.settings, target, beside).await {
             Ok(link) => {
                 self.links().push(link.clone());
+                made.by_program = Some(Instant::now());
                 Some(link)
             }
             Err(error) => {
@@ -219,8 +240,7 @@ impl Inner {
     }
 
     async fn make(&self) -> Result<Arc<Link>> {
-        let target = self.target.get_or_try_init(|| async { Target::find(&self.settings).await.map(Arc::new) });
-        let target = target.await?;
+        let Decided { target, .. } = self.target.get_or_try_init(|| Decided::by(&self.settings)).await?;
         let link = connect(target.clone()).await?;
         self.links().push(link.clone());
         Ok(link)

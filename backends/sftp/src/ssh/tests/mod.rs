@@ -1,5 +1,6 @@
 //! The transport against a real server.
 
+mod idle;
 mod login;
 mod program;
 

@@ -1,0 +1,44 @@
+//! What is left of one pool serves the next one.
+
+use std::fs;
+
+use super::*;
+
+#[tokio::test]
+async fn connections_wait_for_the_next_pool_with_the_same_settings() {
+    let sshd = Sshd::start(Mode::Exec);
+    let settings = settings(&sshd, sshd.port());
+    let first = Pool::new(settings.clone()).link().await.unwrap();
+    let second = Pool::new(settings.clone());
+    assert!(Arc::ptr_eq(&first, &second.link().await.unwrap()));
+    let beside = Pool::new(settings.clone()).link().await.unwrap();
+    assert!(!Arc::ptr_eq(&first, &beside), "one that is in use is not shared");
+    let other = Settings { password: Some("other".into()), ..settings };
+    let other = Pool::new(other).link().await.unwrap();
+    assert!(!Arc::ptr_eq(&first, &other) && !Arc::ptr_eq(&beside, &other));
+}
+
+#[tokio::test]
+async fn no_lost_connection_waits() {
+    let sshd = Sshd::start(Mode::Exec);
+    let settings = settings(&sshd, sshd.port());
+    let pool = Pool::new(settings.clone());
+    let first = pool.link().await.unwrap();
+    drop(pool);
+    sshd.kill_connections();
+    while !first.is_lost() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let again = Pool::new(settings).link().await.unwrap();
+    assert!(!Arc::ptr_eq(&first, &again));
+    again.realpath(b".").await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_is_no_longer_known_is_not_connected_with() {
+    let sshd = Sshd::start(Mode::Exec);
+    let settings = settings(&sshd, sshd.port());
+    Pool::new(settings.clone()).link().await.unwrap();
+    fs::write(settings.known_hosts.as_ref().unwrap(), "").unwrap();
+    assert_eq!(Pool::new(settings).link().await.unwrap_err().fault, Fault::Denied);
+}
