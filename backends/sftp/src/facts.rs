@@ -135,8 +135,9 @@ async fn measure(root: &std::sync::Arc<Root>, at: &At) -> Result<()> {
     Ok(())
 }
 
-/// Finds out by trying, under temporary names.
+/// Finds out by trying, under temporary names, on a connection of its own.
 pub async fn probe(root: &std::sync::Arc<Root>) -> Result<Facts> {
+    root.begin_anew();
     meet(root).await?;
     root.attempt(|at, _| async move { root.seen(&at).await }).await?;
     if root.read_only {

@@ -161,6 +161,11 @@ impl Root {
         if size >= MUCH { self.pool.wide_link().await.map(drop) } else { Ok(()) }
     }
 
+    /// Has no use for connections that there are already.
+    pub fn begin_anew(&self) {
+        self.pool.begin_anew();
+    }
+
     /// What much travels by, for people.
     pub async fn way(&self) -> Result<String> {
         self.pool.way().await

@@ -1,6 +1,6 @@
 //! One connection: requests go in, answers come out.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -102,6 +102,16 @@ impl Link {
         self.beside.as_ref().is_some_and(|beside| !beside.is_lost()) && self.shared.state().lost.is_some()
     }
 
+    /// Whether all that anybody waited for was answered, also where nobody waits for it any more.
+    pub fn is_quiet(&self) -> bool {
+        self.shared.unanswered.load(Ordering::Acquire) == 0
+    }
+
+    /// Whether no command runs.
+    pub fn runs_nothing(&self) -> bool {
+        self.commands.available_permits() == COMMANDS
+    }
+
     /// How much of its window is in use.
     pub fn load(&self) -> usize {
         WINDOW - self.window.available_permits()
@@ -113,6 +123,7 @@ impl Link {
         let turn = self.window.acquire_many(u32::try_from(units).unwrap_or(u32::MAX)).await;
         let _turn = turn.map_err(|_| Error::stopped())?;
         let (answer, outcome) = oneshot::channel();
+        self.shared.unanswered.fetch_add(1, Ordering::AcqRel);
         self.shared.push(Job::Ask(request, Some(answer)))?;
         match outcome.await {
             Ok(mut delivery) => delivery.take(),
@@ -179,6 +190,8 @@ pub(super) struct Shared {
     pub wake: OwnedFd,
     /// Whether the thread waits for somebody to take what a command wrote.
     pub stalled: AtomicBool,
+    /// What was asked by somebody who waits for the answer, and not answered yet.
+    pub unanswered: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -194,7 +207,12 @@ impl Shared {
     pub fn new() -> Result<Arc<Self>> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let wake = wake.map_err(|errno| Error::new(Fault::Busy, format!("no more files can be opened: {errno}")))?;
-        Ok(Arc::new(Self { state: Mutex::default(), wake, stalled: AtomicBool::new(false) }))
+        Ok(Arc::new(Self {
+            state: Mutex::default(),
+            wake,
+            stalled: AtomicBool::new(false),
+            unanswered: AtomicUsize::new(0),
+        }))
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {

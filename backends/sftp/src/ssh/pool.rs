@@ -1,14 +1,16 @@
 //! A few connections to one server, made when they are needed.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, OnceCell};
 use wl_core::error::{Error, Fault, Result};
 
+use super::config::Target;
 use super::connect::{connect, connect_by_program};
+use super::idle::{self, Login};
 use super::link::WINDOW;
-use super::idle::{self, Decided};
 use super::{Link, Settings, program};
 
 /// A connection whose window is used that far has much to do: 64 small requests, or 1 MiB.
@@ -22,22 +24,26 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const REMEMBERED: Duration = Duration::from_secs(3);
 /// How long a server that would not have one more connection is left alone with those there are.
 const NO_MORE: Duration = Duration::from_mins(1);
-/// How long those there are must have been too few before the program `ssh` makes one more: exchanging keys costs the
-/// processors here and there as much as half a gigabyte of what it is to carry.
+/// How long after the program `ssh` made a connection it makes no other: exchanging keys costs the processors here and there
+/// as much as half a gigabyte of what it is to carry.
 const WORTH_KEYS: Duration = Duration::from_secs(3);
 /// How long the program `ssh` is done without after it made no connection or lost one.
 const NO_PROGRAM: Duration = Duration::from_mins(10);
 
 /// A few connections to one server. The first is made when one is asked for; more are made when those there are have
-/// much to do; a lost one is replaced. Those that are left wait a moment for the next pool with the same settings.
+/// much to do; a lost one is replaced. The first waits a moment for the next pool when this one is done with it.
 pub struct Pool {
     inner: Arc<Inner>,
 }
 
 struct Inner {
     settings: Settings,
-    target: OnceCell<Decided>,
+    target: OnceCell<Arc<Target>>,
     links: Lock<Vec<Arc<Link>>>,
+    /// The latest of libssh2's, and its login.
+    logged_in: Lock<Option<(Login, Arc<Link>)>>,
+    /// Whether none that was left by others will do.
+    anew: AtomicBool,
     /// Held by who makes a connection.
     making: Mutex<Made>,
     /// When the program `ssh` last failed, and why.
@@ -53,14 +59,26 @@ struct Made {
 }
 
 impl Pool {
-    /// No connection yet, but those that are left of another pool with the same settings.
+    /// No connection yet.
     pub fn new(settings: Settings) -> Self {
-        let (target, links) = match idle::take(settings.digest()) {
-            Some(idle) => (OnceCell::new_with(Some(idle.decided.clone())), idle.links.clone()),
-            None => (OnceCell::new(), Vec::new()),
+        let inner = Inner {
+            settings,
+            target: OnceCell::new(),
+            links: Lock::default(),
+            logged_in: Lock::default(),
+            anew: AtomicBool::new(false),
+            making: Mutex::default(),
+            no_program: Lock::default(),
         };
-        let (making, no_program) = (Mutex::default(), Lock::default());
-        Self { inner: Arc::new(Inner { settings, target, links: Lock::new(links), making, no_program }) }
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Has no use for connections that there are: whether one can be made is the question.
+    pub fn begin_anew(&self) {
+        self.inner.anew.store(true, Ordering::Relaxed);
+        let left = std::mem::take(&mut *self.inner.links());
+        let logged_in = self.inner.logged_in().take();
+        drop((left, logged_in));
     }
 
     /// Whether both lead to one server as one user, as far as the settings say.
@@ -166,8 +184,9 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        if let Some(decided) = self.inner.target.get() {
-            idle::keep(self.inner.settings.digest(), decided.clone(), std::mem::take(&mut *self.inner.links()));
+        let logged_in = self.inner.logged_in().take();
+        if let Some((login, link)) = logged_in {
+            idle::keep(login, link);
         }
     }
 }
@@ -175,6 +194,10 @@ impl Drop for Pool {
 impl Inner {
     fn links(&self) -> MutexGuard<'_, Vec<Arc<Link>>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn logged_in(&self) -> MutexGuard<'_, Option<(Login, Arc<Link>)>> {
+        self.logged_in.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The connection that has the least to do, of those by the program `ssh` where there are any; forgets the lost ones.
@@ -209,7 +232,7 @@ impl Inner {
         if self.failure_of_program().is_some() {
             return None;
         }
-        let target = &self.target.get()?.target;
+        let target = self.target.get()?;
         let may = |link: &&Arc<Link>| !link.is_by_program() && program::why_not(link.server()).is_none();
         let beside = self.links().iter().find(may).cloned()?;
         match connect_by_program(&self.settings, target, beside).await {
@@ -240,8 +263,15 @@ impl Inner {
     }
 
     async fn make(&self) -> Result<Arc<Link>> {
-        let Decided { target, .. } = self.target.get_or_try_init(|| Decided::by(&self.settings)).await?;
-        let link = connect(target.clone()).await?;
+        let target = self.target.get_or_try_init(|| async { Target::find(&self.settings).await.map(Arc::new) }).await?;
+        let login = Login::to(target);
+        let none_yet = self.links().is_empty() && !self.anew.load(Ordering::Relaxed);
+        let left = if none_yet { idle::take(&login).await } else { None };
+        let (login, link) = match left {
+            Some(left) => left,
+            None => (login, connect(target.clone()).await?),
+        };
+        *self.logged_in() = Some((login, link.clone()));
         self.links().push(link.clone());
         Ok(link)
     }

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde_json::Value;
-use wl_core::entry::Hash;
 use wl_core::error::{Error, Fault, Result};
 use wl_core::manifest::Storage;
 
@@ -65,11 +64,5 @@ impl Settings {
             connections: 4,
             patience: Duration::from_secs(40),
         })
-    }
-    /// What tells them from any others, without their secrets.
-    pub fn digest(&self) -> Hash {
-        let secret = |secret: &Option<SecretString>| secret.as_ref().map(|secret| secret.expose_secret().to_owned());
-        let secrets = [&self.passphrase, &self.password].map(secret);
-        Hash::of(format!("{self:?} {secrets:?}").as_bytes())
     }
 }

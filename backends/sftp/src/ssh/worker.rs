@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
@@ -177,6 +178,7 @@ impl Worker {
     fn ask(&mut self, request: &Request, answer: Option<oneshot::Sender<Delivery>>) {
         // Not worth the server's time if nobody waits for it any more.
         if answer.as_ref().is_some_and(oneshot::Sender::is_closed) {
+            self.shared.unanswered.fetch_sub(1, Ordering::AcqRel);
             return;
         }
         if self.asked.is_empty() {
@@ -234,6 +236,7 @@ impl Worker {
             reply => Ok(reply),
         };
         if let Some(answer) = answer {
+            self.shared.unanswered.fetch_sub(1, Ordering::AcqRel);
             // What nobody waits for drops, which closes what was opened.
             let _ = answer.send(Delivery::new(answered, &self.shared));
         }

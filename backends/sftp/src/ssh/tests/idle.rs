@@ -19,6 +19,31 @@ async fn connections_wait_for_the_next_pool_with_the_same_settings() {
 }
 
 #[tokio::test]
+async fn whoever_wants_a_new_connection_gets_one() {
+    let sshd = Sshd::start(Mode::Exec);
+    let settings = settings(&sshd, sshd.port());
+    let first = Pool::new(settings.clone()).link().await.unwrap();
+    let second = Pool::new(settings);
+    assert!(Arc::ptr_eq(&first, &second.link().await.unwrap()));
+    second.begin_anew();
+    assert!(!Arc::ptr_eq(&first, &second.link().await.unwrap()));
+}
+
+#[tokio::test]
+async fn no_connection_waits_on_which_something_still_goes_on() {
+    let sshd = Sshd::start(Mode::Exec);
+    let far = Tcp::with_round_trip(&sshd.address(), Duration::from_millis(400));
+    let settings = settings(&sshd, far.port());
+    let pool = Pool::new(settings.clone());
+    let first = pool.link().await.unwrap();
+    assert!(first.is_quiet());
+    let asked = tokio::time::timeout(Duration::from_millis(100), first.realpath(b".")).await;
+    assert!(asked.is_err() && !first.is_quiet(), "the answer takes longer");
+    drop(pool);
+    assert!(!Arc::ptr_eq(&first, &Pool::new(settings).link().await.unwrap()));
+}
+
+#[tokio::test]
 async fn no_lost_connection_waits() {
     let sshd = Sshd::start(Mode::Exec);
     let settings = settings(&sshd, sshd.port());
