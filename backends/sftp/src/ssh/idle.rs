@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use secrecy::ExposeSecret as _;
+use secrecy::ExposeSecret;
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 use wl_core::entry::Hash;
@@ -51,7 +51,7 @@ impl Login {
         let mut digest = Sha256::new();
         digest.update(format!("{target:?}"));
         for secret in [&target.passphrase, &target.password] {
-            let secret = secret.as_ref().map(|secret| secret.expose_secret());
+            let secret = secret.as_ref().map(ExposeSecret::expose_secret);
             digest.update([u8::from(secret.is_some())]);
             digest.update(secret.map_or(0, str::len).to_le_bytes());
             digest.update(secret.unwrap_or_default());
