@@ -146,7 +146,12 @@ impl Inspect {
         let tried = async {
             let backend = self.jobs.pairs().backend(storage, environment).await?;
             backend.root().await?;
-            Ok::<_, WireError>(backend.probe().await.map(|facts| as_watched(facts, storage.watcher_interval())))
+            let found = backend.probe().await;
+            if found.is_err() {
+                // The first look may have been on a connection from before: whether there can be one now is what counts.
+                backend.root().await?;
+            }
+            Ok::<_, WireError>(found.map(|facts| as_watched(facts, storage.watcher_interval())))
         };
         let (reachable, capabilities, problems) = match tried.await {
             Ok(Ok(facts)) => (true, Some(facts), Vec::new()),
