@@ -47,8 +47,9 @@ pub struct Abilities {
     pub heads_agree: bool,
     /// Whether the entity tag of what was just written is weak.
     pub tags_begin_weak: bool,
-    /// Whether a PUT with `If-None-Match: *` overwrites nothing, and shows nothing before all of it is there.
-    pub creates_directly: bool,
+    /// Whether a PUT with `If-None-Match: *` overwrites nothing, and shows nothing before all of it is there; none where that
+    /// is not known yet.
+    pub creates_directly: Option<bool>,
     /// Whether `Overwrite: F` is heeded.
     pub keeps_existing: bool,
     /// Whether a moved file keeps its token.
@@ -135,7 +136,7 @@ fn windows(abilities: &Abilities) -> Vec<String> {
         "this server overwrites although it is told not to: a file that appears between the last look and the creation, \
          one round trip, is replaced"
     });
-    if abilities.creates_directly {
+    if abilities.creates_directly == Some(true) {
         say(
             "a file of up to 64 KiB is created by a PUT that overwrites nothing: the window is from the server's check to its \
              renaming, which is as long as the content takes to arrive",

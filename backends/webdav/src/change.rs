@@ -309,6 +309,8 @@ async fn is_empty(server: &Server, dir: &RelPath) -> Result<()> {
 
 /// Removes what dead writers left where listings came across it; how many files that were.
 pub async fn sweep(server: &Arc<Server>) -> Result<usize> {
+    // Whoever opened the storage may close it now, which ends a trial wherever it is.
+    server.learning.settled().await;
     let mut swept = 0;
     if server.known_abilities().is_some_and(|abilities| abilities.hides_dotfiles()) {
         let all = children(server, &parts_dir(), None).await?.unwrap_or_default();

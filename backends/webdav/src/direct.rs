@@ -27,7 +27,7 @@ const LONGEST_NAME: usize = 200;
 /// Whether a write is one that is done so.
 pub async fn fits(server: &Server, path: &RelPath, content: &Content, guard: &Guard) -> Result<bool> {
     let short = content.size <= LARGEST && path.name().len() <= LONGEST_NAME;
-    Ok(short && *guard == Guard::Absent && server.abilities().await?.creates_directly)
+    Ok(short && *guard == Guard::Absent && server.abilities().await?.creates_directly == Some(true))
 }
 
 /// Creates a file where nothing is. It takes its own turns: while it waits for a tick, others have theirs.

@@ -40,13 +40,8 @@ pub struct Shipping {
 impl Findings {
     /// Whether all is found that must be known before anything is written.
     pub fn are_complete(&self) -> bool {
-        let Self { rewriting, shipping, hashes, unfit, keeps_notes, creates_directly, .. } = self;
-        rewriting.is_some()
-            && shipping.is_some()
-            && hashes.is_some()
-            && unfit.is_some()
-            && keeps_notes.is_some()
-            && creates_directly.is_some()
+        let Self { rewriting, shipping, hashes, unfit, keeps_notes, .. } = self;
+        rewriting.is_some() && shipping.is_some() && hashes.is_some() && unfit.is_some() && keeps_notes.is_some()
     }
 
     /// What the server can do by what was found: what was not is not offered.
@@ -54,7 +49,6 @@ impl Findings {
         let rewriting = self.rewriting.as_ref();
         let told = rewriting.is_none_or(|Rewriting { listed, .. }| listed.etag.is_some());
         let agree = rewriting.is_some_and(Rewriting::heads_agree);
-        let direct = self.creates_directly.unwrap_or_default();
         Abilities {
             unfinished: !self.are_complete(),
             conditions: self.conditions,
@@ -63,7 +57,7 @@ impl Findings {
             heads_agree: agree,
             tags_begin_weak: rewriting.is_none_or(|Rewriting { listed, .. }| listed.is_weak()),
             // What was created is read once, by its entity tag and bytes: both must be those of a listing.
-            creates_directly: direct && told && agree,
+            creates_directly: self.creates_directly.map(|direct| direct && told && agree),
             keeps_existing: self.shipping.is_some_and(|found| found.keeps_existing),
             move_keeps_token: self.shipping.is_some_and(|found| found.keeps_token),
             copies: self.shipping.map(|found| found.copies),
@@ -101,8 +95,7 @@ mod tests {
         assert!(found.unfinished && found.hides_dotfiles() && found.precision == Precision::Coarse);
         let Abilities { creates_directly, keeps_existing, move_keeps_token, copies, tells_hash, heads_agree, .. } =
             found;
-        assert!(
-            !(creates_directly || keeps_existing || move_keeps_token || tells_hash || heads_agree) && copies.is_none()
-        );
+        assert!(!(keeps_existing || move_keeps_token || tells_hash || heads_agree));
+        assert_eq!((creates_directly, copies), (None, None));
     }
 }

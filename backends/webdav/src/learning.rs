@@ -75,17 +75,46 @@ impl Learning {
         }
     }
 
-    /// What the server can do, as far as that was found out in good time.
+    /// What the server can do, as far as that was found out in good time. Whether it takes files directly takes longer than
+    /// all else, and nobody waits for it.
     pub async fn abilities(&self, server: &Arc<Server>) -> Result<Arc<Abilities>> {
-        if let Some(known) = probe::remembered(&server.key) {
+        let known = probe::remembered(&server.key);
+        if let Some(known) = known
+            && (known.creates_directly.is_some() || self.failed_lately())
+        {
             return Ok(known);
         }
-        let found = wait(under_way(&self.usual, server, What::Usual), PATIENCE, |_| false).await?;
-        if let Some(known) = probe::remembered(&server.key) {
-            return Ok(known);
+        let found = wait(under_way(&self.usual, server, What::Usual), PATIENCE, Findings::are_complete).await;
+        let known = probe::remembered(&server.key);
+        let found = match (found, &known) {
+            (Ok(found), _) => found.abilities(),
+            (Err(_), Some(known)) => return Ok(known.clone()),
+            (Err(error), None) => return Err(error),
+        };
+        match known {
+            // Nothing more is known of it, or a later, thorough trial has found it.
+            Some(known) if found.creates_directly.is_none() || known.creates_directly.is_some() => Ok(known),
+            Some(known) => {
+                let creates_directly = found.creates_directly;
+                Ok(probe::remember(&server.key, Abilities { creates_directly, ..Abilities::clone(&known) }))
+            }
+            None if found.unfinished => Ok(Arc::new(found)),
+            None => Ok(probe::remember(&server.key, found)),
         }
-        let found = found.abilities();
-        Ok(if found.unfinished { Arc::new(found) } else { probe::remember(&server.key, found) })
+    }
+
+    /// Whether what has to be known in the end need not be tried again just now.
+    fn failed_lately(&self) -> bool {
+        lock(&self.usual).as_ref().is_some_and(|trial| trial.has_failed() && trial.begun.elapsed() < PATIENCE)
+    }
+
+    /// Waits until a trial that is under way has cleared up what it made.
+    pub async fn settled(&self) {
+        let trial = lock(&self.usual).clone();
+        if let Some(trial) = trial {
+            // However it ends: it is over.
+            let _ = wait(trial, PATIENCE, |_| false).await;
+        }
     }
 
     /// Whether what begins with a dot is not listed, which is known before the rest.
@@ -254,11 +283,13 @@ mod tests {
         let begun = Instant::now();
         let found = wait(trial, Duration::from_millis(500), |_| false).await.unwrap().abilities();
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-        assert!(found.unfinished && !found.creates_directly);
+        assert!(found.unfinished && found.creates_directly.is_none());
         assert!(server.known_abilities().is_none(), "others still wait for it");
         // Once it is known, it is offered.
         let found = server.abilities().await.unwrap();
-        assert!(!found.unfinished && found.creates_directly && found.copies == Some(true));
+        assert!(!found.unfinished && found.copies == Some(true));
+        server.learning.settled().await;
+        assert_eq!(server.abilities().await.unwrap().creates_directly, Some(true));
         assert!(server.known_abilities().is_some_and(|known| !known.unfinished));
     }
 

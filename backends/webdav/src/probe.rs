@@ -131,7 +131,7 @@ impl Trial<'_> {
 
     async fn races(&self) -> Result<()> {
         let found = self.tell.borrow().found.abilities();
-        let created = self.race(None, found.creates_directly).await?;
+        let created = self.race(None, found.creates_directly == Some(true)).await?;
         self.found(|found| found.create_race = Some(created));
         let conditions = found.conditions.filter(|conditions| *conditions != Conditions::LookOnly);
         if conditions.is_some() {
