@@ -9,7 +9,7 @@ use futures::{Stream, StreamExt as _};
 use reqwest::header::{self, HeaderName, HeaderValue};
 use reqwest::{Body, Method, Response, StatusCode, Url};
 use tokio::time::Instant;
-use wl_core::error::{Error, Result};
+use wl_core::error::{Error, Fault, Result};
 
 use crate::auth::Auth;
 use crate::config::Settings;
@@ -134,8 +134,9 @@ impl Client {
             request = request.header(header::AUTHORIZATION, value);
         }
         for (name, value) in &ask.headers {
-            // INVARIANT: URLs, entity tags and numbers, all of visible characters.
-            request = request.header(name, HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("")));
+            // Never without its value: an empty condition may hold of anything.
+            let value = HeaderValue::from_str(value).map_err(|_| cannot_be_sent(name))?;
+            request = request.header(name, value);
         }
         request = match body {
             // With its length: some servers refuse or spool what comes in chunks.
@@ -235,6 +236,11 @@ impl Client {
     }
 }
 
+/// The error of a header whose value is not of visible characters.
+fn cannot_be_sent(name: &HeaderName) -> Error {
+    Error::new(Fault::Malformed, format!("the header `{name}` of a request would hold characters that cannot be sent"))
+}
+
 /// Whether a failure is one that proxies and restarting servers answer with.
 pub fn fails_for_now(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 500 | 502 | 504)
@@ -295,7 +301,27 @@ pub async fn drain(response: Response) -> StatusCode {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+    use wl_core::manifest::Storage;
+
     use super::*;
+
+    /// One whose server nobody reaches.
+    fn client() -> (Client, Url) {
+        let params = json!({ "type": "webdav", "backend-id": "dav", "url": "http://127.0.0.1:9/" });
+        let client = Client::new(Settings::read(&Storage::from_params(params).unwrap()).unwrap());
+        let url = client.base.url().clone();
+        (client, url)
+    }
+
+    #[tokio::test]
+    async fn no_header_goes_without_its_value() {
+        let (client, url) = client();
+        for bad in ["\u{7f}", "a\r\nb: c", "\0"] {
+            let error = client.send(Ask::new("MOVE", url.clone()).with("if", bad), None).await.unwrap_err();
+            assert!(error.fault == Fault::Malformed && error.message.contains("`if`"), "{bad:?}: {error}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_grows_has_time_and_one_that_does_not_has_an_end() {

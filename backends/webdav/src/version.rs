@@ -21,12 +21,13 @@ pub struct ETag {
 }
 
 impl ETag {
-    /// Reads a header or a property. Some servers leave out the quotes in one of the two.
+    /// Reads a header or a property. Some servers leave out the quotes in one of the two. What holds other
+    /// characters than visible ASCII counts as none: it could not be sent back as it came.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let (weak, rest) = text.strip_prefix("W/").map_or((false, text), |rest| (true, rest));
         let opaque = rest.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(rest);
-        let clean = !opaque.is_empty() && opaque.bytes().all(|byte| byte > b' ' && byte != b'"' && byte != 127);
+        let clean = !opaque.is_empty() && opaque.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
         clean.then(|| Self { opaque: opaque.to_owned(), weak })
     }
 
@@ -213,7 +214,7 @@ mod tests {
         let (strong, weak) = (ETag::parse("\"a-b\"").unwrap(), ETag::parse(" W/\"a-b\" ").unwrap());
         assert_eq!((strong.quoted(), weak.quoted()), ("\"a-b\"".to_owned(), "W/\"a-b\"".to_owned()));
         assert_eq!(ETag::parse("a-b"), Some(strong));
-        for bad in ["", "\"\"", "\"a\"b\"", "\"a b\"", "\"\r\n\""] {
+        for bad in ["", "\"\"", "\"a\"b\"", "\"a b\"", "\"\r\n\"", "\"\u{7f}\"", "\"größe\"", "W/\"\u{80}\""] {
             assert_eq!(ETag::parse(bad), None, "{bad:?}");
         }
     }
