@@ -121,6 +121,10 @@ impl Backend for WebDav {
     }
 
     async fn probe(&self) -> Result<Facts> {
+        if self.server.read_only {
+            // Nothing is written there, not even to find out what the server would do with it.
+            return self.server.root_id().await.map(|_| self.facts());
+        }
         self.server.try_hard().await?;
         chunks::try_afresh(&self.server).await?;
         Ok(self.facts())

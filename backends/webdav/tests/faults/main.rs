@@ -357,3 +357,23 @@ async fn no_password_goes_to_a_server_that_has_not_asked_for_one() {
         assert!(sent("Digest") > 0, "{first:?}");
     }
 }
+
+/// What is only read is not written to, not even to find out what the server would do with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storage_that_is_only_read_is_only_looked_at() {
+    for (server, at) in
+        [(servers::apache::start(), "/dav/"), (servers::sabre::start_like_nextcloud(), servers::sabre::NEXTCLOUD_FILES)]
+    {
+        let proxy = Http::start(server.address());
+        let mut more = login();
+        more["read-only"] = json!(true);
+        let reader = storage(&format!("http://{}{at}", proxy.address()), &more);
+        let facts = reader.probe().await.unwrap();
+        assert!(!facts.trash && !facts.server_copy, "nothing is claimed that was not tried");
+        let safe = ["OPTIONS", "PROPFIND", "HEAD", "GET"];
+        let written: Vec<_> = proxy.take().into_iter().filter(|one| !safe.contains(&one.method.as_str())).collect();
+        assert!(written.is_empty(), "{written:?}");
+        proxy.decide(|_| Action::status(403));
+        assert_eq!(reader.probe().await.map_err(|error| error.fault).err(), Some(Fault::Denied), "it is looked at");
+    }
+}
