@@ -19,7 +19,7 @@ use crate::server::{Server, parts_dir};
 use crate::transfer::{Over, copy_to, done, move_to, no_directory};
 use crate::trash::{make_parents, recovered, still_held};
 use crate::version::Seen;
-use crate::write::{LOOK_PAUSE, LOOKS};
+use crate::write::{LOOK_PAUSE, LOOKS, move_to_free};
 
 /// Deletes that version of a file.
 pub async fn remove(server: &Arc<Server>, path: &RelPath, token: &Token, trash: Option<&RelPath>) -> Result<()> {
@@ -136,7 +136,7 @@ async fn make_parents_of_trash(server: &Server, aside: &RelPath) -> Result<()> {
 
 /// Moves back what was not expected; always an error.
 async fn put_back(server: &Arc<Server>, path: &RelPath, aside: &RelPath, is_dir: bool) -> Result<()> {
-    let back = move_to(server, aside, path, is_dir, &Over::Nothing).await;
+    let back = move_to_free(server, aside, path, is_dir).await;
     if let Ok(response) = back
         && done(drain(response).await)
     {
@@ -176,8 +176,7 @@ pub async fn move_within(server: &Arc<Server>, from: &RelPath, token: &Token, to
     server.can_hold(to).await?;
     let version = Version::at(server, from, token).await?;
     nothing_at(server, to).await?;
-    // RACE: as in `write::create`.
-    let response = move_to(server, from, to, false, &Over::Nothing).await?;
+    let response = move_to_free(server, from, to, false).await?;
     finish(server, response, to).await?;
     match server.see(to).await? {
         Some(moved) if version.is(server, to, &moved).await => Ok(moved.entry(server.precision())),

@@ -129,6 +129,19 @@ impl Client {
             self.auth.has_asked();
         }
         self.keep_quiet().await;
+        self.deliver(ask, body, progress).await
+    }
+
+    /// Sends a request without a body now, or not at all: what was looked at right before may be something else later.
+    /// Whoever looked has learned what credentials are wanted.
+    pub async fn at_once(&self, ask: &Ask) -> Result<Try> {
+        if self.quiet_until().is_some_and(|until| Instant::now() < until) {
+            return Ok(Try::Again(of_status(StatusCode::SERVICE_UNAVAILABLE)));
+        }
+        self.deliver(ask, None, None).await
+    }
+
+    async fn deliver(&self, ask: &Ask, body: Option<(u64, Body)>, progress: Option<&Arc<AtomicU64>>) -> Result<Try> {
         let mut request = self.http.request(ask.method.clone(), ask.url.clone());
         if let Some(value) = self.auth.header(&ask.method, &ask.url) {
             request = request.header(header::AUTHORIZATION, value);
@@ -229,10 +242,13 @@ impl Client {
     }
 
     async fn keep_quiet(&self) {
-        let until = *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(until) = until {
+        if let Some(until) = self.quiet_until() {
             tokio::time::sleep_until(until).await;
         }
+    }
+
+    fn quiet_until(&self) -> Option<Instant> {
+        *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -312,6 +328,15 @@ mod tests {
         let client = Client::new(Settings::read(&Storage::from_params(params).unwrap()).unwrap());
         let url = client.base.url().clone();
         (client, url)
+    }
+
+    #[tokio::test]
+    async fn what_must_not_wait_is_not_sent_while_the_server_wishes_for_patience() {
+        let (client, url) = client();
+        let ask = Ask::new("MOVE", url);
+        assert!(matches!(client.at_once(&ask).await, Err(error) if error.fault == Fault::Offline));
+        client.be_quiet_for(LONGEST_WAIT);
+        assert!(matches!(client.at_once(&ask).await, Ok(Try::Again(error)) if error.fault == Fault::Busy));
     }
 
     #[tokio::test]

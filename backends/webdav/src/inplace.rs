@@ -9,14 +9,13 @@ use wl_core::entry::{Entry, Hash, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
-use crate::change::discard;
 use crate::client::{Ask, drain};
 use crate::error::of_answer;
 use crate::read::hash;
 use crate::server::Server;
 use crate::transfer::{Whole, collect, done};
 use crate::version::{ETag, Seen};
-use crate::write::{WEAK_PAUSE, WEAK_TRIES, holds, keep, kept_in};
+use crate::write::{WEAK_PAUSE, WEAK_TRIES, discard_if_there, holds, keep, kept_in};
 
 /// A content up to this size is held in memory, so that nothing can fail in the middle of sending it. A larger one takes
 /// the server long to store: its name had better be free for a moment than hold a part for long.
@@ -43,18 +42,10 @@ pub async fn replace(
     };
     let result = match send(server, path, &guard, &whole).await {
         Ok(answer) => settle(server, path, token, answer, size, sent).await,
-        Err(error) => {
-            if let Some(copy) = copy {
-                discard(server, &copy).await;
-            }
-            return Err(error);
-        }
+        Err(error) => Err(error),
     };
-    // Unless the old version is there, the copy may be all that is left of it: somebody may have written after this writer.
-    if let (Err(_), Some(copy)) = (&result, copy)
-        && holds(server, path, &guard).await.is_ok()
-    {
-        discard(server, &copy).await;
+    if let (Err(_), Some(copy)) = (&result, copy) {
+        discard_if_there(server, path, &guard, &copy).await;
     }
     result
 }

@@ -234,31 +234,28 @@ pub enum Over {
 
 /// Moves a file, or a directory, on the server.
 pub async fn move_to(server: &Server, from: &RelPath, to: &RelPath, is_dir: bool, over: &Over) -> Result<Response> {
-    ship(server, "MOVE", from, to, is_dir, over).await
+    server.client.send(shipping(server, "MOVE", from, to, is_dir, over), None).await
+}
+
+/// The same now, or not at all.
+pub async fn move_at_once(server: &Server, from: &RelPath, to: &RelPath, is_dir: bool, over: &Over) -> Result<Try> {
+    server.client.at_once(&shipping(server, "MOVE", from, to, is_dir, over)).await
 }
 
 /// Copies a file on the server to where nothing is.
 pub async fn copy_to(server: &Server, from: &RelPath, to: &RelPath) -> Result<Response> {
-    ship(server, "COPY", from, to, false, &Over::Nothing).await
+    server.client.send(shipping(server, "COPY", from, to, false, &Over::Nothing), None).await
 }
 
-async fn ship(
-    server: &Server,
-    method: &'static str,
-    from: &RelPath,
-    to: &RelPath,
-    is_dir: bool,
-    over: &Over,
-) -> Result<Response> {
+fn shipping(server: &Server, method: &'static str, from: &RelPath, to: &RelPath, is_dir: bool, over: &Over) -> Ask {
     let base = &server.client.base;
     let place = |path: &RelPath| if is_dir { base.dir(path) } else { base.file(path) };
     let ask = Ask::new(method, place(from)).with("destination", place(to).as_str());
-    let ask = match over {
+    match over {
         Over::Nothing => ask.with("overwrite", "F"),
         Over::Seen => ask.with("overwrite", "T"),
         Over::If(condition) => ask.with("overwrite", "T").with("if", condition),
-    };
-    server.client.send(ask, None).await
+    }
 }
 
 /// Whether a MOVE, COPY, DELETE or MKCOL says that it was done.

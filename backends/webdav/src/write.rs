@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::StatusCode;
+use reqwest::{Response, StatusCode};
 use wl_core::backend::{Content, Guard, Reading, Written};
 use wl_core::entry::{Entry, Meta, Token};
 use wl_core::error::{Error, Fault, Result};
@@ -14,7 +14,7 @@ use wl_core::path::RelPath;
 use crate::abilities::Conditions;
 use crate::change::discard;
 use crate::chunks::upload;
-use crate::client::drain;
+use crate::client::{TRIES, Try, drain};
 use crate::error::{of_answer, of_status};
 use crate::inplace;
 use crate::learning::not_known_yet;
@@ -22,7 +22,7 @@ use crate::lock::Lock;
 use crate::note;
 use crate::read::{hash, head, read};
 use crate::server::Server;
-use crate::transfer::{Over, Uploaded, copy_to, done, move_to, no_directory};
+use crate::transfer::{Over, Uploaded, copy_to, done, move_at_once, move_to, no_directory};
 use crate::trash::make_parents;
 use crate::version::Seen;
 
@@ -99,16 +99,7 @@ pub async fn publish(
     }
     match guard {
         Guard::Absent => create(server, part, path, uploaded).await,
-        Guard::Unchanged(token) if server.conditions().await? == Conditions::Lock => {
-            // A lock on nothing would make an empty file.
-            holds(server, path, guard).await?;
-            let lock = Lock::take(server, path).await.map_err(|error| gone_is_refused(error, path))?;
-            let condition = Over::If(lock.condition(server));
-            let replaced = exchange(server, part, path, token, trash, uploaded, Some(condition)).await;
-            lock.release(server).await;
-            replaced
-        }
-        Guard::Unchanged(token) => exchange(server, part, path, token, trash, uploaded, None).await,
+        Guard::Unchanged(token) => exchange(server, part, path, token, trash, uploaded).await,
     }
 }
 
@@ -129,25 +120,47 @@ pub async fn holds(server: &Server, path: &RelPath, guard: &Guard) -> Result<Opt
 
 /// Moves a part to where nothing is.
 async fn create(server: &Arc<Server>, part: &RelPath, path: &RelPath, uploaded: &Uploaded) -> Result<Written> {
-    if !server.abilities().await?.keeps_existing {
-        // RACE: this server overwrites although told not to. Who creates the file within this round trip loses it.
-        holds(server, path, &Guard::Absent).await?;
-    }
-    // RACE: a server may look and then rename (Apache, sabre/dav). Who creates the file within those microseconds loses it;
-    // if wl is the loser, the look below tells.
-    let moved = move_to(server, part, path, false, &Over::Nothing).await;
-    let failure = match moved {
-        Ok(response) if done(response.status()) => {
-            drain(response).await;
-            None
-        }
-        Ok(response) => Some(refusal(&of_answer(&response), drain(response).await)),
-        Err(error) => Some(error),
-    };
+    let moved = async { answered(move_to_free(server, part, path, false).await?).await };
+    let failure = moved.await.err();
     settle(server, part, path, uploaded, &Guard::Absent, failure).await
 }
 
-/// Moves a part over a known version.
+/// Moves a file, or a directory, to where nothing is.
+pub async fn move_to_free(server: &Server, from: &RelPath, to: &RelPath, is_dir: bool) -> Result<Response> {
+    if !server.abilities().await?.keeps_existing {
+        // This server overwrites although told not to.
+        return move_as_seen(server, from, to, is_dir, &Guard::Absent).await;
+    }
+    // RACE: a server may look and then rename (Apache, sabre/dav). Who creates the file within those microseconds loses it;
+    // if wl is the loser, the look that follows tells.
+    move_to(server, from, to, is_dir, &Over::Nothing).await
+}
+
+/// Moves to where there is what the guard says, on a server that heeds nothing that goes with a MOVE. Each try has a
+/// look of its own right before it: while a server asks for patience, somebody may write there.
+async fn move_as_seen(server: &Server, from: &RelPath, to: &RelPath, is_dir: bool, guard: &Guard) -> Result<Response> {
+    let over = if *guard == Guard::Absent { Over::Nothing } else { Over::Seen };
+    let mut tried = 0;
+    loop {
+        tried += 1;
+        holds(server, to, guard).await?;
+        // RACE: who writes the file within this round trip loses it.
+        match move_at_once(server, from, to, is_dir, &over).await? {
+            Try::Answer(response) => return Ok(response),
+            Try::Again(error) if tried >= TRIES => return Err(error),
+            Try::Again(_) => tokio::time::sleep(Duration::from_millis(50) * tried * tried).await,
+        }
+    }
+}
+
+/// Fails unless a MOVE was answered with that it was done.
+async fn answered(response: Response) -> Result<()> {
+    let error = of_answer(&response);
+    let status = drain(response).await;
+    if done(status) { Ok(()) } else { Err(refusal(&error, status)) }
+}
+
+/// Puts a part in place of a known version, which is kept first.
 async fn exchange(
     server: &Arc<Server>,
     part: &RelPath,
@@ -155,68 +168,87 @@ async fn exchange(
     token: &Token,
     trash: Option<&RelPath>,
     uploaded: &Uploaded,
-    locked: Option<Over>,
 ) -> Result<Written> {
     let guard = Guard::Unchanged(token.clone());
-    let mut there = holds(server, path, &guard).await?;
+    let conditions = server.conditions().await?;
+    // A lock on nothing would make an empty file.
+    let there = holds(server, path, &guard).await?;
+    // Before anything is locked: to copy a large file may take longer than a lock lives.
     let kept = match kept_in(server, trash).await? {
         Some(trash) => Some(keep(server, path, token, trash).await?),
         None => None,
     };
-    let conditions = server.conditions().await?;
-    let (mut tried, mut kept_out) = (0, false);
-    let failure = loop {
-        tried += 1;
-        let etag = there.as_ref().and_then(|seen| seen.etag.as_ref());
-        let over = match (&locked, etag) {
-            (Some(lock), _) => lock.clone(),
-            (None, Some(etag)) if matches!(conditions, Conditions::IfHeader | Conditions::InPlace) => {
-                // RACE: a server may check and then rename (Apache, sabre/dav). Who writes the file within those
-                // microseconds loses it; if wl is the loser, the look below tells.
-                Over::If(format!("<{}> ([{}])", server.client.base.file(path), etag.quoted()))
-            }
-            _ => {
-                // RACE: nothing that goes with a MOVE is heeded here. Who writes the file within this round trip loses it.
-                there = holds(server, path, &guard).await?;
-                Over::Seen
-            }
-        };
-        let error = match move_to(server, part, path, false, &over).await {
-            Ok(response) if done(response.status()) => {
-                drain(response).await;
-                break None;
-            }
-            Ok(response) => {
-                kept_out = is_kept_out(response.status());
-                refusal(&of_answer(&response), drain(response).await)
-            }
-            Err(error) => break Some(error),
-        };
-        // The condition may have failed only because the tag is weak yet, or was when it was looked at.
-        let weak = |seen: &Seen| seen.is_weak();
-        let was_weak = there.as_ref().is_some_and(weak);
-        if error.fault != Fault::Refused || !was_weak || tried >= WEAK_TRIES {
-            break Some(error);
-        }
-        tokio::time::sleep(WEAK_PAUSE).await;
-        match holds(server, path, &guard).await {
-            Ok(now) => there = now,
-            Err(error) => break Some(error),
-        }
+    let result = if conditions == Conditions::Lock {
+        move_locked(server, part, path, uploaded, &guard).await
+    } else {
+        let failure = move_over(server, part, path, &guard, conditions, there).await.err();
+        settle(server, part, path, uploaded, &guard, failure).await
     };
-    let result = settle(server, part, path, uploaded, &guard, failure).await;
-    if let (Err(_), Some(kept)) = (&result, kept)
-        && (kept_out || holds(server, path, &guard).await.is_ok())
-    {
-        discard(server, &kept).await;
+    if let (Err(_), Some(kept)) = (&result, kept) {
+        discard_if_there(server, path, &guard, &kept).await;
     }
     result
 }
 
-/// Whether a status says for certain that nothing was replaced. After anything else what was kept of the replaced version
-/// may be all that is left of it: somebody else may have written after this writer.
-pub fn is_kept_out(status: StatusCode) -> bool {
-    matches!(status, StatusCode::PRECONDITION_FAILED | StatusCode::LOCKED)
+/// Locks a file and, if it is the known version then, moves a part over it.
+async fn move_locked(
+    server: &Arc<Server>,
+    part: &RelPath,
+    path: &RelPath,
+    uploaded: &Uploaded,
+    guard: &Guard,
+) -> Result<Written> {
+    let lock = Lock::take(server, path).await.map_err(|error| gone_is_refused(error, path))?;
+    let moved = async {
+        holds(server, path, guard).await?;
+        let condition = Over::If(lock.condition(server));
+        answered(move_to(server, part, path, false, &condition).await?).await
+    };
+    let failure = moved.await.err();
+    let result = settle(server, part, path, uploaded, guard, failure).await;
+    lock.release(server).await;
+    result
+}
+
+/// Moves a part over a known version, which is `there`: under a condition on its entity tag where that is heeded.
+async fn move_over(
+    server: &Server,
+    part: &RelPath,
+    path: &RelPath,
+    guard: &Guard,
+    conditions: Conditions,
+    mut there: Option<Seen>,
+) -> Result<()> {
+    let heeded = matches!(conditions, Conditions::IfHeader | Conditions::InPlace);
+    let mut tried = 0;
+    loop {
+        tried += 1;
+        let response = match there.as_ref().and_then(|seen| seen.etag.as_ref()).filter(|_| heeded) {
+            Some(etag) => {
+                // RACE: a server may check and then rename (Apache, sabre/dav). Who writes the file within those
+                // microseconds loses it; if wl is the loser, the look that follows tells.
+                let condition = format!("<{}> ([{}])", server.client.base.file(path), etag.quoted());
+                move_to(server, part, path, false, &Over::If(condition)).await?
+            }
+            None => move_as_seen(server, part, path, false, guard).await?,
+        };
+        let Err(error) = answered(response).await else { return Ok(()) };
+        // The condition may have failed only because the tag is weak yet, or was when it was looked at.
+        let was_weak = there.as_ref().is_some_and(Seen::is_weak);
+        if error.fault != Fault::Refused || !was_weak || tried >= WEAK_TRIES {
+            return Err(error);
+        }
+        tokio::time::sleep(WEAK_PAUSE).await;
+        there = holds(server, path, guard).await?;
+    }
+}
+
+/// Discards what was kept of a version if that is there still. Otherwise it may be all that is left of it: a request
+/// that is refused may have been done when it was sent first, and somebody else may have written after this writer.
+pub async fn discard_if_there(server: &Server, path: &RelPath, guard: &Guard, kept: &RelPath) {
+    if holds(server, path, guard).await.is_ok() {
+        discard(server, kept).await;
+    }
 }
 
 /// Where a version is kept that is about to be replaced: nowhere if the server does not copy. Fails while that is not known:

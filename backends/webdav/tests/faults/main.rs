@@ -1,6 +1,7 @@
 //! What a server or the network may do in the middle of something, and that it is never taken for an absence.
 
 mod chunks;
+mod kept;
 mod login;
 mod notes;
 mod pruning;
