@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
-use wl_core::error::{Error, Result};
+use wl_core::error::{Error, Fault, Result};
 use wl_core::path::{PART_PREFIX, RelPath};
 use wl_core::report::TrashReason;
 
@@ -32,6 +32,17 @@ impl Made {
 
 /// Makes the directories that a path in the trash, or that of a part, is in.
 pub async fn make_parents(server: &Server, path: &RelPath) -> Result<()> {
+    match make_those_not_made(server, path).await {
+        // One that was made before is not there any more: a user may empty the trash by removing it.
+        Err(error) if error.fault == Fault::Missing => {
+            server.made.forget();
+            make_those_not_made(server, path).await
+        }
+        made => made,
+    }
+}
+
+async fn make_those_not_made(server: &Server, path: &RelPath) -> Result<()> {
     let mut above: Vec<_> = path.ancestors().collect();
     above.reverse();
     for dir in above {

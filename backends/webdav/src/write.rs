@@ -79,7 +79,11 @@ async fn put(
         publish(server, &part, path, &uploaded, guard, trash).await
     }
     .await;
-    if result.is_err() {
+    if let Err(error) = &result {
+        if matches!(error.fault, Fault::Missing | Fault::Broken) {
+            // It may be the directory that parts lie in that is missing: nginx answers 500 then.
+            server.made.forget();
+        }
         discard(server, &part).await;
     }
     result

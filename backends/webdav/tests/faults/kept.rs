@@ -156,3 +156,40 @@ async fn what_is_replaced_is_kept_before_it_is_locked() {
     assert_eq!(bench.replace_kept(b"new", ".wl-trash/three/x").await.err(), Some(Fault::Refused));
     assert_eq!(bench.held("x").as_deref(), Some(&b"somebody else's"[..]));
 }
+
+/// A user may remove the trash at any time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trash_that_was_removed_is_made_again() {
+    for server in
+        [servers::apache::start(), servers::lighttpd::start(), servers::nginx::start(), servers::sabre::start()]
+    {
+        let bench = Bench::on(server).await;
+        let remove_trash = || fs::remove_dir_all(bench.server.root().join(".wl-trash")).unwrap();
+        for time in ["one", "two"] {
+            bench.user_writes_old_x();
+            let trash = format!(".wl-trash/{time}/x");
+            let replaced = bench.replace_kept(b"new", &trash).await;
+            assert!(replaced.is_ok(), "{time} {:?}: {replaced:?}", bench.server);
+            assert_eq!(bench.held(&trash).as_deref(), Some(&b"old"[..]));
+            remove_trash();
+        }
+        let token = bench.entry("x").await.token;
+        let removed = bench.storage.remove(&path("x"), &token, Some(&path(".wl-trash/three/x"))).await;
+        assert_eq!(removed, Ok(()), "{:?}", bench.server);
+        assert_eq!((bench.held("x"), bench.held(".wl-trash/three/x")), (None, Some(b"new".to_vec())));
+    }
+}
+
+/// So may the directory that parts lie in, where a server lists nothing that begins with a dot: the next try makes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_of_parts_that_was_removed_is_made_again() {
+    let bench = Bench::on(servers::nginx::start()).await;
+    let bytes = vec![b'n'; 100_000];
+    bench.write("before", &bytes, &Guard::Absent).await.unwrap();
+    fs::remove_dir_all(bench.server.root().join(".wl-part-all")).unwrap();
+    // nginx answers 500, as to whatever it has no place for.
+    let first = bench.write("after", &bytes, &Guard::Absent).await;
+    assert!(first.is_ok() || first == Err(Fault::Broken), "{first:?}");
+    bench.write("again", &bytes, &Guard::Absent).await.unwrap();
+    assert!(bench.held("again") == Some(bytes));
+}
