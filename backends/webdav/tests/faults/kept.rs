@@ -1,7 +1,7 @@
 //! What is replaced is looked at right before, and what was kept of it stays as long as it may be all that is left.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use wl_test_kit::proxy::Request;
 
@@ -18,6 +18,12 @@ fn put_in_place(at: &Path, bytes: &[u8]) {
 /// Whether it is the MOVE or COPY to that path.
 fn is_to(request: &Request, method: &str, at: &str) -> bool {
     request.method == method && request.header("destination").is_some_and(|to| to.ends_with(&format!("/dav/{at}")))
+}
+
+/// Files under a temporary name: a trial, which may still be under way, has a directory.
+fn parts_in(root: &Path) -> Vec<PathBuf> {
+    let all = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
+    all.filter(|path| path.is_file() && path.to_string_lossy().contains("/.wl-part-")).collect()
 }
 
 impl Bench {
@@ -192,4 +198,45 @@ async fn a_directory_of_parts_that_was_removed_is_made_again() {
     assert!(first.is_ok() || first == Err(Fault::Broken), "{first:?}");
     bench.write("again", &bytes, &Guard::Absent).await.unwrap();
     assert!(bench.held("again") == Some(bytes));
+}
+
+/// That a server says it has copied a file proves nothing of what is there then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_inside_the_storage_is_proven() {
+    for server in [servers::apache::start(), servers::lighttpd::start()] {
+        let bench = Bench::on(server).await;
+        bench.user_writes_old_x();
+        let copy = async |to: &str| {
+            let token = bench.entry("x").await.token;
+            let copied = bench.storage.copy_within(&path("x"), &token, &path(to)).await;
+            copied.map_err(|error| error.fault)
+        };
+        let (root, mut copied, mut cut) = (bench.server.root().to_owned(), false, false);
+        bench.proxy.decide(move |request| {
+            if copied && !cut {
+                cut = true;
+                put_in_place(&parts_in(&root)[0], b"o");
+            }
+            copied |= request.method == "COPY";
+            Action::Pass
+        });
+        assert!(copy("cut").await.is_err(), "{:?}", bench.server);
+        assert!(bench.held("cut").is_none() && parts_in(bench.server.root()).is_empty(), "{:?}", bench.server);
+
+        let (at, mut moved, mut raced) = (bench.server.root().join("raced"), false, false);
+        bench.proxy.decide(move |request| {
+            if moved && !raced && request.path == "/dav/raced" {
+                raced = true;
+                put_in_place(&at, b"somebody else's");
+            }
+            moved |= request.method == "MOVE";
+            Action::Pass
+        });
+        assert_eq!(copy("raced").await, Err(Fault::Refused), "{:?}", bench.server);
+        assert_eq!(bench.held("raced").as_deref(), Some(&b"somebody else's"[..]));
+
+        bench.proxy.decide(|_| Action::Pass);
+        copy("whole").await.unwrap();
+        assert_eq!(bench.held("whole").as_deref(), Some(&b"old"[..]));
+    }
 }
