@@ -185,10 +185,13 @@ async fn copied(
         if by_command && let Err(failure) = copy::by_command(at, &at.full(from), &part, size).await {
             return Err(at.why(&failure, to).await);
         }
-        let copied = async {
-            // A length of 0 would be "to the end", which may be further by now.
-            if by_command || size == 0 { Ok(()) } else { at.link.copy_data(&source, 0, size, file, 0).await }
-        };
+        // What is asked together is done in order: the last step, and what belongs after it.
+        let last = size.saturating_sub(1) / copy::STEP * copy::STEP;
+        if !by_command && let Err(failure) = copy::in_steps(&source, 0..last, file, |_| ()).await {
+            return Err(at.why(&failure, to).await);
+        }
+        let copied =
+            async { if by_command { Ok(()) } else { copy::in_steps(&source, last..size, file, |_| ()).await } };
         let (copied, dressed, durable, sealed, still) =
             join!(copied, at.link.fsetstat(file, attrs), sync(&part), at.link.fstat(file), at.link.fstat(&source));
         for done in [copied, dressed, durable] {
@@ -209,6 +212,35 @@ async fn copied(
         Err(error) => {
             part.failed(&error).await;
             Err(error)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wl_core::backend::Look;
+    use wl_core::entry::Hash;
+    use wl_test_kit::servers::Sshd;
+    use wl_test_kit::servers::sshd::Mode;
+
+    use crate::tests::storage_on;
+
+    use super::*;
+
+    /// The date comes last: a step after it would change it.
+    #[tokio::test]
+    async fn a_large_file_is_copied_in_steps() {
+        let sshd = Sshd::start(Mode::SftpOnly);
+        let (storage, path) = (storage_on(&sshd), |name: &str| RelPath::parse(name).unwrap());
+        for size in [0, 1, copy::STEP - 1, copy::STEP, copy::STEP + 1, 3 * copy::STEP, 3 * copy::STEP + 7] {
+            let bytes: Vec<u8> = (0..=size / 8).flat_map(|word| (word * 7).to_be_bytes()).collect();
+            let bytes = &bytes[..usize::try_from(size).unwrap()];
+            let (from, to) = (path(&format!("{size}")), path(&format!("{size}.copy")));
+            std::fs::write(sshd.root().join(from.as_str()), bytes).unwrap();
+            let Ok(Look::Entry(there)) = storage.stat(&from).await else { panic!("{from} is there") };
+            let copied = storage.copy_within(&from, &there.token, &to).await.unwrap();
+            assert_eq!(copied.meta.mtime, there.meta.mtime, "{size}");
+            assert_eq!(storage.hash(&to, &copied.token).await, Ok(Hash::of(bytes)), "{size}");
         }
     }
 }

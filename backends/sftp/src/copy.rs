@@ -1,4 +1,6 @@
-//! A file copied by a command, where the server's SFTP has no copy-data.
+//! A file copied inside the server: by SFTP's copy-data, or where it has none by a command.
+
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -6,11 +8,26 @@ use crate::hash;
 use crate::part::Part;
 use crate::root::{At, Root};
 use crate::shell::{after_beginning, script};
-use crate::ssh::{Answer, Command, Failure};
+use crate::ssh::{Answer, Command, Failure, Handle};
 use crate::wire::{Code, Status};
 
+/// What is copied with one request: a server answers nothing else on the connection meanwhile.
+pub const STEP: u64 = if cfg!(test) { 64 << 10 } else { 64 << 20 };
 /// What it prints and its complaints are short.
 const ANSWER: usize = 1 << 20;
+
+/// Copies a part of a file to the same place in another one, by copy-data. `passed` is told how far it is.
+pub async fn in_steps(from: &Handle, range: Range<u64>, to: &Handle, passed: impl Fn(u64)) -> Answer<()> {
+    let mut at = range.start;
+    while at < range.end {
+        // A length of 0 would be "to the end", which may be further by now.
+        let step = STEP.min(range.end - at);
+        to.link().copy_data(from, at, step, to, at).await?;
+        at += step;
+        passed(at);
+    }
+    Ok(())
+}
 
 /// Whether commands copy files below this root.
 pub fn can(root: &Root) -> bool {

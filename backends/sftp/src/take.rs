@@ -25,8 +25,6 @@ use crate::wire::extension::COPY_DATA;
 use crate::wire::{Attrs, OpenFlags};
 use crate::write::{dress, give_back, publish, refused};
 
-/// What is copied with one request: a server answers nothing else on the connection meanwhile.
-const PIECE: u64 = 64 << 20;
 /// How often to look whether a file is young no longer.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -179,16 +177,9 @@ impl Copying<'_> {
 
     /// Copies all of it; false if the server cannot, or it changed meanwhile.
     async fn fill(&self, at: &At, part: &Part, source: &Handle, path: &RelPath) -> Result<bool> {
-        let file = part.file()?;
-        let mut copied = 0;
-        while copied < self.size {
-            // A length of 0 would be "to the end", which may be further by now.
-            let piece = PIECE.min(self.size - copied);
-            if let Err(failure) = at.link.copy_data(source, copied, piece, file, copied).await {
-                return cannot(at, &failure, path).await;
-            }
-            copied += piece;
-            self.progress.reached(copied);
+        let copied = copy::in_steps(source, 0..self.size, part.file()?, |copied| self.progress.reached(copied));
+        if let Err(failure) = copied.await {
+            return cannot(at, &failure, path).await;
         }
         let still = at.link.fstat(source).await.map_err(|failure| error(&failure, path))?;
         Ok(Seen::of(&still).is(self.token))

@@ -7,6 +7,7 @@ use wl_core::error::{Error, Fault, Result};
 use wl_core::path::{PART_PREFIX, RelPath};
 use wl_core::report::TrashReason;
 
+use crate::copy::in_steps;
 use crate::error::{error, is_missing, is_plain_refusal};
 use crate::hash::of_content;
 use crate::publish::sync_file;
@@ -18,8 +19,6 @@ use crate::wire::{Attrs, OpenFlags};
 
 /// Names tried in the trash before giving up.
 const NAMES: usize = 100;
-/// Bytes that the server copies at once.
-const STEP: usize = 64 << 20;
 
 /// How a version comes to its second place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,11 +173,7 @@ async fn copy(root: &Arc<Root>, at: &At, from: &RelPath, to: &RelPath) -> Answer
     let private = Attrs { permissions: Some(0o600), ..Attrs::default() };
     let target = at.link.open(&at.full(to), flags, private).await?;
     let copied = async {
-        // In steps: a server that copies answers nothing else on this connection.
-        for offset in (0..seen.size).step_by(STEP) {
-            let length = (seen.size - offset).min(STEP as u64);
-            at.link.copy_data(&source, offset, length, &target, offset).await?;
-        }
+        in_steps(&source, 0..seen.size, &target, |_| ()).await?;
         let dress = Attrs { permissions: seen.mode, times: Some((seen.read, seen.mtime)), ..Attrs::default() };
         at.link.fsetstat(&target, dress).await?;
         sync_file(at, &target, to).await?;
