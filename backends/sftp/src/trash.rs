@@ -1,6 +1,7 @@
 //! Where a user's version goes when another takes its place: the trash, or a held name for a moment.
 
-use std::sync::{Arc, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use wl_core::error::{Error, Fault, Result};
@@ -152,7 +153,7 @@ async fn keep(
             Ok(()) => return Ok(place),
             Err(failure) if is_missing(&failure) && !made_again => {
                 // Somebody emptied the trash.
-                root.trash_dirs.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                trash_dirs(root).clear();
                 make_parents(root, at, wanted).await?;
                 made_again = true;
             }
@@ -188,8 +189,19 @@ async fn copy(root: &Arc<Root>, at: &At, from: &RelPath, to: &RelPath) -> Answer
 
 /// Makes the directories a path in the trash is in, for the server's user alone. The trash may not be a link.
 async fn make_parents(root: &Root, at: &At, path: &RelPath) -> Answer<()> {
-    let known = |dir: &RelPath| root.trash_dirs.lock().unwrap_or_else(PoisonError::into_inner).contains(dir);
-    let mut missing: Vec<RelPath> = path.ancestors().take_while(|dir| !known(dir)).collect();
+    match make_missing(root, at, path).await {
+        // Somebody removed the trash: nothing of it is there any more.
+        Err(failure) if is_missing(&failure) => {
+            trash_dirs(root).clear();
+            make_missing(root, at, path).await
+        }
+        done => done,
+    }
+}
+
+/// The same, of those that are not known to be there.
+async fn make_missing(root: &Root, at: &At, path: &RelPath) -> Answer<()> {
+    let mut missing: Vec<RelPath> = path.ancestors().take_while(|dir| !trash_dirs(root).contains(dir)).collect();
     missing.reverse();
     for dir in missing {
         let private = Attrs { permissions: Some(0o700), ..Attrs::default() };
@@ -203,9 +215,13 @@ async fn make_parents(root: &Root, at: &At, path: &RelPath) -> Answer<()> {
                 Err(_) => return Err(failure),
             }
         }
-        root.trash_dirs.lock().unwrap_or_else(PoisonError::into_inner).insert(dir);
+        trash_dirs(root).insert(dir);
     }
     Ok(())
+}
+
+fn trash_dirs(root: &Root) -> MutexGuard<'_, HashSet<RelPath>> {
+    root.trash_dirs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// `name (2).ext`, `name (3).ext` and so on, beside a path.

@@ -446,6 +446,26 @@ async fn no_link_leads_out() {
     );
 }
 
+/// Its user may clear it away at any time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_trash_is_made_again_when_it_was_removed() {
+    let server = kit::Server::fresh(Mode::SftpOnly).await;
+    let (storage, trash) = (&*server.storage, server.root.join(".wl-trash"));
+    let mut there = create(storage, "x", b"0").await.unwrap();
+    for round in 1..4_u8 {
+        let kept = path(&format!(".wl-trash/{round}/x"));
+        let guard = Guard::Unchanged(there.token.clone());
+        there = storage.replace(&path("x"), content(&[b'0' + round]), &guard, Some(&kept)).await.unwrap().entry;
+        assert_eq!(fs::read(server.root.join(kept.as_str())).unwrap(), [b'0' + round - 1]);
+        fs::remove_dir_all(&trash).unwrap();
+    }
+    storage.remove(&path("x"), &there.token, Some(&path(".wl-trash/4/x"))).await.unwrap();
+    assert_eq!(
+        (names(&server.root), fs::read(trash.join("4/x")).unwrap()),
+        (vec![".wl-trash/4/x".to_owned()], b"3".to_vec())
+    );
+}
+
 /// A tree with all that a listing can come across is the same by command and by SFTP.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_ways_to_list_tell_the_same() {
