@@ -2,15 +2,22 @@
 //!
 //! `ssh -G` reads the configuration: Host, Match, Include and all else mean for wl what they mean for `ssh`.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::pin::pin;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use secrecy::SecretString;
 use tokio::process::Command;
+use tokio::time::timeout;
 use wl_core::error::{Error, Fault, Result};
 
 use super::Settings;
+
+/// How long `ssh` may take to say what its configuration means: commands that this names may ask somebody.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 30 });
 
 /// Where and how to connect, everything decided.
 #[derive(Debug, Clone)]
@@ -132,9 +139,18 @@ async fn ask_ssh(settings: &Settings) -> Result<Option<String>> {
     if let Some(user) = &settings.user {
         ssh.arg("-l").arg(user);
     }
-    ssh.arg("--").arg(&settings.host).stdin(Stdio::null()).kill_on_drop(true);
-    let output = match ssh.output().await {
-        Ok(output) => output,
+    ssh.arg("--").arg(&settings.host);
+    let output = match output_in_time(ssh).await {
+        Ok(Some(output)) => output,
+        Ok(None) => {
+            let text = format!(
+                "`ssh -G {}` did not end in {} seconds: does a `Match exec` in {} wait for something?",
+                settings.host,
+                PATIENCE.as_secs(),
+                own.display()
+            );
+            return Err(Error::new(Fault::Offline, text));
+        }
         // Without `ssh`, and without a configuration of the user's, there is nothing to know.
         Err(_) if !own.exists() => return Ok(None),
         Err(error) => {
@@ -149,6 +165,22 @@ async fn ask_ssh(settings: &Settings) -> Result<Option<String>> {
         return Err(Error::new(Fault::Malformed, text));
     }
     Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned()))
+}
+
+/// What a program prints; none if it did not end in time, and then it is ended, with all that it has begun.
+async fn output_in_time(mut program: Command) -> io::Result<Option<Output>> {
+    program.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).process_group(0);
+    let child = program.spawn()?;
+    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    let mut ending = pin!(child.wait_with_output());
+    if let Ok(output) = timeout(PATIENCE, &mut ending).await {
+        return output.map(Some);
+    }
+    if let Some(group) = group {
+        // Fails only where all of it has ended just now.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    Ok(None)
 }
 
 /// What `ssh -G` prints, as far as it matters here.
@@ -225,6 +257,8 @@ pub fn tokens(text: &str, known: &[(char, &str)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -255,5 +289,27 @@ mod tests {
         let home = Path::new("/home/me");
         assert_eq!(expand("~/.ssh/%h-%r", home, "h", "u"), Path::new("/home/me/.ssh/h-u"));
         assert_eq!(expand("%d/100%%/%x%", home, "h", "u"), Path::new("/home/me/100%/%x%"));
+    }
+
+    #[tokio::test]
+    async fn a_command_of_the_configuration_that_does_not_end_is_ended() {
+        let home = tempfile::tempdir().unwrap();
+        let (config, began) = (home.path().join("config"), home.path().join("began"));
+        fs::write(&config, format!("Match exec \"echo $$ > {}; sleep 99; true\"\n  User me\n", began.display()))
+            .unwrap();
+        let params = serde_json::json!({ "type": "sftp", "backend-id": "test", "host": "h", "path": "/" });
+        let settings = Settings::of(&wl_core::manifest::Storage::from_params(params).unwrap()).unwrap();
+        let settings = Settings { home: home.path().to_owned(), config: Some(config), ..settings };
+        let error = Target::find(&settings).await.err().unwrap();
+        assert!(error.fault == Fault::Offline && error.message.contains("`ssh -G h` did not end"), "{error}");
+        let process = PathBuf::from("/proc").join(fs::read_to_string(&began).unwrap().trim());
+        let goes_on = || fs::read_to_string(process.join("stat")).is_ok_and(|stat| !stat.contains(") Z"));
+        for _ in 0..500 {
+            if !goes_on() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the command goes on");
     }
 }
