@@ -198,16 +198,16 @@ mod tests {
 
     use super::*;
 
-    fn manifest(sshd: &Sshd) -> Storage {
+    fn manifest(sshd: &Sshd, port: u16) -> Storage {
         let params = json!({
             "object": "storage",
             "type": "sftp",
             "backend-id": "3cba7968-da34-4b8c-8dc7-83d8860a8933",
             "host": "127.0.0.1",
-            "port": sshd.port(),
+            "port": port,
             "ssh-user": sshd.user(),
             "ssh-identity": sshd.identity(),
-            "known-hosts": sshd.known_hosts(),
+            "known-hosts": sshd.known_hosts_at(port),
             "path": sshd.remote_root(),
         });
         Storage::from_params(params).unwrap()
@@ -215,12 +215,17 @@ mod tests {
 
     /// The directory that a server serves.
     pub fn storage_on(sshd: &Sshd) -> Arc<dyn Backend> {
-        open(&manifest(sshd)).unwrap()
+        open(&manifest(sshd, sshd.port())).unwrap()
     }
 
     /// The same, from the inside.
     pub fn root_on(sshd: &Sshd) -> Arc<Root> {
+        root_behind(sshd, sshd.port())
+    }
+
+    /// The same, reached through a port.
+    pub fn root_behind(sshd: &Sshd, port: u16) -> Arc<Root> {
         let path = sshd.remote_root().to_str().unwrap();
-        Arc::new(Root::new(Settings::of(&manifest(sshd)).unwrap(), path, false))
+        Arc::new(Root::new(Settings::of(&manifest(sshd, port)).unwrap(), path, false))
     }
 }

@@ -266,6 +266,21 @@ impl Part {
         self.here = false;
     }
 
+    /// Says that its content has another name, too: whoever went on with it would write into a user's file.
+    pub fn is_shared(&mut self) {
+        self.lasting = false;
+    }
+
+    /// Takes its own name away, on that connection, from a content that has another name.
+    pub async fn give_up_name(&mut self, at: &At) {
+        self.is_shared();
+        drop(self.file.take());
+        if self.here {
+            let removed = at.link.remove(&at.full(&self.path)).await;
+            self.here = removed.is_err_and(|failure| !is_missing(&failure));
+        }
+    }
+
     /// What becomes of it after a failure: it is deleted, unless a later attempt may go on with it.
     pub async fn failed(self, error: &Error) {
         if !(self.lasting && error.fault == Fault::Offline) {

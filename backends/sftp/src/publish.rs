@@ -62,6 +62,7 @@ impl Finished<'_> {
             match at.link.hardlink(&part, &target).await {
                 Ok(()) => {
                     self.root.note(|known| known.links = Some(true));
+                    self.part.is_shared();
                     return self.settle(at, true).await;
                 }
                 Err(failure) if is_missing(&failure) => return Err(no_parent(self.path)),

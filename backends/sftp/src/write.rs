@@ -88,6 +88,7 @@ pub async fn publish(
             Err(error) if error.fault == Fault::Offline && link.is_lost() && tries < 5 => {
                 let at = root.open().await?;
                 if let Some(seen) = took_effect(root, &at, path, sealed.size, hash, guard).await? {
+                    part.give_up_name(&at).await;
                     return Ok(seen);
                 }
                 part.reopen(&at, path).await?;
@@ -96,7 +97,9 @@ pub async fn publish(
             // A server goes on for a moment with what it was asked on a connection that is lost.
             Err(error) if error.fault == Fault::Refused && tries > 0 => {
                 let at = part.at().clone();
-                return took_effect(root, &at, path, sealed.size, hash, guard).await?.ok_or(error);
+                let seen = took_effect(root, &at, path, sealed.size, hash, guard).await?.ok_or(error)?;
+                part.give_up_name(&at).await;
+                return Ok(seen);
             }
             done => return done,
         }
@@ -240,4 +243,40 @@ pub fn damaged(path: &RelPath) -> Error {
 /// The content was not what it was said to be.
 pub fn refused(what: &str, path: &RelPath) -> Error {
     Error::new(Fault::Refused, format!("{what}: it changed meanwhile")).at(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use wl_test_kit::proxy::Tcp;
+    use wl_test_kit::servers::Sshd;
+    use wl_test_kit::servers::sshd::Mode;
+
+    use crate::take::seal;
+    use crate::tests::root_behind;
+
+    use super::*;
+
+    /// Whoever went on with it later would write into the user's file.
+    #[tokio::test]
+    async fn a_part_whose_name_was_given_without_an_answer_goes() {
+        let sshd = Sshd::start(Mode::SftpOnly);
+        let line = Tcp::start(&sshd.address());
+        let root = root_behind(&sshd, line.port());
+        let (path, hash) = (RelPath::parse("x").unwrap(), Hash::of(b"content"));
+        let at = root.open().await.unwrap();
+        let (mut part, _) = Part::go_on(&root, &at, &path, hash, 7).await.unwrap();
+        at.link.write(part.file().unwrap(), 0, Bytes::from_static(b"content")).await.unwrap();
+        let sealed = seal(&root, &part, &Meta::default(), None, &path).await.unwrap();
+        // As if the answer to it were lost.
+        at.link.hardlink(&at.full(part.path()), &at.full(&path)).await.unwrap();
+        line.cut_all();
+        let seen = publish(&root, &mut part, &path, sealed, hash, &Guard::Absent, None).await.unwrap();
+        assert_eq!(seen.size, 7);
+        drop(part);
+        let left = fs::read_dir(sshd.root()).unwrap().map(|found| found.unwrap().file_name().into_string().unwrap());
+        let left: Vec<_> = left.filter(|name| name.starts_with(".wl-part") || name == "x").collect();
+        assert_eq!(left, ["x"]);
+    }
 }
