@@ -20,6 +20,9 @@ const AHEAD: usize = 32;
 /// Parts of a directory asked for at once: first few, as most directories are small, then more.
 const PARTS: [usize; 2] = [2, 16];
 
+/// More names than a directory has that can be kept in memory: where one has no end, it is not listed.
+const MOST: usize = if cfg!(test) { 1_000 } else { 4_000_000 };
+
 /// Lists everything below the directory that `out` is about.
 pub async fn walk(out: &mut Out) -> Result<(), Gone> {
     let top = out.under.clone();
@@ -126,12 +129,14 @@ async fn entries(root: &Root, path: &RelPath) -> Result<Entries> {
 /// The names in a directory, in no order.
 pub async fn names_in(at: &At, dir: &RelPath) -> Answer<Vec<Name>> {
     let handle = at.link.open_dir(&at.full(dir)).await?;
-    let (mut found, mut parts) = (Vec::new(), PARTS[0]);
+    let (mut found, mut told, mut parts) = (Vec::new(), 0, PARTS[0]);
     loop {
         let mut ended = false;
         for part in join_all((0..parts).map(|_| at.link.read_dir(&handle))).await {
             match part? {
                 Some(names) => {
+                    // An answer without a name is one step on the way to no end, too.
+                    told += names.len().max(1);
                     found.extend(names.into_iter().filter(|name| *name.name != *b"." && *name.name != *b".."));
                 }
                 None => ended = true,
@@ -140,6 +145,43 @@ pub async fn names_in(at: &At, dir: &RelPath) -> Answer<Vec<Name>> {
         if ended {
             return Ok(found);
         }
+        if told > MOST {
+            let text =
+                format!("the server tells more than {MOST} names in it, and no end: spread them over directories");
+            return Err(Error::new(Fault::Broken, text).into());
+        }
         parts = PARTS[1];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use futures::StreamExt as _;
+    use wl_core::backend::Listed;
+    use wl_test_kit::servers::Sshd;
+    use wl_test_kit::servers::sshd::Mode;
+
+    use super::*;
+    use crate::tests::storage_on;
+
+    #[tokio::test]
+    async fn a_directory_that_comes_to_no_end_is_unknown() {
+        let sshd = Sshd::start(Mode::SftpOnly);
+        for dir in ["many", "other"] {
+            fs::create_dir(sshd.root().join(dir)).unwrap();
+        }
+        // What is on its way already is told before the end is missed.
+        for number in 0..4 * MOST {
+            fs::File::create(sshd.root().join(format!("many/{number}"))).unwrap();
+        }
+        let listed: Vec<_> = storage_on(&sshd).list(&RelPath::root(), None).concat().await;
+        let shown = listed.iter().take(9).map(|item| match item {
+            Listed::Blocked(path, why) if why.message.contains("no end") => format!("{path}!"),
+            Listed::Entry(path, _) => path.to_string(),
+            other => format!("{other:?}"),
+        });
+        assert_eq!(shown.collect::<Vec<_>>(), ["many", "many!", "other"]);
     }
 }

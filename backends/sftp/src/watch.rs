@@ -13,7 +13,7 @@ use wl_core::path::RelPath;
 
 use crate::facts::meet;
 use crate::root::Root;
-use crate::shell::{after_beginning, script, shell};
+use crate::shell::{CHATTER, after_beginning, script, shell};
 use crate::ssh::{Command, Process};
 
 /// What makes a hint of `inotifywait`: for each event its names, a NUL, the path, a NUL. Its messages come in the same
@@ -28,6 +28,8 @@ const WATCH: &str = "\
 
 /// How long a large tree may take to be watched.
 const PATIENCE: Duration = Duration::from_mins(10);
+/// More bytes than one event has: a path has 4,096 on Linux, and what is longer than this is none.
+const LONGEST: usize = 64 << 10;
 /// After this time what appeared in a new directory, before that was watched, is looked for once more.
 const AGAIN: Duration = Duration::from_millis(1500);
 
@@ -74,7 +76,15 @@ impl Watcher {
                 self.bytes.extend_from_slice(&more);
             } else {
                 said = [&said[..], &more].concat().into();
-                let Some(rest) = after_beginning(&said) else { continue };
+                let Some(rest) = after_beginning(&said) else {
+                    if said.len() > CHATTER {
+                        return Err(Error::new(
+                            Fault::Broken,
+                            "the server's shell says too much to watch the directory",
+                        ));
+                    }
+                    continue;
+                };
                 self.bytes.extend_from_slice(&rest);
                 begun = true;
             }
@@ -88,7 +98,15 @@ impl Watcher {
                     _ => {}
                 }
             }
+            if self.is_nonsense() {
+                return Err(Error::new(Fault::Broken, "what the server's inotifywait says is not understood"));
+            }
         }
+    }
+
+    /// Whether what it says comes to no end of an event: it is not waited for.
+    fn is_nonsense(&self) -> bool {
+        self.bytes.len() > LONGEST
     }
 
     /// What is worth saying next; none when it ended.
@@ -115,7 +133,7 @@ impl Watcher {
             while let Some((names, path)) = self.event() {
                 noticed.take(&names, &path);
             }
-            if noticed.ended {
+            if noticed.ended || self.is_nonsense() {
                 return None;
             }
             let due = Instant::now() + AGAIN;
@@ -214,6 +232,15 @@ impl Noticed {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::Arc;
+
+    use wl_test_kit::servers::Sshd;
+    use wl_test_kit::servers::sshd::Mode;
+
+    use crate::tests::root_on;
+
     use super::*;
 
     fn paths(texts: &[&str]) -> Vec<RelPath> {
@@ -242,5 +269,28 @@ mod tests {
         let mut noticed = Noticed::default();
         noticed.take(b"DELETE_SELF", b"./");
         assert!(noticed.ended, "it ends with its root");
+    }
+
+    /// A server whose `inotifywait` does this.
+    fn root_whose_watcher(does: &str) -> (Sshd, Arc<Root>) {
+        let sshd = Sshd::start(Mode::Exec);
+        let bin = sshd.home().join("bin");
+        fs::create_dir(&bin).unwrap();
+        let help = "case \"$1\" in --help) echo --no-newline; exit;; esac";
+        fs::write(bin.join("inotifywait"), format!("#!/bin/sh\n{help}\n{does}\n")).unwrap();
+        fs::set_permissions(bin.join("inotifywait"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(sshd.home().join(".bashrc"), format!("export PATH={}:$PATH\n", bin.display())).unwrap();
+        let root = root_on(&sshd);
+        (sshd, root)
+    }
+
+    #[tokio::test]
+    async fn a_watcher_that_says_no_end_of_an_event_is_over() {
+        let (_sshd, root) = root_whose_watcher("exec yes");
+        let error = watch(&root).await.err().unwrap();
+        assert!(error.fault == Fault::Broken && error.message.contains("not understood"), "{error:?}");
+        let (_sshd, root) = root_whose_watcher("echo Watches established. >&2; sleep 1; exec yes");
+        let hints = tokio::time::timeout(Duration::from_secs(30), watch(&root).await.unwrap().collect::<Vec<_>>());
+        assert_eq!(hints.await.expect("it ends"), [Hint::Everything]);
     }
 }
