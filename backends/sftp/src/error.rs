@@ -26,7 +26,7 @@ pub fn words(status: &Status) -> String {
     let fixed = match fault(status.code) {
         Fault::Missing => "there is nothing under this path",
         Fault::Denied => "permission denied: give the server's user read and write access to it and to its directory",
-        Fault::Malformed => "the server does not take such a name",
+        Fault::Malformed => NO_NAME,
         Fault::Offline => "the server lost what it serves: it may come back by itself",
         Fault::Unsupported => "the server cannot do this",
         _ => return format!("the server refuses and says only: {status}"),
@@ -37,9 +37,17 @@ pub fn words(status: &Status) -> String {
 /// The error of a request about a path.
 pub fn error(failure: &Failure, path: &RelPath) -> Error {
     match failure {
+        Failure::Status(status) if is_too_long(status) => Error::new(Fault::Malformed, NO_NAME).at(path),
         Failure::Status(status) => Error::new(fault(status.code), words(status)).at(path),
         Failure::Link(error) => error.clone().at(path),
     }
+}
+
+const NO_NAME: &str = "the server does not take such a name";
+
+/// Whether a server without a code of its own for a name that is too long says that it is one.
+fn is_too_long(status: &Status) -> bool {
+    matches!(status.code, Code::Failure | Code::Other(_)) && status.message.to_lowercase().contains("name too long")
 }
 
 /// The error of a write that failed, given what the server says of the file system: version 3 of the protocol has no
@@ -131,6 +139,8 @@ mod tests {
             assert_eq!(error.fault, expected, "{code:?}");
             assert!(error.message.contains(part), "{}", error.message);
         }
+        let long = error(&failure(Code::Failure, "File name too long"), &RelPath::root());
+        assert_eq!(long.fault, Fault::Malformed);
         let lost = Failure::Link(Error::new(Fault::Offline, "the connection was lost"));
         assert_eq!(error(&lost, &RelPath::root()).fault, Fault::Offline);
     }

@@ -104,7 +104,10 @@ impl Backend for Sftp {
             aside::bring_one_back(&self.root, path).await?;
         }
         let found = match self.root.attempt(|at, _| async move { at.look(path).await }).await {
-            Err(error) if error.fault == Fault::Denied => return Ok(Look::Blocked(error::obstacle(&error))),
+            // What may not be looked at, or cannot be there under such a name: the rest goes on.
+            Err(error) if matches!(error.fault, Fault::Denied | Fault::Malformed) => {
+                return Ok(Look::Blocked(error::obstacle(&error)));
+            }
             found => found?,
         };
         Ok(match found {

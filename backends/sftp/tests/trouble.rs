@@ -16,6 +16,7 @@ use wl_core::backend::{Backend, Content, Guard, Listed, Look};
 use wl_core::entry::{Entry, Hash, Meta};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
+use wl_core::report::ProblemKind;
 use wl_test_kit::proxy::Tcp;
 use wl_test_kit::servers::sshd::{Mode, Sshd};
 
@@ -464,6 +465,18 @@ async fn the_trash_is_made_again_when_it_was_removed() {
         (names(&server.root), fs::read(trash.join("4/x")).unwrap()),
         (vec![".wl-trash/4/x".to_owned()], b"3".to_vec())
     );
+}
+
+/// As where the other side has one that is longer than what the server's file system takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_the_server_cannot_hold_is_blocked() {
+    for mode in [Mode::Exec, Mode::SftpOnly] {
+        let server = kit::Server::fresh(mode).await;
+        for name in ["x".repeat(256), format!("{}/y", "x".repeat(256))] {
+            let look = server.storage.stat(&path(&name)).await;
+            assert!(matches!(&look, Ok(Look::Blocked(why)) if why.kind == ProblemKind::Name), "{mode:?} {look:?}");
+        }
+    }
 }
 
 /// A tree with all that a listing can come across is the same by command and by SFTP.
