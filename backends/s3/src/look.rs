@@ -30,7 +30,10 @@ pub(crate) async fn stat(place: &Arc<Place>, path: &RelPath) -> Result<Look> {
     if path.segments().any(|segment| segment.starts_with(PART_PREFIX)) || probe::mistakes(place, path) {
         return Ok(Look::Absent);
     }
-    let key = place.key(path)?;
+    let key = match place.key(path) {
+        Ok(key) => key,
+        Err(error) => return Ok(Look::Blocked(error.into())),
+    };
     let (seen, dir) = tokio::join!(Seen::at(place, &key), is_dir(place, path));
     Ok(match (seen.map_err(|error| error.at(path)), dir?) {
         (Ok(Some(_)), true) => Look::Blocked(two_kinds(path)),
@@ -38,6 +41,8 @@ pub(crate) async fn stat(place: &Arc<Place>, path: &RelPath) -> Result<Look> {
         (Ok(None), false) => Look::Absent,
         (Ok(Some(seen)), false) => Look::Entry(seen.entry()),
         (Err(error), _) if error.fault == Fault::Unsupported => Look::Blocked(no_etag()),
+        // The bucket was looked at for what lies below: it is this key alone that cannot be, or may not be, looked at.
+        (Err(error), _) if matches!(error.fault, Fault::Malformed | Fault::Denied) => Look::Blocked(error.into()),
         (Err(error), _) => return Err(error),
     })
 }
@@ -46,7 +51,9 @@ pub(crate) async fn stat(place: &Arc<Place>, path: &RelPath) -> Result<Look> {
 pub(crate) async fn is_dir(place: &Arc<Place>, path: &RelPath) -> Result<bool> {
     /// More than the leftovers that there mostly are.
     const SOME: i32 = 10;
-    let (prefix, mut from) = (place.dir(path)?, From::Start);
+    // Where the marker's key would be too long, so would be that of anything below.
+    let Ok(prefix) = place.dir(path) else { return Ok(false) };
+    let mut from = From::Start;
     loop {
         let page = page(place, &prefix, true, &from, Some(SOME)).await.map_err(|error| error.at(path))?;
         let ours = |key: &str| key[prefix.len()..].split('/').any(|segment| segment.starts_with(PART_PREFIX));

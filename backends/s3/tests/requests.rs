@@ -12,6 +12,7 @@ use wl_core::backend::{Backend, Content, Guard, Listed, Look};
 use wl_core::entry::{Entry, Hash, Meta, Token};
 use wl_core::error::Fault;
 use wl_core::path::RelPath;
+use wl_core::report::ProblemKind;
 use wl_test_kit::proxy::{Action, Answer, Http, s3_operation};
 use wl_test_kit::servers;
 
@@ -189,6 +190,26 @@ async fn what_an_answer_without_words_means_is_asked_for() {
         let error = storage.hash(&path("x"), &Token::new(&[0; 25])).await.unwrap_err();
         assert!(error.fault == Fault::Denied && error.message.contains(says), "{code}: {error:?}");
         assert_eq!(asked(&proxy), ["HeadObject", "ListObjectsV2"]);
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_cannot_be_looked_at_is_blocked() {
+    let proxy = Http::with("127.0.0.1:1", |request| {
+        let named = |etag: &str| Answer { status: 200, headers: vec![("etag", etag.to_owned())], body: String::new() };
+        match request.method.as_str() {
+            "HEAD" if request.path.ends_with("/shut") => Action::status(403),
+            "HEAD" => Action::Answer(named("\"e\"")),
+            _ => page(&[], None),
+        }
+    });
+    let storage = storage(&format!("http://{}", proxy.address()), "b");
+    // A directory of that name would have a key that is too long: there is none.
+    let longest = "x".repeat(1024 - PREFIX.len());
+    assert!(matches!(storage.stat(&path(&longest)).await, Ok(Look::Entry(_))));
+    for (at, kind) in [(format!("{longest}x"), ProblemKind::Name), ("shut".to_owned(), ProblemKind::Denied)] {
+        let look = storage.stat(&path(&at)).await;
+        assert!(matches!(&look, Ok(Look::Blocked(why)) if why.kind == kind), "{look:?}");
     }
 }
 
