@@ -19,7 +19,7 @@ use crate::object::{Seen, Target};
 use crate::probe::{self, Traits};
 use crate::token::Version;
 use crate::write::Tries;
-use crate::{Place, client, dirs, look, remove};
+use crate::{Place, client, dirs, error, look, remove};
 
 /// What CopyObject copies at most (Amazon S3 API reference, CopyObject: 5 GB).
 pub(crate) const AT_ONCE: u64 = 5_000_000_000;
@@ -284,14 +284,35 @@ async fn send(
     let etag = answer.copy_object_result().and_then(|result| result.e_tag());
     match Version::new(etag, from.version.size) {
         Some(version) => Ok(version),
-        None => there(place, to).await,
+        None => unnamed(place, traits, from, to, wanted).await,
     }
 }
 
-/// The version under a key of what was just put there, where the answer did not name it.
-pub(crate) async fn there(place: &Place, key: &str) -> Result<Version> {
-    let seen = Seen::at(place, key).await?;
-    seen.map(|seen| seen.version).ok_or_else(|| Error::new(Fault::Refused, "it was deleted meanwhile"))
+/// The version that a copy made, where the answer did not name it. Not only servers answer so: a proxy or a captive
+/// portal says 200 to anything, and what was there before is there still.
+async fn unnamed(place: &Place, traits: &Traits, from: Source<'_>, to: &str, wanted: Wanted<'_>) -> Result<Version> {
+    let seen = Seen::at(place, to).await.ok().flatten().filter(|seen| {
+        seen.version.size == from.version.size && wanted.dress.is_none_or(|dress| seen.is_dressed_as(dress))
+    });
+    let seen = seen.ok_or_else(|| error::unnamed(&place.config))?;
+    let new = match wanted.onto {
+        Onto::Itself => true,
+        // Whoever wanted it proves what it holds.
+        Onto::This(version) => seen.version != *version,
+        // In the trash something may have been there; and where nothing was, somebody else may have put something,
+        // which is not to be taken away again as a copy that went wrong.
+        Onto::Nothing | Onto::Anything => {
+            wanted.dress.is_some() || seen.version == *from.version || is_proven_by(traits, from, &seen).await
+        }
+    };
+    if new { Ok(seen.version) } else { Err(error::unnamed(&place.config)) }
+}
+
+/// Whether the server shows the same sha256 for a copy and for what was copied.
+async fn is_proven_by(traits: &Traits, from: Source<'_>, copy: &Seen) -> bool {
+    let source = Seen::at(from.place, from.key).await.ok().flatten().filter(|seen| seen.version == *from.version);
+    let hash = source.and_then(|source| source.hash(traits.checksums));
+    hash.is_some() && hash == copy.hash(traits.checksums)
 }
 
 impl Source<'_> {

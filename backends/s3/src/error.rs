@@ -51,6 +51,16 @@ where
     Error::new(fault, text)
 }
 
+/// A change was answered as done, in an answer that does not name the version it made, and that version is not there.
+pub(crate) fn unnamed(config: &Config) -> Error {
+    let text = format!(
+        "{} answered that a change is done, and does not show it: it is tried again; does the network ask for a login \
+         first (a captive portal)?",
+        server(config)
+    );
+    Error::new(Fault::Offline, text)
+}
+
 /// Whether an answer is for people.
 fn is_page(body: &[u8]) -> bool {
     let begin = String::from_utf8_lossy(&body[..body.len().min(512)]).to_ascii_lowercase();

@@ -284,12 +284,14 @@ impl Upload<'_> {
         }
         let sent = request.customize().config_override(config).send().await;
         let answer = sent.map_err(|error| self.failed(place.error(&error), error::code(&error)))?;
+        // A proxy or a captive portal says 200 to anything: whether these parts took effect is looked at.
+        let answered = Version::new(answer.e_tag(), self.claim.record.size);
+        let answered = answered.ok_or_else(|| error::unnamed(&place.config).at(target.path))?;
         let seen = Seen::at(place, &target.key)
             .await
             .map_err(|error| error.at(target.path))?
             .ok_or_else(|| target.changed())?;
-        let answered = Version::new(answer.e_tag(), self.claim.record.size);
-        if answered.is_some_and(|answered| answered != seen.version) {
+        if answered != seen.version {
             return Err(target.changed());
         }
         self.ours(seen, parts).ok_or_else(|| target.changed())

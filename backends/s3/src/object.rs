@@ -63,6 +63,12 @@ impl Seen {
         self.says(hash) && self.shown().names_a_time()
     }
 
+    /// Whether it says the same sha256 and the same modification time as that.
+    pub fn is_dressed_as(&self, dress: &HeadObjectOutput) -> bool {
+        let (wanted, shown) = (Shown { metadata: dress.metadata(), ..Shown::default() }, self.shown());
+        (wanted.claims(), wanted.mtime(None)) == (shown.claims(), shown.mtime(None))
+    }
+
     /// As a file.
     pub fn entry(&self) -> Entry {
         let meta = Meta { mtime: self.shown().mtime(self.head.last_modified()), mode: None };

@@ -179,16 +179,31 @@ impl Whole {
         let answer = sent.map_err(|error| target.failed(place.error(&error), error::code(&error)))?;
         match Version::new(answer.e_tag(), self.bytes.len() as u64) {
             Some(version) => Ok(version),
-            None => copy::there(place, &target.key).await,
+            None => self.unnamed(target, traits).await,
         }
+    }
+
+    /// The version that was put, where the answer did not name it. Not only servers answer so: a proxy or a captive
+    /// portal says 200 to anything, and what was there before is there still.
+    async fn unnamed(&self, target: &Target<'_>, traits: &Traits) -> Result<Version> {
+        let seen = Seen::at(target.place, &target.key).await.ok().flatten();
+        let ours = seen.filter(|seen| self.is(seen, target, traits)).map(|seen| seen.version);
+        ours.ok_or_else(|| error::unnamed(&target.place.config).at(target.path))
+    }
+
+    /// Whether this was put there: what the server shows proves that, or where it proves nothing, says so.
+    fn is(&self, seen: &Seen, target: &Target<'_>, traits: &Traits) -> bool {
+        let same = seen.hash(traits.checksums) == Some(self.hash) || !traits.checksums && seen.says(&self.hash);
+        same && Some(&seen.version) != target.expected.as_ref()
     }
 
     /// Whether the content is there although a request for it failed: the answer was lost, or the request sent again met
     /// its own result.
     async fn written_after_all(&self, target: &Target<'_>, traits: &Traits) -> Option<Written> {
         let seen = Seen::at(target.place, &target.key).await.ok()??;
-        let ours = Some(&seen.version) != target.expected.as_ref() && seen.hash(traits.checksums) == Some(self.hash);
-        if !ours || !traits.checksums && read_back(target, &seen.version, self.hash).await.is_err() {
+        if !self.is(&seen, target, traits)
+            || !traits.checksums && read_back(target, &seen.version, self.hash).await.is_err()
+        {
             return None;
         }
         Some(self.written(&seen.version))

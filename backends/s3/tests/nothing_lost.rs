@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use support::{Bucket, PREFIX, user};
 use wl_core::backend::{Backend, Content, Guard, Look};
-use wl_core::entry::{Entry, Meta};
+use wl_core::entry::{Entry, Hash, Meta};
 use wl_core::error::Fault;
 use wl_core::path::RelPath;
 use wl_test_kit::conformance::Bench as _;
@@ -165,4 +167,85 @@ async fn a_time_is_not_set_on_what_somebody_else_wrote() {
     let error = bucket.storage.set_meta(&path("x"), &x.token, &meta).await.unwrap_err();
     assert_eq!((error.fault, read(&bucket, "x").await), (Fault::Refused, Some(b"another".to_vec())));
     assert!(matches!(bucket.storage.stat(&path("x")).await, Ok(Look::Entry(entry)) if !entry.token.same(&x.token)));
+}
+
+/// What a captive portal or a proxy without a server answers to anything.
+fn said_to_be_done(body: &str) -> Action {
+    Action::Answer(Answer {
+        status: 200,
+        headers: vec![("content-type", "text/html".to_owned())],
+        body: body.to_owned(),
+    })
+}
+
+async fn what_is_only_said_to_be_done_is_not_believed(server: &'static servers::S3) {
+    let (proxy, bucket) = bucket(server).await;
+    let (x, storage, trash) = (put(&bucket, "x", b"old").await, &bucket.storage, path(".wl-trash/t/x"));
+    // Somebody's, under the name that the old version is to be kept under.
+    put_by(user(server.endpoint()), bucket.name.clone(), trash.as_str(), b"was").await;
+    let replace = async |bytes, trash| {
+        let guard = Guard::Unchanged(x.token.clone());
+        storage.replace(&path("x"), Content::of(bytes, Meta::default()), &guard, trash).await
+    };
+    let passes = |what: &str, fault: Fault| assert!(fault.passes(), "{what}: {fault:?}");
+    let (small, large) = (Bytes::from_static(b"new"), Bytes::from(vec![7; 17 << 20]));
+
+    proxy.decide(|request| match s3_operation(request) {
+        "PutObject" if request.path.ends_with("/x") => said_to_be_done("<html>Please log in</html>"),
+        "CompleteMultipartUpload" => said_to_be_done("<CompleteMultipartUploadResult/>"),
+        _ => Action::Pass,
+    });
+    passes("put", replace(small.clone(), None).await.unwrap_err().fault);
+    passes("completed", replace(large, None).await.unwrap_err().fault);
+
+    proxy.decide(|request| match s3_operation(request) {
+        "CopyObject" => said_to_be_done("<CopyObjectResult/>"),
+        _ => Action::Pass,
+    });
+    passes("kept", replace(small.clone(), Some(&trash)).await.unwrap_err().fault);
+    passes("copied", storage.copy_within(&path("x"), &x.token, &path("y")).await.unwrap_err().fault);
+    let meta = Meta { mtime: "2020-02-02T02:02:02Z".parse().ok(), mode: None };
+    passes("dated", storage.set_meta(&path("x"), &x.token, &meta).await.unwrap_err().fault);
+    assert_eq!((read(&bucket, "x").await, read(&bucket, "y").await), (Some(b"old".to_vec()), None));
+
+    proxy.decide(|_| Action::Pass);
+    replace(small, Some(&trash)).await.unwrap();
+    assert_eq!(read(&bucket, "x").await, Some(b"new".to_vec()));
+    assert_eq!(read(&bucket, trash.as_str()).await, Some(b"old".to_vec()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_only_said_to_be_done_is_not_believed_of_seaweedfs() {
+    what_is_only_said_to_be_done_is_not_believed(servers::seaweed::shared()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_only_said_to_be_done_is_not_believed_of_juicefs() {
+    what_is_only_said_to_be_done_is_not_believed(servers::juicefs::shared()).await;
+}
+
+/// The proxy plays a server that does what it is asked and does not name what it made.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_done_without_naming_it_is_found() {
+    for server in [servers::seaweed::shared(), servers::juicefs::shared()] {
+        let (proxy, bucket) = bucket(server).await;
+        let (x, name) = (put(&bucket, "x", b"old").await, bucket.name.clone());
+        let hash = Hash::of(b"new").to_string();
+        proxy.decide(move |request| {
+            if !about(request, "PutObject", "x") {
+                return Action::Pass;
+            }
+            let (name, hash) = (name.clone(), hash.clone());
+            meanwhile(server, |user| async move {
+                let put = user.put_object().bucket(name).key(format!("{PREFIX}x")).metadata("sha256", &hash);
+                let put = put.checksum_sha256(STANDARD.encode(Hash::of(b"new").0));
+                put.body(ByteStream::from_static(b"new")).send().await.unwrap();
+            });
+            said_to_be_done("")
+        });
+        let content = Content::of(Bytes::from_static(b"new"), Meta::default());
+        let written = bucket.storage.replace(&path("x"), content, &Guard::Unchanged(x.token), None).await.unwrap();
+        let Ok(Look::Entry(there)) = bucket.storage.stat(&path("x")).await else { panic!("x is there") };
+        assert!(there.token.same(&written.entry.token));
+    }
 }

@@ -8,7 +8,7 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use wl_core::error::{Error, Fault, Result};
 
-use super::{Onto, Source, Wanted, look_at, there};
+use super::{Onto, Source, Wanted, look_at, unnamed};
 use crate::object::Seen;
 use crate::parts::Layout;
 use crate::probe::Traits;
@@ -145,7 +145,7 @@ async fn copy_parts(
     let answer = request.customize().config_override(config).send().await.map_err(|error| place.error(&error))?;
     match Version::new(answer.e_tag(), layout.size) {
         Some(version) => Ok(version),
-        None => there(place, to).await,
+        None => unnamed(place, traits, from, to, wanted).await,
     }
 }
 
