@@ -69,18 +69,22 @@ pub fn open(storage: &Storage) -> Result<Arc<dyn Backend>> {
             .ok_or_else(|| Error::new(Fault::Malformed, format!("{location}: no home directory is known: set HOME")))?
             .join(below),
     };
-    Ok(Local::new(&path)?)
+    Ok(Local::at(&path, storage.read_only())?)
 }
 
 impl Local {
     /// The directory at that absolute path, whether it exists yet or not.
     pub fn new(root: &Path) -> Result<Arc<Self>> {
+        Self::at(root, false)
+    }
+
+    fn at(root: &Path, read_only: bool) -> Result<Arc<Self>> {
         if !root.is_absolute() {
             let message = format!("{}: the location of a local storage must be an absolute path", root.display());
             return Err(Error::new(Fault::Malformed, message));
         }
         Ok(Arc::new(Self {
-            root: Arc::new(Root::new(root.to_owned())),
+            root: Arc::new(Root::new(root.to_owned(), read_only)),
             pool: Arc::new(Pool::new()),
             committer: Committer::new(),
             writers: Semaphore::new(probe::in_flight()),

@@ -6,16 +6,14 @@ use rustix::fd::AsFd as _;
 use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 use wl_core::backend::{Facts, HashBy, Swap, Vouch, WatchBy};
-use wl_core::entry::Meta;
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::{RelPath, TRASH_DIR};
 
 use crate::error::error;
 use crate::part::{Part, fresh_name};
 use crate::rename::{exchange, move_new};
-use crate::root::{Handle, Nature, Root};
+use crate::root::{Handle, Keeps, Nature, Root};
 use crate::seen::Clock;
-use crate::sys;
 use crate::trash::Place;
 
 /// How often a directory of another machine is scanned, in seconds, unless the manifest says: what others do there no
@@ -51,6 +49,7 @@ pub fn facts(nature: Option<&Nature>) -> Facts {
     if nature.is_some_and(|nature| nature.clock != Clock::Fine) {
         windows.push("file dates are coarse here: files changed just now are hashed again".to_owned());
     }
+    let keeps = nature.map_or(Keeps::EVERYTHING, |nature| nature.keeps);
     let swap = |atomic| if atomic { Swap::Atomic } else { Swap::Checked };
     Facts {
         hash: HashBy::Read,
@@ -63,9 +62,9 @@ pub fn facts(nature: Option<&Nature>) -> Facts {
         server_copy: true,
         server_move: true,
         trash: true,
-        mtime: true,
-        mode: true,
-        mtime_resolution_ns: 1,
+        mtime: keeps.mtime,
+        mode: keeps.mode,
+        mtime_resolution_ns: keeps.resolution,
         in_flight: in_flight(),
         windows,
     }
@@ -89,22 +88,9 @@ pub fn probe(root: &Root) -> Result<Facts> {
     let moved = move_new(&handle.nature, &a, &free).and_then(|()| move_new(&handle.nature, &free, &a));
     moved.map_err(|errno| error(errno, &RelPath::root()))?;
     let mut facts = facts(Some(&handle.nature));
-    (facts.mtime, facts.mode, facts.mtime_resolution_ns) = keeps(&two);
     facts.trash = has_trash(&handle);
     facts.windows.extend(watches());
     Ok(facts)
-}
-
-/// Whether modification times and modes are kept, and how finely.
-fn keeps(part: &Part) -> (bool, bool, u64) {
-    const ODD: i128 = 1_000_000_000_123_456_789;
-    let meta = Meta { mtime: jiff::Timestamp::from_nanosecond(ODD).ok(), mode: Some(0o640) };
-    let dressed = part.dress(&meta, None, 0o600);
-    let Ok(seen) = sys::seen_of(&**part.fd()) else { return (false, false, 1) };
-    let lost = (ODD - seen.mtime.nanos()).unsigned_abs();
-    let resolution = [1, 100, 1_000, 1_000_000, 1_000_000_000, 2_000_000_000].into_iter().find(|step| lost < *step);
-    let kept = dressed.is_ok() && resolution.is_some();
-    (kept, seen.mode == 0o640, resolution.and_then(|step| u64::try_from(step).ok()).unwrap_or(2_000_000_000))
 }
 
 /// Whether the trash is there, or can be made.

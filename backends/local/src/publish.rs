@@ -9,7 +9,7 @@ use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
 use crate::error::error;
-use crate::part::Part;
+use crate::part::{Part, held_name};
 use crate::rename::{exchange, move_new};
 use crate::root::{Dir, Handle, keep_an_eye_on, need_file, refused_if_gone};
 use crate::seen::Seen;
@@ -186,7 +186,11 @@ pub fn move_within(
     };
     let [source, target] =
         [(&dirs[0], from), (&dirs[1], to)].map(|(dir, path)| Place { dir: dir.clone(), name: path.name().to_owned() });
-    move_new(&handle.nature, &source, &target).map_err(|errno| match errno {
+    let moved = match move_new(&handle.nature, &source, &target) {
+        Err(Errno::EXIST) => change_case(handle, &before, &source, &target),
+        moved => moved,
+    };
+    moved.map_err(|errno| match errno {
         Errno::EXIST => Error::new(Fault::Refused, "something is there already").at(to),
         Errno::NOENT => Error::changed(from),
         Errno::XDEV => Error::new(Fault::Unsupported, "it lies on another file system mounted below the root").at(to),
@@ -200,6 +204,19 @@ pub fn move_within(
     }
     let entry = handle.clock(&moved).entry(&moved).ok_or_else(|| Error::changed(to))?;
     Ok((entry, dirs))
+}
+
+/// Renames a file to another case where the file system takes both names for one: by way of a third.
+fn change_case(handle: &Handle, before: &Seen, source: &Place, target: &Place) -> Result<(), Errno> {
+    if target.look()?.ino != before.ino {
+        return Err(Errno::EXIST);
+    }
+    let held = Place { dir: source.dir.clone(), name: held_name() };
+    move_new(&handle.nature, source, &held)?;
+    move_new(&handle.nature, &held, target).inspect_err(|_| {
+        // Unless the name is taken again: then both stay.
+        let _ = move_new(&handle.nature, &held, source);
+    })
 }
 
 #[cfg(test)]
@@ -223,7 +240,7 @@ mod tests {
             [(true, true, true), (true, true, false), (true, false, true), (false, false, true), (false, false, false)]
         {
             let dir = tempfile::tempdir().unwrap();
-            let handle = Root::new(dir.path().to_owned()).open().unwrap();
+            let handle = Root::new(dir.path().to_owned(), false).open().unwrap();
             handle.nature.no_replace.store(no_replace, Ordering::Relaxed);
             handle.nature.exchange.store(swap, Ordering::Relaxed);
             let (f, kept) = (RelPath::parse("f").unwrap(), RelPath::parse(".wl-trash/f").unwrap());
@@ -246,7 +263,7 @@ mod tests {
     fn whoever_came_between_gets_the_name_back() {
         for keep in [true, false] {
             let dir = tempfile::tempdir().unwrap();
-            let handle = Root::new(dir.path().to_owned()).open().unwrap();
+            let handle = Root::new(dir.path().to_owned(), false).open().unwrap();
             let (f, kept) = (RelPath::parse("f").unwrap(), RelPath::parse(".wl-trash/f").unwrap());
             let trash = Trash::new(&handle, keep.then_some(&kept));
             fs::write(dir.path().join("f"), "seen").unwrap();

@@ -12,12 +12,14 @@ use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
 use crate::error::{error, words};
+use crate::part::{fresh_name, set_mode, set_mtime};
 use crate::seen::{Clock, Seen, What};
 use crate::sys;
 
 /// The place of a storage. Its directory may appear, vanish and be replaced by another at any time.
 pub struct Root {
     path: PathBuf,
+    read_only: bool,
     last: Mutex<Option<Last>>,
 }
 
@@ -40,6 +42,59 @@ pub struct Nature {
     pub remote: bool,
     /// The mode of a new file where nothing else says one.
     pub usual_mode: u32,
+    /// What of a file's meta it keeps.
+    pub keeps: Keeps,
+}
+
+/// What of a file's meta a file system keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keeps {
+    pub mtime: bool,
+    pub mode: bool,
+    /// How finely modification times, in nanoseconds.
+    pub resolution: u64,
+}
+
+impl Keeps {
+    /// Taken for so until it was measured.
+    pub const EVERYTHING: Self = Self { mtime: true, mode: true, resolution: 1 };
+
+    /// Measures with a file that is gone afterwards. Everything where none can be made: nothing is written there.
+    pub fn measure(dir: BorrowedFd<'_>, read_only: bool) -> Self {
+        let name = fresh_name();
+        let (file, named) = match sys::unnamed(dir) {
+            Ok(file) => (Ok(file), false),
+            // FAT knows no files without a name.
+            Err(_) if read_only => return Self::EVERYTHING,
+            Err(_) => {
+                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+                (rustix::fs::openat(dir, &name, flags, Mode::from_raw_mode(0o600)), true)
+            }
+        };
+        let Ok(file) = file else { return Self::EVERYTHING };
+        let kept = Self::of(&file);
+        if named {
+            // If it stays it is swept.
+            let _ = rustix::fs::unlinkat(dir, &name, rustix::fs::AtFlags::empty());
+        }
+        kept
+    }
+
+    fn of(file: &OwnedFd) -> Self {
+        const ODD: i128 = 1_000_000_000_123_456_789;
+        const MODE: u32 = 0o640;
+        const STEPS: [u64; 6] = [1, 100, 1_000, 1_000_000, 1_000_000_000, 2_000_000_000];
+        let dressed = jiff::Timestamp::from_nanosecond(ODD).is_ok_and(|odd| set_mtime(file, odd).is_ok());
+        let _ = set_mode(file, MODE);
+        let Ok(seen) = sys::seen_of(file) else { return Self { mtime: false, mode: false, resolution: 1 } };
+        let lost = (ODD - seen.mtime.nanos()).unsigned_abs();
+        let resolution = STEPS.into_iter().find(|step| lost < u128::from(*step));
+        Self {
+            mtime: dressed && resolution.is_some(),
+            mode: seen.mode == MODE,
+            resolution: resolution.unwrap_or(2_000_000_000),
+        }
+    }
 }
 
 /// The root, open.
@@ -71,9 +126,9 @@ impl AsFd for Handle {
 }
 
 impl Root {
-    /// A place, whatever is there.
-    pub fn new(path: PathBuf) -> Self {
-        Self { path, last: Mutex::new(None) }
+    /// A place, whatever is there. One that is `read_only` is given no file, not even for a moment, but one without a name.
+    pub fn new(path: PathBuf, read_only: bool) -> Self {
+        Self { path, read_only, last: Mutex::new(None) }
     }
 
     /// Where it is.
@@ -102,6 +157,7 @@ impl Root {
                 exchange: AtomicBool::new(true),
                 remote: sys::is_remote(&fd),
                 usual_mode: usual_mode(fd.as_fd()),
+                keeps: Keeps::measure(fd.as_fd(), self.read_only),
             }),
         };
         let handle = Arc::new(Handle { fd, dev: seen.dev, nature: nature.clone(), dirs: Mutex::default() });

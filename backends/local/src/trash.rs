@@ -198,7 +198,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("d")).unwrap();
         let held = RelPath::parse(&format!("d/{}", held_name())).unwrap();
         std::fs::write(dir.path().join(held.as_str()), "theirs").unwrap();
-        let handle = crate::root::Root::new(dir.path().to_owned()).open().unwrap();
+        let handle = crate::root::Root::new(dir.path().to_owned(), false).open().unwrap();
         recover(&handle, &held).unwrap();
         let rounds = std::fs::read_dir(dir.path().join(".wl-trash")).unwrap().next().unwrap().unwrap();
         let kept = std::fs::read_dir(rounds.path().join("d")).unwrap().next().unwrap().unwrap();
