@@ -13,7 +13,7 @@ const ALL_AT_ONCE: u64 = 2;
 pub struct Batch {
     /// Files about to be deleted on each side. Moves do not count.
     pub deletes: [u64; 2],
-    /// Files deleted on each side a short while ago: a slow mass deletion is one all the same.
+    /// Files deleted on each side a short while ago.
     pub recent: [u64; 2],
     /// Files both sides are known to agree on now.
     pub known: u64,

@@ -6,16 +6,13 @@ use tokio::time::{Instant, sleep};
 
 use crate::error::{Error, Fault, Result};
 use crate::job::Run;
-use crate::path::RelPath;
-use crate::report::{JobState, Problem, ProblemKind, Summary};
-use crate::round::{Engine, Round};
+use crate::report::{JobState, ProblemKind, Summary};
+use crate::round::{Engine, LOOKS, Round, busy};
 use crate::survey::Scope;
 use crate::syncer::Carrier;
 use crate::trash;
 use crate::watch::Watch;
 
-/// How often a one-shot job looks again at what changes while it runs.
-const LOOKS: u32 = 6;
 /// The first and the longest wait for a fault to pass.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// A job in ERROR looks again this often.
@@ -71,19 +68,9 @@ pub async fn one_shot(run: &Run, carrier: &dyn Carrier) -> Result<Summary> {
         pause(run, backoff.next()).await?;
     };
     monitor.set_error(None);
-    engine.report(&busy(run, &unsettled))?;
+    engine.report(&busy(&run.pair, &unsettled))?;
     sweep(run).await;
     Ok(summary(run, &engine, begun))
-}
-
-fn busy(run: &Run, paths: &[RelPath]) -> Vec<Problem> {
-    let problem = |path: &RelPath| Problem {
-        path: path.to_string(),
-        storage: run.pair.sides[0].view.backend_id.clone(),
-        kind: ProblemKind::Busy,
-        message: "it keeps changing while it is copied: sync again when it is at rest".to_owned(),
-    };
-    paths.iter().map(problem).collect()
 }
 
 fn summary(run: &Run, engine: &Engine<'_>, begun: Instant) -> Summary {
@@ -120,34 +107,40 @@ pub async fn continuous(run: &Run, carrier: &dyn Carrier) -> Result<()> {
     run.monitor.set_state(JobState::OneShot);
     let mut engine = Engine::new(run, carrier)?;
     // At first contact a root may have to be made before it can be watched. What fails here fails in the first round, too.
-    let _ = engine.make_roots().await;
+    let _ = engine.look_at_roots().await;
+    let mut watched = engine.roots().cloned();
     // Watching begins before the first look: what changes in between is seen by one or the other.
     let mut watch = Watch::begin(run).await;
     let mut backoff = Backoff::new();
     let mut swept: Option<Instant> = None;
     let (mut scope, mut lost) = (Scope::All, false);
     loop {
-        // The root may be back, as another one.
-        if watch.ended || lost {
+        if watch.ended {
             watch = rewatched(run, watch).await;
         }
         let round = engine.round(&scope).await;
         let failed = round.is_err();
         match round {
-            Ok(Round { replaced: true, .. }) => {
-                watch = Watch::begin(run).await;
+            Ok(Round { full_due: true, .. }) => {
                 scope = Scope::All;
                 continue;
             }
             Ok(round) => {
-                lost = false;
                 if scope == Scope::All {
                     engine.forbid_deletes();
                 }
                 after_round(run, &mut engine, &mut watch, &mut backoff, round, &scope)?;
             }
             Err(error) if error.fault == Fault::Stopped => return Ok(()),
-            Err(error) => lost = trouble(run, &mut watch, &mut backoff, &error),
+            Err(error) => lost |= trouble(run, &mut watch, &mut backoff, &error),
+        }
+        // A watcher watches what was there when it began: not what was mounted over it since, nor what has come back.
+        if engine.roots() != watched.as_ref() || lost && !failed {
+            watched = engine.roots().cloned();
+            lost = false;
+            watch = rewatched(run, watch).await;
+            scope = Scope::All;
+            continue;
         }
         if *run.monitor.state().borrow() == JobState::Synced && swept.is_none_or(|at| at.elapsed() >= SWEEP) {
             swept = Some(Instant::now());
@@ -212,7 +205,7 @@ fn look_again(scanned_every: Option<Duration>) -> Duration {
     scanned_every.map_or(BACKOFF.1, |every| every.max(BACKOFF.1))
 }
 
-/// Says what is wrong and looks again later. Whether watchers may have lost what they watched.
+/// Says what is wrong and looks again later. Whether watchers may lose what they watch.
 fn trouble(run: &Run, watch: &mut Watch, backoff: &mut Backoff, error: &Error) -> bool {
     let now = Instant::now();
     run.monitor.plan_over();

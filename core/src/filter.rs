@@ -2,7 +2,7 @@
 
 mod pattern;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use ignore::Match;
@@ -23,6 +23,8 @@ use pattern::Pattern;
 pub struct Filter {
     container: Option<Arc<Rules>>,
     sides: [BTreeMap<String, Arc<Rules>>; 2],
+    /// Directories with a `.wlignore` that could not be read.
+    unruled: BTreeSet<RelPath>,
 }
 
 /// The pattern that excludes a path.
@@ -46,7 +48,7 @@ impl Filter {
                     invalid.line, invalid.why
                 ),
             )),
-            None => Ok(Self { container: rules.or_none(), sides: Default::default() }),
+            None => Ok(Self { container: rules.or_none(), ..Self::default() }),
         }
     }
 
@@ -65,6 +67,20 @@ impl Filter {
             None => side.remove(dir.as_str()),
         };
         true
+    }
+
+    /// Takes note whether the `.wlignore` of a directory could not be read.
+    pub fn set_unruled(&mut self, dir: &RelPath, unruled: bool) {
+        if unruled {
+            self.unruled.insert(dir.clone());
+        } else {
+            self.unruled.remove(dir);
+        }
+    }
+
+    /// Whether rules bear on a path that could not be read: it is left alone.
+    pub fn is_unruled(&self, path: &RelPath) -> bool {
+        self.unruled.iter().any(|dir| path.is_below(dir))
     }
 
     /// The directories on one side whose `.wlignore` is in force, in byte order.
@@ -99,7 +115,7 @@ impl Filter {
 
     /// What a listing may leave out because of the container's own patterns; none where there are none.
     pub fn prune(&self) -> Option<Prune> {
-        let own = Self { container: Some(self.container.clone()?), sides: Default::default() };
+        let own = Self { container: Some(self.container.clone()?), ..Self::default() };
         Some(Arc::new(move |path, kind| own.excludes(path, kind)))
     }
 

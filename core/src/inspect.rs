@@ -10,7 +10,7 @@ use crate::backend::{Backend, Look};
 use crate::brakes;
 use crate::entry::{Hash, Kind, Token};
 use crate::error::{Error, Fault, Result};
-use crate::filter::Filter;
+use crate::filter::{Excluded, Filter};
 use crate::job::{Pair, Run, Which};
 use crate::merge::{Row, Seen, Verdict, merge};
 use crate::path::RelPath;
@@ -19,7 +19,7 @@ use crate::report::{
     Action, Conflict, Difference, Explanation, PlannedAction, Problem, ProblemKind, Verification, Version,
 };
 use crate::round::{conflicts, look_at_roots, terms};
-use crate::state::{ConflictRow, Held, PairState};
+use crate::state::{BaseRow, ConflictRow, Held, PairState};
 use crate::survey::{Found, Scope, Survey, Walk, rules_above};
 
 /// How many things done to a path `explain` tells.
@@ -258,16 +258,7 @@ pub async fn explain(run: &Run, path: &RelPath) -> Result<Explanation> {
     let (rows, problems) = survey_all(pair, &mut filter, &scope).await?;
     let row = rows.into_iter().find(|row| row.path == *path);
     let base = pair.state.base_of(path)?;
-    let kind = match &base {
-        Some(base) => base.kind,
-        None => row
-            .iter()
-            .flat_map(|row| row.entries.iter().flatten())
-            .map(|entry| entry.kind)
-            .next_back()
-            .unwrap_or(Kind::File),
-    };
-    let excluded = filter.excluded(path, kind);
+    let excluded = rule(pair, &filter, path, base.as_ref(), row.as_ref()).await?;
     let base_version = match &base {
         None => version("absent", None),
         Some(row) => Version {
@@ -313,6 +304,34 @@ pub async fn explain(run: &Run, path: &RelPath) -> Result<Explanation> {
         reason,
         history: pair.state.history(Some(path), LAST_THINGS)?,
     })
+}
+
+/// The pattern that leaves a path out, as the file or directory that it is.
+async fn rule(
+    pair: &Pair,
+    filter: &Filter,
+    path: &RelPath,
+    base: Option<&BaseRow>,
+    row: Option<&Row>,
+) -> Result<Option<Excluded>> {
+    let entries = row.iter().flat_map(|row| row.entries.iter().flatten());
+    if let Some(kind) = base.map(|base| base.kind).or(entries.map(|entry| entry.kind).next_back()) {
+        return Ok(filter.excluded(path, kind));
+    }
+    let as_file = filter.excluded(path, Kind::File);
+    if as_file.is_some() {
+        return Ok(as_file);
+    }
+    // No survey looks at a directory that is left out.
+    let as_dir = filter.excluded(path, Kind::Dir);
+    if as_dir.is_some() {
+        for which in Which::BOTH {
+            if looked_at(pair, path, which).await?.kind == "dir" {
+                return Ok(as_dir);
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn version(kind: &str, hash: Option<Hash>) -> Version {

@@ -20,6 +20,7 @@ pub mod merge;
 pub mod monitor;
 pub mod path;
 pub mod plan;
+mod recent;
 mod recover;
 pub mod report;
 pub mod resolve;

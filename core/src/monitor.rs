@@ -51,6 +51,8 @@ struct Inner {
     status: JobStatus,
     current: BTreeSet<RelPath>,
     pending_bytes: u64,
+    /// Bytes that went over of steps that have not ended.
+    under_way: u64,
     samples: VecDeque<(Instant, u64)>,
 }
 
@@ -58,7 +60,8 @@ impl Monitor {
     /// Begins with that status.
     pub fn new(status: JobStatus) -> Self {
         let state = watch::Sender::new(status.state);
-        let inner = Inner { status, current: BTreeSet::new(), pending_bytes: 0, samples: VecDeque::new() };
+        let inner =
+            Inner { status, current: BTreeSet::new(), pending_bytes: 0, under_way: 0, samples: VecDeque::new() };
         Self { inner: Mutex::new(inner), events: broadcast::Sender::new(EVENT_BACKLOG), state }
     }
 
@@ -75,10 +78,12 @@ impl Monitor {
     /// The status now.
     pub fn status(&self) -> JobStatus {
         let mut inner = self.lock();
-        let rate = inner.rate();
+        let works = matches!(inner.status.state, JobState::OneShot | JobState::Running);
+        let rate = if works { inner.rate() } else { 0 };
+        let left = inner.pending_bytes.saturating_sub(inner.under_way);
         let mut status = inner.status.clone();
         status.rate_bytes_per_s = rate;
-        status.eta_s = (rate > 0 && inner.pending_bytes > 0).then(|| inner.pending_bytes.div_ceil(rate));
+        status.eta_s = (rate > 0 && inner.pending_bytes > 0).then(|| left.div_ceil(rate));
         status.current = inner.current.iter().take(16).map(ToString::to_string).collect();
         status
     }
@@ -128,6 +133,7 @@ impl Monitor {
         let mut inner = self.lock();
         inner.status.pending = inner.status.pending.saturating_sub(1);
         inner.pending_bytes = inner.pending_bytes.saturating_sub(bytes);
+        inner.under_way = inner.under_way.saturating_sub(bytes);
     }
 
     /// Forgets what was planned: the round is over.
@@ -135,6 +141,7 @@ impl Monitor {
         let mut inner = self.lock();
         inner.status.pending = 0;
         inner.pending_bytes = 0;
+        inner.under_way = 0;
         inner.current.clear();
     }
 
@@ -147,6 +154,7 @@ impl Monitor {
     pub fn transferred(&self, bytes: u64) {
         let mut inner = self.lock();
         inner.status.transferred_bytes += bytes;
+        inner.under_way += bytes;
         let (now, total) = (Instant::now(), inner.status.transferred_bytes);
         if inner.samples.back().is_none_or(|(at, _)| now.duration_since(*at) > Duration::from_millis(100)) {
             inner.samples.push_back((now, total));

@@ -1,11 +1,12 @@
-//! After a crash: what was about to be done is looked at, and the base takes what had been done.
+//! After a round that did not come to its end, by a crash or because the job was stopped: what was about to be done is looked
+//! at, and the base takes what had been done.
 //!
-//! Without it a change that was made just before the crash and not yet taken into the base would, once the user edits the
-//! same path, look like an edit on both sides: a conflict that no user made.
+//! Without it a change that was made just before and not yet taken into the base would, once the user edits the same path,
+//! look like an edit on both sides: a conflict that no user made.
 
 use crate::backend::Look;
 use crate::entry::{Entry, Hash, Kind};
-use crate::error::Result;
+use crate::error::{Fault, Result};
 use crate::job::Pair;
 use crate::state::{BaseRow, Batch, Becoming, Intent};
 
@@ -20,7 +21,12 @@ pub(crate) async fn recover(pair: &Pair) -> Result<()> {
     }
     let mut batch = Batch { all_done: true, ..Batch::default() };
     for intent in intents {
-        let look = pair.side(intent.on).backend.stat(&intent.path).await?;
+        let look = match pair.side(intent.on).backend.stat(&intent.path).await {
+            Ok(look) => look,
+            Err(error) if error.fault.passes() || error.fault == Fault::Stopped => return Err(error),
+            // What can never be looked at was never done, and the round lists it.
+            Err(_) => continue,
+        };
         match (&intent.becomes, look) {
             (Becoming::Gone, Look::Absent) => batch.base.push((intent.path, None)),
             (Becoming::File { .. }, Look::Entry(entry)) if !entry.is_dir() => {
@@ -31,7 +37,11 @@ pub(crate) async fn recover(pair: &Pair) -> Result<()> {
             _ => {}
         }
     }
-    tracing::info!(job = pair.job_id, "a crash was recovered from: {} changes had been made", batch.base.len());
+    let made = batch.base.len();
+    tracing::info!(
+        job = pair.job_id,
+        "a round had not come to its end: {made} of its changes were made and not recorded"
+    );
     pair.state.commit(batch)
 }
 

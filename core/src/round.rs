@@ -1,7 +1,7 @@
 //! One round of a sync: survey, merge, plan, brakes, execute, advance. Read this first.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -16,6 +16,7 @@ use crate::limit::Limit;
 use crate::merge::merge;
 use crate::path::RelPath;
 use crate::plan::{Clash, Note, Plan, Terms, plan};
+use crate::recent::Recent;
 use crate::recover::recover;
 use crate::report::{ConflictView, HistoryEntry, JobState, Problem, ProblemKind};
 use crate::state::{ConflictRow, Held};
@@ -23,8 +24,8 @@ use crate::step::Means;
 use crate::survey::{Scope, Survey, Window};
 use crate::syncer::Carrier;
 
-/// Deletions count together for so long: a slow mass deletion is one all the same.
-const RECENT: Duration = Duration::from_mins(1);
+/// What could not be settled in so many rounds, one after the other, is listed as a problem, and not hurried any more.
+pub(crate) const LOOKS: u32 = 6;
 
 /// Keeps one pair equal, round by round.
 pub struct Engine<'a> {
@@ -33,10 +34,16 @@ pub struct Engine<'a> {
     filter: Filter,
     limits: Vec<Limit>,
     problems: BTreeSet<Problem>,
-    recent_deletes: VecDeque<(Instant, [u64; 2])>,
+    recent_deletes: Recent,
     deletes_allowed: bool,
-    /// Whether what an earlier daemon left half done was looked at.
+    /// Whether what an earlier run left half done was looked at.
     recovered: bool,
+    /// Which roots were there when they were looked at last.
+    roots: Option<[String; 2]>,
+    /// Which sides take names that differ only in case for one, as far as that is known.
+    folds: [Option<bool>; 2],
+    /// How many rounds in a row could not settle a path.
+    stubborn: BTreeMap<RelPath, u32>,
     tally: Tally,
 }
 
@@ -53,8 +60,9 @@ pub struct Round {
     pub rules_changed: Vec<RelPath>,
     /// Paths that were copied, the first few.
     pub copied: Vec<RelPath>,
-    /// A root is another one than before, which watchers do not notice. Nothing was done: a full round is due.
-    pub replaced: bool,
+    /// Looking at some paths does not do: a root is another one than before, which watchers do not notice, or a side takes
+    /// names that differ only in case for one. Nothing was done: a full round is due.
+    pub full_due: bool,
 }
 
 /// Which roots there are now.
@@ -82,9 +90,12 @@ impl<'a> Engine<'a> {
             filter: Filter::new(&pair.options.exclude)?,
             limits: side_limits.chain(pair.options.bandwidth_limit).map(Limit::new).collect(),
             problems: pair.state.problems()?.into_iter().collect(),
-            recent_deletes: VecDeque::new(),
+            recent_deletes: Recent::default(),
             deletes_allowed: pair.options.allow_deletes,
             recovered: false,
+            roots: None,
+            folds: [None; 2],
+            stubborn: BTreeMap::new(),
             tally: Tally::default(),
         })
     }
@@ -104,9 +115,19 @@ impl<'a> Engine<'a> {
         self.deletes_allowed = false;
     }
 
-    /// Makes the roots that are missing at first contact.
-    pub async fn make_roots(&self) -> Result<()> {
-        look_at_roots(&self.run.pair).await.map(drop)
+    /// Looks at both roots, and makes those that are missing at first contact.
+    pub(crate) async fn look_at_roots(&mut self) -> Result<Roots> {
+        let roots = look_at_roots(&self.run.pair).await?;
+        if self.roots.as_ref() != Some(&roots.ids) {
+            self.folds = [None; 2];
+        }
+        self.roots = Some(roots.ids.clone());
+        Ok(roots)
+    }
+
+    /// Which roots were there when they were looked at last.
+    pub fn roots(&self) -> Option<&[String; 2]> {
+        self.roots.as_ref()
     }
 
     /// Looks at a scope and makes both sides equal there. An error means that the round could not begin or was ended;
@@ -114,13 +135,18 @@ impl<'a> Engine<'a> {
     pub async fn round(&mut self, scope: &Scope) -> Result<Round> {
         let pair = &*self.run.pair;
         let _turn = pair.turn.lock().await;
-        let roots = look_at_roots(pair).await?;
+        let roots = self.look_at_roots().await?;
+        // What an earlier round did not come to is planned anew.
+        self.run.monitor.plan_over();
         if !self.recovered {
-            recover(pair).await?;
+            tokio::select! {
+                done = recover(pair) => done?,
+                () = self.run.stop.cancelled() => return Err(Error::stopped()),
+            }
             self.recovered = true;
         }
-        if *scope != Scope::All && roots.replaced.contains(&true) {
-            return Ok(Round { replaced: true, ..Round::default() });
+        if *scope != Scope::All && (roots.replaced.contains(&true) || self.folds.contains(&Some(true))) {
+            return Ok(Round { full_due: true, ..Round::default() });
         }
         // What a storage can do may have been found out meanwhile.
         let terms = terms(pair);
@@ -128,7 +154,7 @@ impl<'a> Engine<'a> {
             Scope::All => Filter::new(&pair.options.exclude)?,
             Scope::Paths(_) => self.filter.clone(),
         };
-        let mut survey = Survey::new(pair, &mut filter, scope)?;
+        let mut survey = Survey::new(pair, &mut filter, scope)?.knowing_folds(self.folds);
         let limits = self.limits.clone();
         let mut executor = Executor::new(Means { run: self.run, carrier: self.carrier, limits, at: Timestamp::now() });
         let mut within = None;
@@ -137,6 +163,10 @@ impl<'a> Engine<'a> {
                 window = survey.next_window() => window?,
                 () = self.run.stop.cancelled() => return Err(Error::stopped()),
             };
+            self.folds = survey.folds;
+            if *scope != Scope::All && self.folds.contains(&Some(true)) {
+                return Ok(Round { full_due: true, ..Round::default() });
+            }
             merge(&mut window.rows, pair.options.unidirectional, &mut within);
             let plan = plan(&window.rows, &terms);
             // The root may have gone since it was looked at: what vanished with it was not deleted.
@@ -153,30 +183,42 @@ impl<'a> Engine<'a> {
                 break;
             }
         }
+        let mut problems = std::mem::take(&mut survey.problems);
+        problems.append(&mut executor.results.problems);
+        let unsettled =
+            [std::mem::take(&mut executor.results.unsettled), std::mem::take(&mut survey.unsettled)].concat();
         let round = Round {
-            unsettled: [std::mem::take(&mut executor.results.unsettled), std::mem::take(&mut survey.unsettled)]
-                .concat(),
+            unsettled: self.hurried(unsettled, scope, &mut problems),
             restless: survey.restless || executor.results.rules_moved,
             waits: executor.results.waits.take(),
             rules_changed: std::mem::take(&mut survey.rules_changed),
             copied: std::mem::take(&mut executor.results.copied),
-            replaced: false,
+            full_due: false,
         };
-        let mut problems = std::mem::take(&mut survey.problems);
-        problems.append(&mut executor.results.problems);
         drop(executor);
         self.filter = filter;
         self.close(scope, problems, &roots).await?;
         Ok(round)
     }
 
+    /// What of the paths that could not be settled is worth another look soon; the rest is listed.
+    fn hurried(&mut self, unsettled: Vec<RelPath>, scope: &Scope, problems: &mut Vec<Problem>) -> Vec<RelPath> {
+        let now: BTreeSet<_> = unsettled.into_iter().collect();
+        self.stubborn.retain(|path, _| now.contains(path) || !scope.covers(path));
+        for path in &now {
+            *self.stubborn.entry(path.clone()).or_default() += 1;
+        }
+        let (hurried, rest): (Vec<_>, Vec<_>) = now.into_iter().partition(|path| self.stubborn[path] < LOOKS);
+        problems.extend(busy(&self.run.pair, &rest));
+        hurried
+    }
+
     fn check_brakes(&mut self, plan: &Plan, roots: &Roots) -> Result<()> {
-        self.recent_deletes.retain(|(at, _)| at.elapsed() < RECENT);
-        let recent = |side: usize| self.recent_deletes.iter().map(|(_, deletes)| deletes[side]).sum();
+        let now = Instant::now();
         let pair = &*self.run.pair;
         let batch = brakes::Batch {
             deletes: plan.deletes,
-            recent: [recent(0), recent(1)],
+            recent: self.recent_deletes.sum(now),
             known: pair.state.agreed()?.0,
             replaced: roots.replaced,
             conflicts: conflicts(pair, plan)?,
@@ -185,10 +227,9 @@ impl<'a> Engine<'a> {
             allowed: self.deletes_allowed,
         };
         let names = Which::BOTH.map(|which| pair.side(which).view.location.as_str());
-        match brakes::check(&batch, names) {
-            Some(reason) => Err(Error::new(Fault::Refused, reason)),
-            None => Ok(()),
-        }
+        let Some(reason) = brakes::check(&batch, names) else { return Ok(()) };
+        self.recent_deletes.hold(now);
+        Err(Error::new(Fault::Refused, reason))
     }
 
     /// Tells what is about to be done.
@@ -275,9 +316,7 @@ impl<'a> Engine<'a> {
         self.tally.deleted += deleted;
         self.tally.moved += moved;
         self.tally.bytes += bytes;
-        if results.deleted != [0; 2] {
-            self.recent_deletes.push_back((Instant::now(), results.deleted));
-        }
+        self.recent_deletes.add(results.deleted, Instant::now());
     }
 
     async fn close(&mut self, scope: &Scope, problems: Vec<Problem>, roots: &Roots) -> Result<()> {
@@ -295,7 +334,10 @@ impl<'a> Engine<'a> {
             pair.state.set_roots([&roots.ids[0], &roots.ids[1]])?;
             for side in pair.sides.iter().filter(|side| !side.read_only) {
                 // Leftovers that cannot be removed now are met again by the next listing.
-                let _ = side.backend.sweep().await;
+                tokio::select! {
+                    _ = side.backend.sweep() => {}
+                    () = self.run.stop.cancelled() => break,
+                }
             }
         }
         self.report(&[])
@@ -331,6 +373,20 @@ pub(crate) fn terms(pair: &Pair) -> Terms {
         mtime_resolution_ns: (facts[0].mtime && facts[1].mtime).then_some(resolution),
         modes: facts[0].mode && facts[1].mode,
     }
+}
+
+/// Paths that could not be settled, as problems.
+pub(crate) fn busy(pair: &Pair, paths: &[RelPath]) -> Vec<Problem> {
+    let problem = |path: &RelPath| Problem {
+        path: path.to_string(),
+        storage: pair.sides[0].view.backend_id.clone(),
+        kind: ProblemKind::Busy,
+        message:
+            "it changed, or was refused, each time it was carried over: it is synced when it is at rest and looked at \
+                  again"
+                .to_owned(),
+    };
+    paths.iter().map(problem).collect()
 }
 
 fn conflict_entry(row: &ConflictRow) -> HistoryEntry {

@@ -1,11 +1,15 @@
 //! Secrets and references to them. A secret's value is held in memory only, and no error or `Debug` shows it.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Fault, Result};
@@ -14,6 +18,8 @@ use crate::schema::{Holds, StorageKey, storage_keys};
 
 const MASK: &str = "********";
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+/// No secret has more bytes.
+const LONGEST: u64 = 64 << 10;
 
 /// What stands where a secret is wanted.
 #[derive(Clone, PartialEq, Eq)]
@@ -56,7 +62,7 @@ impl SecretRef {
             }),
             Self::File(path) => {
                 let at = crate::manifest::expand_home(path, std::env::var("HOME").ok().as_deref());
-                let text = std::fs::read_to_string(at);
+                let text = read_file(Path::new(&at));
                 let text = text
                     .map_err(|error| Error::new(Fault::Denied, format!("cannot read the secret in {path}: {error}")))?;
                 Ok(without_newline(text))
@@ -174,20 +180,38 @@ fn without_newline(mut text: String) -> String {
     text
 }
 
+/// The text of a file; one that is none, or too long, is refused, for it may never end.
+fn read_file(path: &Path) -> io::Result<String> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut text = String::new();
+    File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LONGEST {
+        return Err(io::Error::other(format!("it has more than {LONGEST} bytes")));
+    }
+    Ok(text)
+}
+
 /// Runs a line with `sh`, without anything to read, and returns what it prints.
 fn run(line: &str, timeout: Duration) -> Result<String> {
     let failed =
         |what: String| Error::new(Fault::Denied, format!("the command '{line}', which should print a secret, {what}"));
     let mut command = Command::new("sh");
     command.args(["-c", line]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    // What it starts ends with it.
+    command.process_group(0);
     let mut child = command.spawn().map_err(|error| failed(format!("cannot be run: {error}")))?;
     let Some((output, status)) = ended(&mut child, Instant::now() + timeout) else {
         // Both fail only where it has ended by itself meanwhile.
-        let _ = child.kill();
+        let _ = rustix::process::kill_process_group(Pid::from_child(&child), Signal::KILL);
         let _ = child.wait();
         return Err(failed(format!("took longer than {} s: it must not ask for anything", timeout.as_secs())));
     };
     let status = status.map_err(|error| failed(format!("was lost: {error}")))?;
+    if output.as_ref().is_ok_and(|bytes| bytes.len() as u64 > LONGEST) {
+        return Err(failed(format!("printed more than {LONGEST} bytes")));
+    }
     if !status.success() {
         return Err(failed(format!("failed ({status}): run it in a terminal to see why")));
     }
@@ -197,11 +221,13 @@ fn run(line: &str, timeout: Duration) -> Result<String> {
 
 /// What a child printed, and how it ended; none if that takes until the deadline.
 fn ended(child: &mut Child, deadline: Instant) -> Option<(io::Result<Vec<u8>>, io::Result<ExitStatus>)> {
-    let mut stdout = child.stdout.take()?;
+    let mut stdout = child.stdout.take()?.take(LONGEST + 1);
     let (done, outcome) = mpsc::channel();
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         let read = stdout.read_to_end(&mut bytes).map(|_| bytes);
+        // Whoever prints on and on ends by that.
+        drop(stdout);
         // Nobody listens any more once the time is up.
         let _ = done.send(read);
     });

@@ -13,10 +13,11 @@
 //! | disallowed casing of a parent | the local backend opens names as they are spelled |
 
 use wl_core::job::Options;
+use wl_core::report::ConflictKind;
 use wl_test_kit::sim::World;
 use wl_test_kit::tree::Tree;
 
-use crate::table::{End, Row, are, check, conflicts, on_both, row};
+use crate::table::{End, Row, are, check, conflicts, ends_with, now, on_both, row};
 use End::{Apart, Both, Untouched};
 
 const UNKNOWN: &str = "what cannot be synced is unknown: nothing is done where it is, and it is listed as a problem";
@@ -128,6 +129,24 @@ async fn what_cannot_be_read() {
     .await;
 }
 
+/// What is left on the target is not carried over, and does not become equal by that.
+#[tokio::test]
+async fn a_conflict_of_a_unidirectional_job_outlasts_the_sources_version() {
+    let mut world = World::new();
+    on_both(&world, "p=1").await;
+    world.options = Options { unidirectional: true, ..Options::default() };
+    now(&world, ["p=2", "p=3"]);
+    world.settle().await;
+    now(&world, ["", "p=3"]);
+    for _ in 0..3 {
+        world.settle().await;
+        are(&world, ["", "p=3"]);
+        assert_eq!(conflicts(&world), [("p".to_owned(), ConflictKind::DeletedModified)]);
+    }
+    now(&world, ["", ""]);
+    ends_with(&world, "").await;
+}
+
 #[tokio::test]
 async fn unidirectional_is_one_way_safe() {
     let table: &[(Row, &[&str])] = &[
@@ -143,6 +162,10 @@ async fn unidirectional_is_one_way_safe() {
         (row("", "p/f=1", "p/g=2", Apart("p/f=1", "p/f=1 p/g=2")), &[]),
         (row("p/f=1", "", "p/f=1 p/g=2", Apart("", "p/g=2")), &[]),
         (row("p/f=1", "p=1", "p/f=1 p/g=2", Untouched), &["p"]),
+        (row("p/f=1", "p/f=1", "p=2", Untouched), &[]),
+        (row("p/ q=1", "p/f=1 q=1", "p=2 q=1", Untouched), &["p"]),
+        (row("p/d/f=1", "p/d/f=2", "p=2", Untouched), &["p"]),
+        (row("p/ q=1", "p/q=1", "p=2 q=1", Apart("p/q=1", "p=2")), &["p"]),
     ];
     for (row, open) in table {
         let mut world = World::new();

@@ -19,6 +19,9 @@ use wl_core::entry::Hash;
 use wl_core::error::{Error, Fault};
 use wl_core::job::Which;
 use wl_core::report::ProblemKind;
+use wl_core::round::Engine;
+use wl_core::survey::Scope;
+use wl_syncer_generic::Generic;
 use wl_test_kit::memory::{Fate, Memory, Stage, What};
 use wl_test_kit::path;
 use wl_test_kit::sim::World;
@@ -252,6 +255,117 @@ async fn names_that_are_written_and_not_listed() {
         assert_eq!(world.lost(), []);
     }
     assert!(world.problems().iter().any(|problem| problem.kind == ProblemKind::Name), "{world:?}");
+}
+
+/// Asked for one case of a name, such a storage answers for the other: that is neither a new file nor one that is left.
+#[tokio::test]
+async fn another_case_of_a_name_where_a_side_takes_both_for_one() {
+    for (folds, renames) in [(Source, Source), (Source, Target), (Target, Source), (Target, Target)] {
+        for in_two_batches in [false, true] {
+            let world = World::new();
+            world.side(folds).fold_names();
+            on_both(&world, "other=1 d/Photo.JPG=2").await;
+            let hand = world.side(renames).clone();
+            let steps = if in_two_batches { 2 } else { 1 };
+            let meddle = |step| match (in_two_batches, step) {
+                (false, _) => hand.user_rename(&path("d/Photo.JPG"), &path("d/photo.jpg")),
+                (true, 0) if folds != renames => hand.user_write(&path("d/photo.jpg"), "2"),
+                (true, 0) => {}
+                (true, _) => {
+                    hand.user_delete(&path("d/Photo.JPG"));
+                    hand.user_write(&path("d/photo.jpg"), "2");
+                }
+            };
+            world.watch(steps, meddle).await.unwrap();
+            for _ in 0..4 {
+                let _ = world.round().await.unwrap();
+            }
+            let told = format!("{folds:?} folds, {renames:?} renames, {in_two_batches}\n{world:?}");
+            assert_eq!(world.lost(), [], "{told}");
+            for side in &world.sides {
+                let held = side.user_read(&path("d/photo.jpg")).map(|bytes| bytes.to_vec());
+                assert_eq!(held.as_deref(), Some(&b"2"[..]), "{told}");
+            }
+            assert_eq!(world.tree(Source), world.tree(Target), "{told}");
+        }
+    }
+}
+
+/// Two names on one side that are one on the other: the second is listed as a problem, and nothing happens to either.
+#[tokio::test]
+async fn two_names_where_a_side_takes_both_for_one() {
+    let world = World::new();
+    world.side(Target).fold_names();
+    now(&world, ["A.txt=1 a.txt=1", ""]);
+    let source = world.side(Source).clone();
+    world.watch(1, |_| source.user_delete(&path("a.txt"))).await.unwrap();
+    for _ in 0..4 {
+        let _ = world.round().await.unwrap();
+    }
+    are(&world, ["A.txt=1", "A.txt=1"]);
+}
+
+/// What was about to be done when a round was cut off may be something that can never be looked at.
+#[tokio::test]
+async fn a_round_cut_off_over_a_name_that_one_side_cannot_hold() {
+    let world = World::new();
+    now(&world, ["a=1 long=2", ""]);
+    world.on_op(|which, op| match (which, op.what, op.stage) {
+        (Target, What::Replace, Stage::Before) => Fate::Hangs,
+        _ => Fate::GoesOn,
+    });
+    assert_eq!(world.round().await.unwrap_err().fault, Fault::Stopped);
+    world.on_op(|which, op| match (which, op.path.name()) {
+        (Target, "long") => Fate::Fails(Error::new(Fault::Malformed, "the name is too long")),
+        _ => Fate::GoesOn,
+    });
+    world.settle().await;
+    are(&world, ["a=1 long=2", "a=1"]);
+    assert!(world.problems().iter().any(|problem| problem.path == "long" && problem.kind == ProblemKind::Name));
+}
+
+#[tokio::test]
+async fn rules_that_cannot_be_read_hold_when_something_is_hinted_at() {
+    let world = World::new();
+    now(&world, [".wlignore=*.tmp x.tmp=1", ""]);
+    let source = world.side(Source).clone();
+    source.set_unreadable(&path(".wlignore"));
+    let meddle = |step| {
+        if step == 0 {
+            source.user_write(&path("x.tmp"), "2");
+        } else {
+            source.set_readable(&path(".wlignore"));
+            source.user_touch(&path(".wlignore"));
+            source.user_write(&path("y"), "3");
+        }
+    };
+    world.watch(1, meddle).await.unwrap();
+    are(&world, [".wlignore=*.tmp x.tmp=2", ""]);
+    world.watch(2, meddle).await.unwrap();
+    are(&world, [".wlignore=*.tmp x.tmp=2 y=3", ".wlignore=*.tmp y=3"]);
+}
+
+/// What is refused again and again is listed in the end, and not hurried any more.
+#[tokio::test]
+async fn what_is_never_settled_is_listed() {
+    let world = World::new();
+    now(&world, ["a=1 busy=2", ""]);
+    world.on_op(|which, op| match (which, op.what, op.path.name()) {
+        (Target, What::Replace, "busy") => Fate::Fails(Error::changed(&op.path)),
+        _ => Fate::GoesOn,
+    });
+    let run = world.run().unwrap();
+    let mut engine = Engine::new(&run, &Generic).unwrap();
+    let mut rounds = 1;
+    while !engine.round(&Scope::All).await.unwrap().unsettled.is_empty() {
+        assert_eq!(engine.problems().count(), 0);
+        rounds += 1;
+    }
+    assert_eq!((rounds, engine.problems().map(|problem| problem.kind).collect()), (6, vec![ProblemKind::Busy]));
+    world.undisturbed();
+    assert!(engine.round(&Scope::All).await.unwrap().unsettled.is_empty());
+    assert_eq!(engine.problems().count(), 0);
+    both_are(&world, "a=1 busy=2");
 }
 
 #[tokio::test]

@@ -134,6 +134,9 @@ impl Storage {
             let what = format!("{} storages have no key '{name}'; known are {known}", self.storage_type());
             return Err(wrong(&what));
         };
+        if key.name() != "backend-id" && self.get(key).is_some() {
+            return Err(wrong(&format!("it says '{full_name}' twice: leave one of them out")));
+        }
         let value = read_value(key, value)?;
         self.set(key, value);
         Ok(())

@@ -99,6 +99,19 @@ impl Storage {
         }
     }
 
+    /// The keys, by last name, that are given here and that another storage at the same place has otherwise.
+    pub fn given_otherwise(&self, other: &Self) -> Vec<&'static str> {
+        /// What says where it is, maybe in other words, and what every storage has of its own.
+        const PLACE: [&str; 10] =
+            ["object", "type", "backend-id", "location", "s3-url", "endpoint-url", "host", "port", "path", "url"];
+        let differs = |key: &StorageKey| match (self.get(key), other.get(key)) {
+            (None, _) | (Some(Value::Bool(false)), None) => false,
+            (given, there) => given != there,
+        };
+        let keys = schema::storage_keys(self.storage_type()).into_iter();
+        keys.filter(|key| !PLACE.contains(&key.name()) && differs(key)).map(|key| key.name()).collect()
+    }
+
     /// The directory of a local storage.
     pub fn local_path(&self) -> Option<PathBuf> {
         (self.storage_type() == "local").then(|| PathBuf::from(self.text("location")))

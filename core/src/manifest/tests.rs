@@ -312,6 +312,8 @@ fn an_argument_that_is_none_says_why() {
         ("s3://b/?colour=red", "known are backend-id, endpoint-url"),
         ("s3://b/?endpoint=nowhere", "endpoint-url must be"),
         ("s3:///x", "s3-url must be"),
+        ("s3://b/?region=a&region=b", "'region' twice"),
+        ("sftp://me@h/?ssh-user=you", "'ssh-user' twice"),
         ("s3://me@b/x", "no user in it"),
         ("s3://b/%zz", "two hex digits"),
         ("s3://b/?access-key=a&secret-key=hunter2", "secret-key=env:NAME"),

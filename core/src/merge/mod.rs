@@ -130,6 +130,8 @@ pub fn decide(base: Held, seen: [Seen; 2], recorded: Option<[Held; 2]>, unidirec
     };
     match recorded {
         Some(versions) => match out_of_conflict(versions, seen) {
+            // What is left on the target cannot be carried over: it still differs from what the source says.
+            Some(Which::Target) if unidirectional => Verdict::Conflict(kind_of(seen)),
             Some(from) => carry(from),
             None => Verdict::Conflict(kind_of(seen)),
         },
@@ -173,8 +175,8 @@ pub fn kind_of(seen: [Seen; 2]) -> ConflictKind {
     }
 }
 
-/// Decides about rows in path order. `within` carries a conflict of kinds over from the rows before: what is below it is
-/// suppressed; it is left as the one the last row lies at or below, if any.
+/// Decides about rows in path order. `within` carries a conflict of kinds over from the rows before, or a directory that may
+/// be anything on the other side: what is below it is suppressed; it is left as the one the last row lies at or below, if any.
 pub fn merge(rows: &mut [Row], unidirectional: bool, within: &mut Option<RelPath>) {
     for row in rows.iter_mut() {
         row.verdict = if within.as_ref().is_some_and(|top| row.path.is_below(top)) {
@@ -182,7 +184,7 @@ pub fn merge(rows: &mut [Row], unidirectional: bool, within: &mut Option<RelPath
         } else {
             decide(row.held(), row.seen, row.recorded.as_ref().map(|conflict| conflict.versions), unidirectional)
         };
-        if matches!(row.verdict, Verdict::Conflict(_)) && row.seen.contains(&Seen::Dir) {
+        if matches!(row.verdict, Verdict::Conflict(_) | Verdict::Unknown) && row.seen.contains(&Seen::Dir) {
             *within = Some(row.path.clone());
         }
     }
@@ -211,6 +213,7 @@ fn settle_directories(rows: &mut [Row]) {
     let mut staying: [Option<RelPath>; 2] = [None, None];
     let mut known_to_stay: [Option<RelPath>; 2] = [None, None];
     let mut appearing: [Option<RelPath>; 2] = [None, None];
+    let mut wanted: Option<RelPath> = None;
     for index in (0..rows.len()).rev() {
         let is_below = |path: &Option<RelPath>| path.as_ref().is_some_and(|path| path.is_below(&rows[index].path));
         let stays_below = Which::BOTH.map(|which| match which as usize {
@@ -219,7 +222,8 @@ fn settle_directories(rows: &mut [Row]) {
             _ => Below::Goes,
         });
         let appears_below = [is_below(&appearing[0]), is_below(&appearing[1])];
-        if let Some(verdict) = directory_verdict(&rows[index], stays_below, appears_below) {
+        let wanted_below = is_below(&wanted);
+        if let Some(verdict) = directory_verdict(&rows[index], stays_below, appears_below, wanted_below) {
             rows[index].verdict = verdict;
             if matches!(verdict, Verdict::Conflict(ConflictKind::Kind) | Verdict::Unknown) {
                 suppress_below(rows, index);
@@ -237,6 +241,9 @@ fn settle_directories(rows: &mut [Row]) {
                 appearing[which as usize] = Some(row.path.clone());
             }
         }
+        if matches!(rows[index].verdict, Verdict::Carry(Which::Source) | Verdict::Conflict(_)) {
+            wanted = Some(rows[index].path.clone());
+        }
     }
 }
 
@@ -251,12 +258,15 @@ enum Below {
     Stays,
 }
 
-/// What a directory's verdict becomes because of what is below it; none if it stands.
-fn directory_verdict(row: &Row, stays_below: [Below; 2], appears_below: [bool; 2]) -> Option<Verdict> {
+/// What a directory's verdict becomes because of what is below it, `wanted` being what the source changed there; none if it
+/// stands.
+fn directory_verdict(row: &Row, stays_below: [Below; 2], appears_below: [bool; 2], wanted: bool) -> Option<Verdict> {
     let has = Which::BOTH.into_iter().find(|which| row.on(*which) == Seen::Dir)?;
     let (lacks, below) = (has.other(), stays_below[has as usize]);
     match (row.on(lacks), row.verdict) {
         (_, Verdict::Suppressed | Verdict::Unknown | Verdict::Conflict(_)) => None,
+        // The target's own affair, until the source changes something that would have to go where the file is.
+        (Seen::File(_) | Seen::NewFile, Verdict::Leave) if wanted => Some(Verdict::Conflict(ConflictKind::Kind)),
         (Seen::Absent, _) if appears_below[lacks as usize] => Some(Verdict::Carry(has)),
         (Seen::Absent, Verdict::Carry(from)) if from == lacks && below != Below::Goes => Some(Verdict::Hold),
         (Seen::File(_) | Seen::NewFile, Verdict::Carry(from)) if from == lacks => match below {

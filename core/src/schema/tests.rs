@@ -199,6 +199,7 @@ fn examples() -> Vec<(&'static str, Value)> {
         ("history", pair()),
         ("trash", with(pair(), "/action", json!("list"))),
         ("compare", start()),
+        ("ended", job()),
     ]
 }
 

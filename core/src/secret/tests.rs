@@ -52,10 +52,30 @@ fn an_error_names_the_reference() {
 }
 
 #[test]
-fn a_command_that_hangs_is_ended() {
-    for line in ["sleep 60", "exec >&-; sleep 60"] {
+fn a_command_that_hangs_is_ended_with_all_it_started() {
+    for line in ["sleep 60", "exec >&-; sleep 60", "sleep 60; echo late"] {
         let error = run(line, Duration::from_millis(100)).unwrap_err();
         assert!(error.message.contains("took longer"), "{error}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let late = dir.path().join("late");
+    run(&format!("(sleep 0.4; touch {}); echo x", late.display()), Duration::from_millis(100)).unwrap_err();
+    std::thread::sleep(Duration::from_millis(800));
+    assert!(!late.exists());
+}
+
+#[test]
+fn what_never_ends_is_no_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = dir.path().join("long");
+    std::fs::write(&long, "x".repeat(100_000)).unwrap();
+    for (reference, why) in [
+        (json!({ "command": "yes" }), "printed more than 65536 bytes"),
+        (json!({ "file": "/dev/zero" }), "not a regular file"),
+        (json!({ "file": long }), "more than 65536 bytes"),
+    ] {
+        let error = password(&sftp(&reference)).unwrap_err();
+        assert!(error.message.contains(why), "{error}");
     }
 }
 

@@ -3,6 +3,7 @@
 //! Trees are streams here: a pass over a million unchanged files holds a window of them.
 
 mod cursor;
+mod folding;
 mod hashing;
 mod join;
 mod rules;
@@ -131,12 +132,13 @@ pub struct Survey<'a> {
     pub restless: bool,
     /// What changed while it was hashed.
     pub unsettled: Vec<RelPath>,
-    /// Directories whose rules could not be read.
-    unruled: Vec<RelPath>,
     /// Sides whose root is still to be made.
     empty: [bool; 2],
     /// Directories whose rules changed: everything below them must be looked at again.
     pub rules_changed: Vec<RelPath>,
+    /// Which sides take names that differ only in case for one, as far as that is known. Only a survey of everything can
+    /// be relied on then.
+    pub folds: [Option<bool>; 2],
 }
 
 impl<'a> Survey<'a> {
@@ -160,10 +162,15 @@ impl<'a> Survey<'a> {
             problems: Vec::new(),
             restless: false,
             unsettled: Vec::new(),
-            unruled: Vec::new(),
             empty: [false; 2],
             rules_changed: Vec::new(),
+            folds: [None; 2],
         })
+    }
+
+    /// Takes this for known of how the sides take names.
+    pub fn knowing_folds(self, folds: [Option<bool>; 2]) -> Self {
+        Self { folds, ..self }
     }
 
     /// Takes these sides for empty: their roots are still to be made.
@@ -251,6 +258,9 @@ impl<'a> Survey<'a> {
             let obstacle = match side.backend.stat(&path).await {
                 Ok(Look::Absent) => continue,
                 Ok(Look::Entry(entry)) => {
+                    if self.folds[which as usize].is_none() {
+                        self.folds[which as usize] = folding::folds(&*side.backend, &path, &entry).await;
+                    }
                     entries[which as usize] = Some(entry);
                     continue;
                 }
@@ -281,7 +291,6 @@ impl<'a> Survey<'a> {
         }
         for (which, error) in failed {
             self.restless |= matches!(error.fault, Fault::Refused | Fault::Missing);
-            self.unruled.extend(raw.path.parent());
             let message = format!("{}; what its rules bear on is left alone until it can be read", error.message);
             self.problem(which, &raw.path, ProblemKind::Unreadable, message);
         }
@@ -289,9 +298,9 @@ impl<'a> Survey<'a> {
 
     /// Drops the rows that rules met later exclude, and those whose rules are unknown.
     fn leave_out_excluded(&mut self) {
-        let (filter, excluded, unruled) = (&*self.filter, &mut self.excluded, &self.unruled);
+        let (filter, excluded) = (&*self.filter, &mut self.excluded);
         self.window.retain(|raw| {
-            if unruled.iter().any(|dir| raw.path.is_below(dir)) {
+            if filter.is_unruled(&raw.path) {
                 return false;
             }
             let out = filter.excludes(&raw.path, kind_of(raw));

@@ -17,6 +17,7 @@ const LIMIT: u64 = 1 << 20;
 pub(super) async fn learn(pair: &Pair, filter: &mut Filter, raw: &Raw) -> (bool, Vec<(Which, Error)>) {
     let (mut changed, mut failed) = (false, Vec::new());
     let Some(dir) = raw.path.parent() else { return (changed, failed) };
+    let was_unruled = filter.is_unruled(&raw.path);
     for which in Which::BOTH.into_iter().filter(|which| !raw.unknown[*which as usize]) {
         let text = match &raw.entries[which as usize] {
             Some(entry) if entry.kind == Kind::File => match read(pair, which, &raw.path, entry).await {
@@ -30,7 +31,11 @@ pub(super) async fn learn(pair: &Pair, filter: &mut Filter, raw: &Raw) -> (bool,
         };
         changed |= filter.set_ignores(&dir, which, text.as_deref());
     }
-    (changed, failed)
+    // Where a side cannot be looked at now, nothing was learned.
+    if !failed.is_empty() || raw.unknown == [false; 2] {
+        filter.set_unruled(&dir, !failed.is_empty());
+    }
+    (changed || was_unruled != filter.is_unruled(&raw.path), failed)
 }
 
 async fn read(pair: &Pair, which: Which, path: &RelPath, entry: &Entry) -> Result<String> {

@@ -3,6 +3,7 @@
 
 use futures::StreamExt as _;
 
+use super::folding::is_listed_otherwise;
 use super::{Raw, Survey};
 use crate::backend::Look;
 use crate::error::{Fault, Result};
@@ -29,6 +30,12 @@ impl Survey<'_> {
                 }
                 for (loss, look) in look_at(self.pair, losses).await {
                     sure[loss.index] = true;
+                    if let Ok(Look::Entry(entry)) = &look
+                        && is_listed_otherwise(raws, which, &loss.path, entry)
+                    {
+                        // It was renamed to another case.
+                        continue;
+                    }
                     self.put_right(&mut raws[loss.index], &loss, look)?;
                 }
             }

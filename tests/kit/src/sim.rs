@@ -146,7 +146,7 @@ impl World {
                 if due != Scope::All {
                     coalescer.hint(Hint::LookBelow(round.rules_changed), now);
                 }
-                if round.restless || round.replaced || round.waits.is_some() {
+                if round.restless || round.full_due || round.waits.is_some() {
                     coalescer.all(now);
                 }
             }

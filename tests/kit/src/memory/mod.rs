@@ -226,6 +226,14 @@ impl Memory {
         self.disk().unlisted = Some(Arc::new(names));
     }
 
+    /// Takes names that differ only in case for one, from now on.
+    ///
+    /// # Panics
+    /// If it has no root.
+    pub fn fold_names(&self) {
+        self.disk().root.as_mut().expect("a root").1.folds = true;
+    }
+
     /// How many operations of that kind were begun.
     pub fn count(&self, what: What) -> u64 {
         self.disk().operations.get(&(what, Stage::Before)).copied().unwrap_or(0)

@@ -387,9 +387,13 @@ impl Storage {
             let number = disk.next_version();
             let tree = disk.tree_mut()?;
             let version = tree.expect_version(from, token)?.clone();
-            tree.expect_place(to)?;
-            if what == What::Move {
-                tree.take(from);
+            let moved = if what == What::Move { tree.take(from) } else { None };
+            // Where it has gone from is free: another case of its name may be the same one.
+            if let Err(taken) = tree.expect_place(to) {
+                if let Some(node) = moved {
+                    tree.put(from, node);
+                }
+                return Err(taken);
             }
             tree.put(to, Node::File(Version { number, ..version }));
             disk.entry(to)?

@@ -66,11 +66,22 @@ impl Node {
 #[derive(Debug, Clone, Default)]
 pub struct Tree {
     nodes: BTreeMap<RelPath, Node>,
+    /// Whether names that differ only in case are one.
+    pub folds: bool,
 }
 
 impl Tree {
     pub fn get(&self, path: &RelPath) -> Option<&Node> {
-        self.nodes.get(path)
+        self.nodes.get(self.as_listed(path))
+    }
+
+    /// A path in the case that it is listed in.
+    fn as_listed<'a>(&'a self, path: &'a RelPath) -> &'a RelPath {
+        if !self.folds || self.nodes.contains_key(path) {
+            return path;
+        }
+        let folded = path.as_str().to_lowercase();
+        self.nodes.keys().find(|listed| listed.as_str().to_lowercase() == folded).unwrap_or(path)
     }
 
     /// The file under a path.
@@ -87,11 +98,13 @@ impl Tree {
     }
 
     pub fn put(&mut self, path: &RelPath, node: Node) {
-        self.nodes.insert(path.clone(), node);
+        let listed = self.as_listed(path).clone();
+        self.nodes.insert(listed, node);
     }
 
     pub fn take(&mut self, path: &RelPath) -> Option<Node> {
-        self.nodes.remove(path)
+        let listed = self.as_listed(path).clone();
+        self.nodes.remove(&listed)
     }
 
     /// Everything below a directory, in the order of [`RelPath`].
