@@ -1,5 +1,6 @@
 //! The other end of the control socket.
 
+mod holder;
 mod launch;
 
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use wl_core::monitor::Event;
 use crate::protocol::{Answer, Assembled, Frame, Framing, Id, Request, WireError};
 use crate::server::too_long;
 
+pub use holder::{has_ended, process, unreachable};
 pub use launch::ensure_daemon;
 
 /// How long an answer may take before it is looked whether the daemon is alive.

@@ -44,6 +44,19 @@ impl Lock {
         Ok(Self { _file: file })
     }
 
+    /// The process that holds a lock, as it says, and the socket that it listens at; none if nobody holds it.
+    pub fn holder(path: &Path) -> Option<(String, PathBuf)> {
+        let mut file = File::open(path).ok()?;
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Err(rustix::io::Errno::WOULDBLOCK) => {}
+            _ => return None,
+        }
+        let mut holder = String::new();
+        file.read_to_string(&mut holder).ok()?;
+        let (process, socket) = holder.split_once('\n')?;
+        Some((process.to_owned(), PathBuf::from(socket.trim_end_matches('\n'))))
+    }
+
     /// The lock file of a state directory.
     pub fn of_state(dir: &Path) -> PathBuf {
         dir.join("daemon.lock")
@@ -82,7 +95,9 @@ mod tests {
         assert!(elsewhere.message.contains("`wl daemon stop --socket-path /run/one.sock`"), "{elsewhere}");
         assert_eq!(refused.fault, Fault::Busy);
         assert!(refused.message.contains(&format!("(process {})", std::process::id())), "{refused}");
+        assert_eq!(Lock::holder(&path), Some((std::process::id().to_string(), socket.to_owned())));
         drop(first);
+        assert_eq!(Lock::holder(&path), None);
         Lock::take(&path, socket).unwrap();
     }
 }

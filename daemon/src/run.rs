@@ -1,6 +1,7 @@
 //! The daemon from its beginning to its end.
 
 use std::fs::DirBuilder;
+use std::mem::ManuallyDrop;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -50,7 +51,9 @@ pub async fn run(options: RunOptions) -> Result<()> {
     }
     raise_file_limit();
     make_private(&places.state_dir)?;
-    let _lock = after_another(&places, || Lock::take(&Lock::of_state(&places.state_dir), &places.socket)).await?;
+    let lock = after_another(&places, || Lock::take(&Lock::of_state(&places.state_dir), &places.socket)).await?;
+    // Let go by the system once the process has ended: until then the state may be open.
+    let _lock = ManuallyDrop::new(lock);
     let _log = log::begin(&places.log)?;
     let end = CancellationToken::new();
     end_on_signals(&end)?;

@@ -8,10 +8,10 @@ mod record;
 mod runner;
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use wl_core::Result;
@@ -39,6 +39,9 @@ const PATIENCE_AT_THE_END: Duration = Duration::from_millis(1500);
 /// How often a job that lacks something looks whether it is there.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
+/// So long it is known how a one-shot job ended that was stopped then.
+const CLEARED: Duration = Duration::from_secs(10);
+
 /// All jobs. What is done to one job is done in turn; different jobs do not wait for each other.
 pub struct Jobs {
     rooms: Arc<dyn Rooms>,
@@ -46,6 +49,7 @@ pub struct Jobs {
     base_dir: PathBuf,
     pairs: Pairs,
     table: Mutex<BTreeMap<String, Arc<Job>>>,
+    cleared: Mutex<HashMap<String, (Instant, JobStatus)>>,
     turns: Keyed,
     ending: CancellationToken,
 }
@@ -60,6 +64,7 @@ impl Jobs {
             base_dir,
             pairs,
             table: Mutex::default(),
+            cleared: Mutex::default(),
             turns: Keyed::default(),
             ending: CancellationToken::new(),
         }
@@ -89,6 +94,17 @@ impl Jobs {
         jobs.into_iter().map(|job| job.monitor().status()).collect()
     }
 
+    /// How a one-shot job ended that was stopped a moment ago: whoever else waits for it may not have looked yet.
+    pub fn just_cleared(&self, job_id: &str) -> Option<JobStatus> {
+        self.cleared().get(job_id).map(|(_, status)| status.clone())
+    }
+
+    fn cleared(&self) -> MutexGuard<'_, HashMap<String, (Instant, JobStatus)>> {
+        let mut cleared = self.cleared.lock().unwrap_or_else(PoisonError::into_inner);
+        cleared.retain(|_, (at, _)| at.elapsed() < CLEARED);
+        cleared
+    }
+
     /// Starts a job, remembers it, and returns once it runs. `client` hears its events.
     pub async fn start(
         &self,
@@ -114,6 +130,11 @@ impl Jobs {
             client.follow(job.id(), job.monitor());
         }
         self.save(&Record::of(&job))?;
+        self.cleared().remove(job.id());
+        if let Some(old) = self.find(job.id()) {
+            // One that waits would begin, too, as soon as it can.
+            old.halt(PATIENCE).await;
+        }
         self.table().insert(job.id().to_owned(), job.clone());
         self.run(&job, pair, syncer);
         tracing::info!("job {}: {sentence}", job.id());
@@ -125,8 +146,12 @@ impl Jobs {
         let _turn = self.turns.take(job_id).await;
         let job = self.get(job_id)?;
         job.halt(PATIENCE).await;
-        self.table().remove(job_id);
+        if job.has_ended() {
+            self.cleared().insert(job_id.to_owned(), (Instant::now(), job.monitor().status()));
+        }
+        // If it cannot be forgotten it stays listed, and can be stopped again.
         self.state.remove_job(job_id)?;
+        self.table().remove(job_id);
         job.monitor().set_state(JobState::Stopped);
         tracing::info!("job {job_id}: stopped");
         Ok(format!("sync for job {job_id} stopped"))

@@ -26,6 +26,9 @@ type Outcome = Result<Value, WireError>;
 /// How many entries `history` gives where it is not told.
 const HISTORY: usize = 100;
 
+/// Four times what Linux takes for a path.
+const LONGEST_PATH: usize = 16 << 10;
+
 /// Looks at pairs, and changes them beside their jobs.
 pub struct Inspect {
     jobs: Arc<Jobs>,
@@ -201,6 +204,11 @@ fn path(args: &Args) -> Result<RelPath, WireError> {
 }
 
 fn parse_path(text: &str) -> Result<RelPath, WireError> {
+    // What is done about a path is done about each directory above it.
+    if text.len() > LONGEST_PATH {
+        let text = format!("a path of {} bytes is longer than any storage holds ({LONGEST_PATH})", text.len());
+        return Err(WireError::new(ErrorClass::ArgumentError, text));
+    }
     RelPath::parse(text).map_err(|error| {
         let text = format!("the path {text:?} {error}: give it relative to the storage, such as photos/a.jpg");
         WireError::new(ErrorClass::ArgumentError, text)

@@ -61,6 +61,7 @@ impl Service {
                 client.set_filter(self.jobs.get(job_id)?.id(), filter(&args)?);
                 Ok(Value::Null)
             }
+            "ended" => Ok(json!(self.jobs.just_cleared(job_id))),
             "compare" => self.compare(job_id, &args),
             "subscribe" => self.subscribe(client, job_id, &args),
             _ => self.inspect.handle(client, cmd, &args).await,
