@@ -17,6 +17,7 @@ mod signals;
 mod version;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 
@@ -50,5 +51,8 @@ fn run(global: &Global, command: Command) -> ExitCode {
 fn in_runtime(context: &Context, command: Command) -> Outcome<Exit> {
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::new(format!("the system gives this process no threads: {error}")))?;
-    runtime.block_on(commands::run(context, command))
+    let outcome = runtime.block_on(commands::run(context, command));
+    // Whatever else still waits for the system, as for a name server, is not waited for.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    outcome
 }

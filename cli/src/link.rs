@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use wl_core::config::Places;
 use wl_core::report::JobStatus;
-use wl_daemon::client::{Client, ClientError, ensure_daemon};
+use wl_daemon::client::{Client, ClientError, ensure_daemon, has_ended, process, unreachable};
+use wl_daemon::protocol::{ErrorClass, WireError};
 
 use crate::failure::{Failure, Outcome};
 use crate::pairs::object;
@@ -38,6 +39,18 @@ impl Link {
     /// Connects if the daemon is running.
     pub async fn running(places: &Places) -> Outcome<Option<Self>> {
         match Client::connect(&places.socket).await {
+            Err(ClientError::NotRunning(_)) => {}
+            Err(error) => return Err(failure(&error)),
+            Ok(client) => return Ok(Some(Self { client })),
+        }
+        if let Some(process) = unreachable(places).await {
+            let socket = places.socket.display();
+            let text = format!("the sync daemon (process {process}) runs, but its socket {socket} was removed");
+            let hint = format!("`kill {process}` ends it in good order; `wl daemon start` starts it again");
+            return Err(Failure::new(text).hint(hint));
+        }
+        // It may have begun, or ended, just now.
+        match Client::connect(&places.socket).await {
             Ok(client) => Ok(Some(Self { client })),
             Err(ClientError::NotRunning(_)) => Ok(None),
             Err(error) => Err(failure(&error)),
@@ -58,18 +71,43 @@ impl Link {
         Ok(self.call::<Jobs>("jobs", Map::new()).await?.jobs)
     }
 
+    /// How a one-shot job ended that somebody cleared a moment ago.
+    pub async fn ended(&self, job_id: &str) -> Outcome<Option<JobStatus>> {
+        self.call("ended", object(json!({ "job-id": job_id }))).await
+    }
+
+    /// Clears a job that has ended, unless somebody has done so already.
+    pub async fn clear(&self, job_id: &str) -> Outcome<()> {
+        match self.client.call("stop", json!({ "job-id": job_id })).await {
+            Err(ClientError::Refused(WireError { class: ErrorClass::JobError, .. }))
+                if !self.jobs().await?.iter().any(|job| job.job_id == job_id) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(failure(&error)),
+            Ok(_) => Ok(()),
+        }
+    }
+
     /// Stops a job; the daemon forgets it. Returns when nothing of it runs any more.
     pub async fn stop(&self, job_id: &str) -> Outcome<()> {
         self.call::<Value>("stop", object(json!({ "job-id": job_id }))).await.map(drop)
     }
 
     /// Ends the daemon and waits until it has.
-    pub async fn shutdown(self) -> Outcome<()> {
+    pub async fn shutdown(self, places: &Places) -> Outcome<()> {
+        let process = process(places);
         match self.client.call("shutdown", json!({})).await {
             Ok(_) | Err(ClientError::Ended(_)) => {}
             Err(error) => return Err(failure(&error)),
         }
-        let ended = tokio::time::timeout(END, self.client.closed()).await;
+        let end = async {
+            self.client.closed().await;
+            if let Some(process) = process {
+                has_ended(places, &process).await;
+            }
+        };
+        let ended = tokio::time::timeout(END, end).await;
         ended.map_err(|_| Failure::new("the daemon was told to end, but has not yet").hint("its log says what it does"))
     }
 }

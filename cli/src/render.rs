@@ -102,8 +102,11 @@ impl Screen {
 
     /// Prints a text in place of what the terminal shows.
     pub fn redraw(&self, text: &str) -> Outcome<()> {
-        let clear = if io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
-        self.out(&format!("{clear}{}", harmless(text)))
+        if io::stdout().is_terminal() {
+            // Without colours, too: this is none. What cannot be written now cannot be in a moment either.
+            let _ = io::stdout().write_all(b"\x1b[H\x1b[2J");
+        }
+        self.out(&harmless(text))
     }
 
     /// Says something while the command goes on.

@@ -116,6 +116,23 @@ fn verify_lists_what_differs() {
     assert_eq!(found["differences"][1]["target"], Value::Null);
 }
 
+/// No listing tells of a directory that is left out as one.
+#[test]
+fn explain_names_the_pattern_that_leaves_a_directory_out() {
+    let pair = Pair::new();
+    pair.write("a/.wlignore", "build/");
+    pair.write("a/build/x", "1");
+    pair.write("a/nm/build", "1");
+    pair.sync(0, &[]);
+    for (path, left_out) in [("build", true), ("build/x", true), ("nm/build", false)] {
+        let told = pair.home.json(&["container", "explain", "c", path]);
+        assert_eq!(told["excluded_by"].is_string(), left_out, "{told}");
+        assert_eq!(told["verdict"] == "excluded", left_out, "{told}");
+    }
+    let long = "d/".repeat(10_000) + "f";
+    pair.home.expect(1, &["container", "explain", "c", &long]).says(&["longer than any storage holds"]);
+}
+
 #[test]
 fn explain_and_history_are_as_written_down() {
     let pair = eventful();

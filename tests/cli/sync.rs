@@ -31,6 +31,85 @@ fn two_storages_are_synced_without_a_manifest_first() {
     home.expect(2, &["sync", "laptop", "laptop/below"]).says(&["inside"]);
 }
 
+/// A container that is found again is synced as its manifest says; whoever asks for something else is told so.
+#[test]
+fn what_is_asked_for_of_a_storage_holds_or_nothing_happens() {
+    let home = Home::new();
+    for dir in ["laptop", "stick"] {
+        fs::create_dir(home.path(dir)).unwrap();
+    }
+    home.ok(&["sync", "laptop", "stick", "--one-shot"]);
+    fs::write(home.path("laptop/f"), "1").unwrap();
+    for asked in ["stick?read-only=true", "stick?bandwidth-limit=1MiB", "stick?watcher-interval=5"] {
+        let ran = home.expect(2, &["sync", "laptop", asked, "--one-shot"]);
+        ran.says(&["`laptop`", asked.split(['?', '=']).nth(1).unwrap(), "wl container edit laptop"]);
+    }
+    assert!(!home.path("stick/f").exists());
+    home.ok(&["sync", "laptop", "stick?read-only=false", "--one-shot"]);
+    assert!(home.path("stick/f").exists());
+}
+
+/// Whichever of them sees the end first clears the job; the others hear of it all the same.
+#[test]
+fn everyone_who_waits_for_a_one_shot_job_hears_how_it_ended() {
+    let pair = Pair::with("", "", "bandwidth-limit: 1MiB");
+    pair.write("a/big", vec![1_u8; 4_000_000]);
+    let begin = || {
+        let mut command = pair.home.command(&["container", "sync", "c", "--one-shot"]);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+    };
+    let first = begin();
+    wait_until(|| !pair.home.jobs().is_empty());
+    for waiter in [first, begin(), begin()] {
+        let output = waiter.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("1 file copied"));
+    }
+    assert!(pair.has("b/big") && pair.home.jobs().is_empty());
+}
+
+#[test]
+fn a_daemon_that_was_stopped_has_ended_and_one_without_a_socket_is_told_of() {
+    use rustix::process::{Signal, kill_process};
+    let home = Home::new();
+    home.ok(&["daemon", "start"]);
+    let process = home.daemon().unwrap();
+    home.ok(&["daemon", "stop"]);
+    // Its files are closed; the system may still be tidying up.
+    crate::home::wait_for(std::time::Duration::from_millis(200), || crate::home::is_gone(process));
+    home.ok(&["daemon", "start"]);
+    let process = home.daemon().unwrap();
+    fs::remove_file(home.socket()).unwrap();
+    for args in [["daemon", "stop"], ["status", "--json"]] {
+        home.expect(1, &args).says(&["socket", "was removed", &format!("kill {process}")]);
+    }
+    kill_process(process, Signal::TERM).unwrap();
+    wait_until(|| crate::home::is_gone(process));
+    home.ok(&["status"]);
+}
+
+/// The disk of a storage is not there when the daemon starts, and comes then.
+#[test]
+fn what_happens_on_a_disk_that_was_mounted_late_is_noticed() {
+    use wl_test_kit::mounted::Mounted;
+    let pair = Pair::new();
+    let disk = pair.home.path("disk");
+    fs::create_dir(&disk).unwrap();
+    let Some(mounted) = Mounted::again(&disk, &pair.a("")) else { return };
+    pair.write("a/f", "1");
+    pair.keep(&[]);
+    pair.home.ok(&["daemon", "stop"]);
+    drop(mounted);
+    pair.home.ok(&["daemon", "start"]);
+    pair.wait_job(|job| job["state"] == "ERROR");
+    let mounted = Mounted::again(&disk, &pair.a("")).unwrap();
+    pair.wait_job(|job| job["state"] == "SYNCED");
+    pair.write("a/g", "1");
+    wait_until(|| pair.has("b/g"));
+    pair.home.ok(&["container", "stop-sync", "c"]);
+    drop(mounted);
+}
+
 #[test]
 fn wrong_use_is_two() {
     let pair = Pair::new();

@@ -48,7 +48,17 @@ pub fn write(context: &Context, name: &str, storages: Vec<Storage>) -> Outcome<M
 
 /// Reads a STORAGE, and asks a terminal for the secrets it needs and may not have in it.
 pub fn storage(context: &Context, text: &str) -> Outcome<Storage> {
-    let mut storage = Storage::from_argument(text).map_err(|error| Failure::manifest(&error))?;
+    with_secrets(context, named(text)?)
+}
+
+/// Reads a STORAGE.
+pub fn named(text: &str) -> Outcome<Storage> {
+    Storage::from_argument(text).map_err(|error| Failure::manifest(&error))
+}
+
+/// Asks a terminal for the secrets that a storage needs and does not have.
+pub fn with_secrets(context: &Context, storage: Storage) -> Outcome<Storage> {
+    let mut storage = storage;
     for key in storage.missing_secrets() {
         let place = storage.location();
         if !context.screen.can_ask() {

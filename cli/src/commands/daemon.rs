@@ -32,7 +32,7 @@ pub async fn stop(context: &Context) -> Outcome {
     let running = context.running().await?;
     let is_running = running.is_some();
     if let Some(link) = running {
-        link.shutdown().await.map_err(|failure: Failure| failure.about("the daemon was not stopped"))?;
+        link.shutdown(&context.places).await.map_err(|failure: Failure| failure.about("the daemon was not stopped"))?;
     }
     let text = || {
         if is_running {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use wl_core::manifest::{Manifest, Storage};
-use wl_core::report::JobStatus;
+use wl_core::report::{ConflictKind, JobStatus};
 
 use super::list_conflicts::{self, Conflicts};
 use crate::args::Resolve;
@@ -46,6 +46,11 @@ pub async fn run(context: &Context, args: &Resolve) -> Outcome {
                 Err(failure) => refused.push(failure.to_string()),
             }
         }
+    }
+    let of_kinds =
+        open.iter().flat_map(|(_, open)| &open.conflicts).filter(|conflict| conflict.kind == ConflictKind::Kind);
+    if of_kinds.into_iter().any(|conflict| all.resolved.contains(&conflict.path)) {
+        context.screen.say("What is below a directory that was kept is carried over by the next sync.");
     }
     if refused.is_empty() {
         context.screen.show(&all, reports::resolved)?;

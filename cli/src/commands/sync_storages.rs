@@ -13,15 +13,16 @@ const LONGEST: usize = 40;
 
 /// Syncs two storages.
 pub async fn run(context: &Context, args: &SyncStorages) -> Outcome {
-    let read = |text: &str| create::storage(context, text);
-    let storages = [read(&args.first)?, read(&args.second)?];
+    let storages = [create::named(&args.first)?, create::named(&args.second)?];
     let manifest = if let Some(manifest) = find(context, &storages)? {
         refuse_twins(&manifest)?;
+        refuse_otherwise(&manifest, &storages)?;
         context.screen.say(format!("This is container `{}`.", manifest.name));
         manifest
     } else {
         let name = free_name(context, &storages[0])?;
-        make(context, &name, storages.to_vec(), args.options.dry_run)?
+        let whole = storages.iter().cloned().map(|storage| create::with_secrets(context, storage));
+        make(context, &name, whole.collect::<Outcome<_>>()?, args.options.dry_run)?
     };
     let mut options = args.options.clone();
     if options.choice.source_storage.is_none() && options.choice.target_storage.is_none() {
@@ -31,6 +32,23 @@ pub async fn run(context: &Context, args: &SyncStorages) -> Outcome {
         options.choice.source_storage = first.map(|storage| storage.backend_id().to_owned());
     }
     sync(context, &manifest, &options, false).await
+}
+
+/// What is asked for holds, or nothing happens: a manifest that says otherwise is for its user to change.
+fn refuse_otherwise(manifest: &Manifest, storages: &[Storage; 2]) -> Outcome<()> {
+    for storage in storages {
+        let place = storage.place();
+        let Some(kept) = manifest.storages.iter().find(|kept| kept.place() == place) else { continue };
+        let keys = storage.given_otherwise(kept).join("`, `");
+        if !keys.is_empty() {
+            let (name, location) = (&manifest.name, kept.location());
+            let text =
+                format!("container `{name}` has storage {location} already, and not with the `{keys}` given here");
+            let hint = format!("`wl container edit {name}` changes that; or leave `{keys}` out to sync it as it is");
+            return Err(Failure::usage(text).hint(hint));
+        }
+    }
+    Ok(())
 }
 
 /// Makes the container; for a dry run only as far as one must to plan.

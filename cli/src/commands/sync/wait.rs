@@ -72,7 +72,7 @@ pub async fn for_the_end(context: &Context, link: &Link, ids: &[String]) -> Outc
         () = interrupted() => return Err(stop_all(context, ids).await),
     };
     for id in ids {
-        link.stop(id).await?;
+        link.clear(id).await?;
     }
     Ok(Ended(ended))
 }
