@@ -28,6 +28,7 @@ const WATCH: &str = "\
 
 /// How long a large tree may take to be watched.
 const PATIENCE: Duration = Duration::from_mins(10);
+const NONSENSE: &str = "what the server's inotifywait says is not understood";
 /// More bytes than one event has: a path has 4,096 on Linux, and what is longer than this is none.
 const LONGEST: usize = 64 << 10;
 /// After this time what appeared in a new directory, before that was watched, is looked for once more.
@@ -46,14 +47,27 @@ pub async fn watch(root: &std::sync::Arc<Root>) -> Result<BoxStream<'static, Hin
     let established = tokio::time::timeout(PATIENCE, watcher.begin()).await;
     established
         .unwrap_or_else(|_| Err(Error::new(Fault::Broken, "the server took too long to watch the directory")))?;
-    let hints = futures::stream::unfold(Some(watcher), |watcher| async move {
-        let mut watcher = watcher?;
+    let hints = futures::stream::unfold(Then::Listens(watcher), |then| async move {
+        let mut watcher = match then {
+            Then::Listens(watcher) => watcher,
+            Then::Ends => return None,
+            // Who began anew would be told the same.
+            Then::Rests => std::future::pending().await,
+        };
         match watcher.next().await {
-            Some(hints) => Some((hints, Some(watcher))),
-            None => Some((vec![Hint::Everything], None)),
+            Some(hints) => Some((hints, Then::Listens(watcher))),
+            None if watcher.is_nonsense() => Some((vec![Hint::Degraded(NONSENSE.to_owned())], Then::Rests)),
+            None => Some((vec![Hint::Everything], Then::Ends)),
         }
     });
     Ok(hints.flat_map(futures::stream::iter).boxed())
+}
+
+/// What comes after what was said.
+enum Then {
+    Listens(Watcher),
+    Ends,
+    Rests,
 }
 
 struct Watcher {
@@ -99,7 +113,7 @@ impl Watcher {
                 }
             }
             if self.is_nonsense() {
-                return Err(Error::new(Fault::Broken, "what the server's inotifywait says is not understood"));
+                return Err(Error::new(Fault::Broken, NONSENSE));
             }
         }
     }
@@ -285,12 +299,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_watcher_that_says_no_end_of_an_event_is_over() {
+    async fn a_watcher_that_says_no_end_of_an_event_is_left_alone() {
         let (_sshd, root) = root_whose_watcher("exec yes");
         let error = watch(&root).await.err().unwrap();
         assert!(error.fault == Fault::Broken && error.message.contains("not understood"), "{error:?}");
         let (_sshd, root) = root_whose_watcher("echo Watches established. >&2; sleep 1; exec yes");
-        let hints = tokio::time::timeout(Duration::from_secs(30), watch(&root).await.unwrap().collect::<Vec<_>>());
-        assert_eq!(hints.await.expect("it ends"), [Hint::Everything]);
+        let hints =
+            tokio::time::timeout(Duration::from_secs(30), watch(&root).await.unwrap().take(1).collect::<Vec<_>>());
+        assert_eq!(hints.await.expect("it is told"), [Hint::Degraded(NONSENSE.to_owned())]);
     }
 }
