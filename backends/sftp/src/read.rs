@@ -209,15 +209,24 @@ impl Reader {
 
     /// Goes on where it was on another connection, if it still is that version.
     async fn reconnect(&mut self, error: Error) -> Result<()> {
-        self.lost += 1;
-        if self.lost >= ATTEMPTS {
-            return Err(error.at(&self.path));
+        let mut error = error;
+        loop {
+            self.lost += 1;
+            if self.lost >= ATTEMPTS {
+                return Err(error.at(&self.path));
+            }
+            tracing::debug!(path = %self.path, "the connection was lost during a download: it goes on with another");
+            let at = self.root.open().await?;
+            match open(&self.root, &at, &self.path, &self.token).await {
+                // What cut the one may have cut this one, too, which nobody has noticed yet.
+                Err(again) if again.fault == Fault::Offline && at.link.is_lost() => error = again,
+                opened => {
+                    let (file, seen) = opened?;
+                    (self.file, self.seen, self.asked) = (Arc::new(file), seen, self.at);
+                    self.pieces = FuturesOrdered::new();
+                    return Ok(());
+                }
+            }
         }
-        tracing::debug!(path = %self.path, "the connection was lost during a download: it goes on with another");
-        let at = self.root.open().await?;
-        let (file, seen) = open(&self.root, &at, &self.path, &self.token).await?;
-        (self.file, self.seen, self.asked) = (Arc::new(file), seen, self.at);
-        self.pieces = FuturesOrdered::new();
-        Ok(())
     }
 }
