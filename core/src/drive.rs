@@ -46,6 +46,7 @@ pub async fn one_shot(run: &Run, carrier: &dyn Carrier) -> Result<Summary> {
     let unsettled = loop {
         let round = engine.round(&Scope::All).await;
         let waits = match round {
+            Ok(Round { full_due: true, .. }) => continue,
             Ok(Round { waits: None, unsettled, restless, .. }) => {
                 waiting_since = None;
                 looks += 1;

@@ -15,6 +15,7 @@ use crate::plan::{Plan, Step};
 use crate::report::{Problem, ProblemKind};
 use crate::state::{BaseRow, Batch};
 use crate::step::{Done, Failed, Means};
+use crate::turn::Taken;
 
 /// The base takes what happened after so many results…
 const BATCH: usize = 1024;
@@ -82,10 +83,12 @@ pub(crate) struct Executor<'a> {
     pub results: Results,
     /// Set once nothing more is to be tried: every step left fails with it at once.
     halted: Mutex<Option<Error>>,
+    /// The round's turn, until a user wants it.
+    turn: Option<Taken<'a>>,
 }
 
 impl<'a> Executor<'a> {
-    pub fn new(means: Means<'a>) -> Self {
+    pub fn new(means: Means<'a>, turn: Taken<'a>) -> Self {
         Self {
             means,
             base: BTreeMap::new(),
@@ -97,6 +100,7 @@ impl<'a> Executor<'a> {
             intended: false,
             results: Results::default(),
             halted: Mutex::new(None),
+            turn: Some(turn),
         }
     }
 
@@ -105,13 +109,27 @@ impl<'a> Executor<'a> {
         fill(&mut self.base, &mut self.batch);
     }
 
-    /// Runs all groups. Fails only if the job is stopped or the state cannot be written.
+    /// Runs all groups, or as much as was begun when a user wants the turn. Fails only if the job is stopped or the state
+    /// cannot be written.
     pub async fn execute(&mut self, plan: Plan) -> Result<()> {
         self.settling = plan.settling;
         for group in plan.groups {
+            if self.gave_way() {
+                break;
+            }
             self.run_group(group).await?;
         }
         self.finish()
+    }
+
+    /// Whether a user was given the turn: nothing is begun any more.
+    pub fn gave_way(&self) -> bool {
+        self.turn.is_none()
+    }
+
+    /// The turn, unless it gave way.
+    pub fn into_turn(self) -> Option<Taken<'a>> {
+        self.turn
     }
 
     async fn run_group(&mut self, mut group: Vec<Step>) -> Result<()> {
@@ -158,6 +176,7 @@ impl<'a> Executor<'a> {
                     grace_ends = Some(tokio::time::Instant::now() + GRACE);
                 }
                 () = grace, if grace_ends.is_some() => break,
+                () = run.pair.turn.wanted(), if self.turn.is_some() => self.give_way(&halted)?,
             }
         }
         drop(running);
@@ -166,6 +185,15 @@ impl<'a> Executor<'a> {
             self.commit()?;
             return Err(Error::stopped());
         }
+        Ok(())
+    }
+
+    /// Lets a user have the turn. The steps under way go on beside what the user does, which may take long: both name what
+    /// they expect to find, as where somebody else changes a storage.
+    fn give_way(&mut self, halted: &Mutex<Option<Error>>) -> Result<()> {
+        *halted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Error::stopped());
+        self.commit()?;
+        self.turn = None;
         Ok(())
     }
 

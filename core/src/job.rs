@@ -4,13 +4,14 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
 use crate::monitor::Monitor;
 use crate::report::StorageView;
 use crate::state::{PairState, State};
+use crate::turn::Turn;
 
 /// Which of the two storages of a pair. Unless a pair is unidirectional the two are symmetric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -110,7 +111,7 @@ pub struct Pair {
     /// The database all pairs share, with the hash cache.
     pub store: State,
     /// Held by whoever changes the pair: a round, or the user's resolving or restoring.
-    pub turn: Mutex<()>,
+    pub turn: Turn,
 }
 
 impl Pair {

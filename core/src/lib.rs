@@ -32,6 +32,7 @@ mod step;
 pub mod survey;
 pub mod syncer;
 pub mod trash;
+pub mod turn;
 pub mod watch;
 
 pub use error::{Error, Fault, Result};

@@ -36,7 +36,7 @@ struct Now {
 /// edit; what else there is the next round finds equal, or carries over.
 pub async fn resolve(run: &Run, path: &RelPath, keep: Keep) -> Result<()> {
     let pair = &*run.pair;
-    let _turn = pair.turn.lock().await;
+    let _turn = pair.turn.of_user(&run.stop).await?;
     let Some(recorded) = pair.state.conflict_of(path)? else {
         let text = "no conflict is recorded for this path; `wl container list-conflicts` shows those there are";
         return Err(Error::new(Fault::Missing, text).at(path));

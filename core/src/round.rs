@@ -60,9 +60,16 @@ pub struct Round {
     pub rules_changed: Vec<RelPath>,
     /// Paths that were copied, the first few.
     pub copied: Vec<RelPath>,
-    /// Looking at some paths does not do: a root is another one than before, which watchers do not notice, or a side takes
-    /// names that differ only in case for one. Nothing was done: a full round is due.
+    /// A full round is due, and nothing else that is told here counts: the round gave way to a user, or looking at some
+    /// paths does not do, since a root is another one than before, which watchers do not notice, or a side takes names that
+    /// differ only in case for one.
     pub full_due: bool,
+}
+
+impl Round {
+    fn full_due() -> Self {
+        Self { full_due: true, ..Self::default() }
+    }
 }
 
 /// Which roots there are now.
@@ -134,7 +141,7 @@ impl<'a> Engine<'a> {
     /// whatever it had done before is in the base.
     pub async fn round(&mut self, scope: &Scope) -> Result<Round> {
         let pair = &*self.run.pair;
-        let _turn = pair.turn.lock().await;
+        let turn = pair.turn.of_round(&self.run.stop).await?;
         let roots = self.look_at_roots().await?;
         // What an earlier round did not come to is planned anew.
         self.run.monitor.plan_over();
@@ -142,11 +149,12 @@ impl<'a> Engine<'a> {
             tokio::select! {
                 done = recover(pair) => done?,
                 () = self.run.stop.cancelled() => return Err(Error::stopped()),
+                () = pair.turn.wanted() => return Ok(Round::full_due()),
             }
             self.recovered = true;
         }
         if *scope != Scope::All && (roots.replaced.contains(&true) || self.folds.contains(&Some(true))) {
-            return Ok(Round { full_due: true, ..Round::default() });
+            return Ok(Round::full_due());
         }
         // What a storage can do may have been found out meanwhile.
         let terms = terms(pair);
@@ -156,16 +164,18 @@ impl<'a> Engine<'a> {
         };
         let mut survey = Survey::new(pair, &mut filter, scope)?.knowing_folds(self.folds);
         let limits = self.limits.clone();
-        let mut executor = Executor::new(Means { run: self.run, carrier: self.carrier, limits, at: Timestamp::now() });
+        let means = Means { run: self.run, carrier: self.carrier, limits, at: Timestamp::now() };
+        let mut executor = Executor::new(means, turn);
         let mut within = None;
         loop {
             let mut window = tokio::select! {
                 window = survey.next_window() => window?,
                 () = self.run.stop.cancelled() => return Err(Error::stopped()),
+                () = pair.turn.wanted() => return Ok(Round::full_due()),
             };
             self.folds = survey.folds;
             if *scope != Scope::All && self.folds.contains(&Some(true)) {
-                return Ok(Round { full_due: true, ..Round::default() });
+                return Ok(Round::full_due());
             }
             merge(&mut window.rows, pair.options.unidirectional, &mut within);
             let plan = plan(&window.rows, &terms);
@@ -179,6 +189,10 @@ impl<'a> Engine<'a> {
             executor.results.deleted = [0; 2];
             executor.results.tally = Tally::default();
             ended?;
+            if executor.gave_way() {
+                // What a user changes now, what was looked at before does not know.
+                return Ok(Round::full_due());
+            }
             if window.last {
                 break;
             }
@@ -195,7 +209,7 @@ impl<'a> Engine<'a> {
             copied: std::mem::take(&mut executor.results.copied),
             full_due: false,
         };
-        drop(executor);
+        let _turn = executor.into_turn();
         self.filter = filter;
         self.close(scope, problems, &roots).await?;
         Ok(round)
@@ -337,6 +351,7 @@ impl<'a> Engine<'a> {
                 tokio::select! {
                     _ = side.backend.sweep() => {}
                     () = self.run.stop.cancelled() => break,
+                    () = pair.turn.wanted() => break,
                 }
             }
         }
@@ -417,7 +432,7 @@ pub(crate) async fn look_at_roots(pair: &Pair) -> Result<Roots> {
     Ok(Roots { ids, replaced })
 }
 
-fn unmade_root(pair: &Pair, which: Which, error: &Error) -> Error {
+pub(crate) fn unmade_root(pair: &Pair, which: Which, error: &Error) -> Error {
     let location = &pair.side(which).view.location;
     match error.fault {
         Fault::Missing => Error::new(

@@ -165,7 +165,7 @@ async fn describe(pair: &Pair, which: Which, kept: &Kept) -> Result<TrashEntry> 
 /// is there now, if anything, goes to the trash. The next round carries it over as an ordinary change.
 pub async fn restore(run: &Run, path: &RelPath, at: Option<Timestamp>) -> Result<TrashEntry> {
     let pair = &run.pair;
-    let _turn = pair.turn.lock().await;
+    let _turn = pair.turn.of_user(&run.stop).await?;
     let mut candidates = Vec::new();
     for which in Which::BOTH {
         let kept = kept_on(pair, which).await.files;
@@ -209,9 +209,9 @@ pub(crate) async fn make_parents(backend: &dyn Backend, path: &RelPath) -> Resul
 }
 
 /// Removes everything kept on both storages, unless one is read-only; how many files that were, and what stayed.
-pub async fn empty(pair: &Pair) -> TrashEmptied {
-    let _turn = pair.turn.lock().await;
-    remove_until(pair, None).await
+pub async fn empty(run: &Run) -> Result<TrashEmptied> {
+    let _turn = run.pair.turn.of_user(&run.stop).await?;
+    Ok(remove_until(&run.pair, None).await)
 }
 
 /// Removes what has been kept for longer than that; how many files that were, and what stayed.

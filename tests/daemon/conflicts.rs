@@ -1,6 +1,9 @@
 //! How a conflict is kept, and every way out of it.
 
 use std::fs;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
 
 use crate::home::pair::{A, B};
 use crate::home::{Pair, tree};
@@ -136,6 +139,39 @@ fn resolve_refuses_what_changed_since() {
         pair.home.ok(&["container", "resolve", "c", "f.txt", "--keep", A]);
         pair.assert_equal();
     }
+}
+
+/// Far shorter than the copy takes that is under way.
+const SOON: Duration = Duration::from_secs(10);
+
+#[test]
+fn what_the_user_decides_does_not_wait_for_a_long_copy() {
+    let pair = Pair::with("", "", "bandwidth-limit: 20KiB");
+    pair.write("a/kept", "old");
+    pair.sync(0, &[]);
+    pair.write("a/kept", "new");
+    pair.write("a/f.txt", "from a");
+    pair.write("b/f.txt", "from b");
+    pair.sync(3, &[]);
+    pair.write("a/big", vec![b'x'; 2 << 20]);
+    pair.write("a/d/one", "1");
+    pair.home.ok(&["container", "sync", "c"]);
+    let copies_big = |job: &Value| job["current"].as_array().unwrap().contains(&json!("big"));
+    pair.wait_job(copies_big);
+    let begun = Instant::now();
+    pair.home.ok(&["container", "resolve", "c", "f.txt", "--keep", B]);
+    pair.home.ok(&["container", "trash", "c", "restore", "kept"]);
+    pair.home.ok(&["container", "trash", "c", "empty"]);
+    assert!(begun.elapsed() < SOON, "it took {:?}", begun.elapsed());
+    assert_eq!((pair.read("a/f.txt"), pair.read("b/kept")), ("from b".into(), "old".into()));
+    assert!(pair.conflicts().is_empty());
+    assert!(copies_big(&pair.job()), "what was under way goes on");
+    // The rest, and what was restored, follows with no limit.
+    pair.home.ok(&["container", "stop-sync", "c"]);
+    pair.write_manifest("", "", "");
+    pair.sync(0, &[]);
+    assert_eq!(pair.read("a/kept"), "old");
+    pair.assert_equal();
 }
 
 #[test]

@@ -11,6 +11,7 @@ use wl_core::manifest::Storage;
 use wl_core::monitor::Monitor;
 use wl_core::report::{ConflictView, StorageView};
 use wl_core::state::{PairState, State};
+use wl_core::turn::Turn;
 
 use super::definition::{Definition, Environment, variable};
 use crate::protocol::{ErrorClass, WireError};
@@ -69,7 +70,7 @@ impl Pairs {
             options: definition.options(&self.defaults),
             state: self.known(definition)?,
             store: self.state.clone(),
-            turn: tokio::sync::Mutex::new(()),
+            turn: Turn::default(),
         }))
     }
 

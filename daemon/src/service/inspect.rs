@@ -72,8 +72,8 @@ impl Inspect {
                 let known = self.jobs.pairs().known(&definition)?;
                 answer("entries", known.history(path.as_ref(), limit.unwrap_or(HISTORY)))
             }
-            "resolve" => self.resolve(&definition, args).await,
-            "trash" => self.trash(&definition, args).await,
+            "resolve" => self.resolve(&definition, client, args).await,
+            "trash" => self.trash(&definition, client, args).await,
             _ => Err(WireError::new(ErrorClass::CommandError, format!("{cmd} is not there yet"))),
         }
     }
@@ -84,17 +84,18 @@ impl Inspect {
         Ok(run(definition, pair, client.gone().child_token()))
     }
 
-    /// A run over the pair that a job may be running on too. It is not ended when the client leaves.
-    async fn change(&self, definition: &Definition) -> Result<Run, WireError> {
+    /// A run over the pair that a job may be running on too. What was begun is finished though the client leaves; nothing is
+    /// begun for one who has left.
+    async fn change(&self, definition: &Definition, client: &ClientHandle) -> Result<Run, WireError> {
         let pair = self.jobs.pairs().open_shared(definition).await?;
-        Ok(run(definition, pair, CancellationToken::new()))
+        Ok(run(definition, pair, client.gone().child_token()))
     }
 
     /// Resolves what can be resolved; fails if anything could not, naming each.
-    async fn resolve(&self, definition: &Definition, args: &Args) -> Outcome {
+    async fn resolve(&self, definition: &Definition, client: &ClientHandle, args: &Args) -> Outcome {
         let texts = args.get("paths").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
         let paths = texts.map(parse_path).collect::<Result<Vec<_>, _>>()?;
-        let run = self.change(definition).await?;
+        let run = self.change(definition, client).await?;
         let keep = keep(&run.pair, args)?;
         let (mut resolved, mut failed) = (Vec::new(), Vec::new());
         for path in &paths {
@@ -111,8 +112,8 @@ impl Inspect {
         Err(WireError::new(ErrorClass::SyncError, format!("{}{done}", failed.join("; "))))
     }
 
-    async fn trash(&self, definition: &Definition, args: &Args) -> Outcome {
-        let run = self.change(definition).await?;
+    async fn trash(&self, definition: &Definition, client: &ClientHandle, args: &Args) -> Outcome {
+        let run = self.change(definition, client).await?;
         match args.get("action").and_then(Value::as_str) {
             Some("restore") => {
                 let path = path(args)?;
@@ -124,7 +125,7 @@ impl Inspect {
                 self.jobs.refresh(definition);
                 restored
             }
-            Some("empty") => whole(Ok(trash::empty(&run.pair).await)),
+            Some("empty") => whole(trash::empty(&run).await),
             _ => whole(Ok(trash::list(&run.pair).await)),
         }
     }

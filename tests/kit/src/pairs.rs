@@ -26,6 +26,7 @@ use wl_core::path::RelPath;
 use wl_core::report::{StorageView, Summary};
 use wl_core::state::State;
 use wl_core::syncer::{Carrier, Parcel};
+use wl_core::turn::Turn;
 
 use crate::conformance::Bench;
 use crate::{path, sim};
@@ -107,7 +108,7 @@ impl World {
             bandwidth_limit: None,
         });
         let (job_id, container) = ("local|pair".to_owned(), "pair".to_owned());
-        let pair = Pair { job_id, container, sides, options, state, store, turn: tokio::sync::Mutex::new(()) };
+        let pair = Pair { job_id, container, sides, options, state, store, turn: Turn::default() };
         Self { ends, pair: Arc::new(pair) }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wl_core::backend::Hint;
@@ -18,6 +18,7 @@ use wl_core::report::{ConflictKind, JobState, JobStatus, Mode, Problem, StorageV
 use wl_core::round::{Engine, Round};
 use wl_core::state::{BaseRow, State};
 use wl_core::survey::Scope;
+use wl_core::turn::Turn;
 use wl_core::watch::Coalescer;
 use wl_syncer_generic::Generic;
 
@@ -202,7 +203,7 @@ impl World {
             options: self.options.clone(),
             state: self.pair_state()?,
             store: self.state.clone(),
-            turn: Mutex::new(()),
+            turn: Turn::default(),
         };
         let monitor = Arc::new(Monitor::new(status(&pair)));
         let (stop, poke) = (CancellationToken::new(), Arc::new(Notify::new()));
