@@ -314,6 +314,9 @@ pub trait Backend: Any + Send + Sync {
     /// Makes the root if its parent exists, which is all right if it exists already.
     async fn make_root(&self) -> Result<()>;
 
+    /// Fails as [`make_root`](Self::make_root) would where there is nothing to make the root in, and changes nothing.
+    async fn can_make_root(&self) -> Result<()>;
+
     /// Finds out what it can do by trying it, under temporary names.
     async fn probe(&self) -> Result<Facts>;
 

@@ -18,7 +18,7 @@ use crate::plan::{Plan, Step, plan as plan_rows};
 use crate::report::{
     Action, Conflict, Difference, Explanation, PlannedAction, Problem, ProblemKind, Verification, Version,
 };
-use crate::round::{conflicts, look_at_roots, terms};
+use crate::round::{conflicts, look_at_roots, terms, unmade_root};
 use crate::state::{BaseRow, ConflictRow, Held, PairState};
 use crate::survey::{Found, Scope, Survey, Walk, rules_above};
 
@@ -63,13 +63,17 @@ async fn survey_all(pair: &Pair, filter: &mut Filter, scope: &Scope) -> Result<(
     }
 }
 
-/// Which roots are still to be made. One that was there before and is missing now is an error.
+/// Which roots are still to be made. One that was there before and is missing now is an error, as is one that cannot be
+/// made.
 async fn missing_roots(pair: &Pair) -> Result<[bool; 2]> {
     let (known, mut missing) = (pair.state.roots()?, [false; 2]);
     for which in Which::BOTH {
-        match pair.side(which).backend.root().await {
+        let side = pair.side(which);
+        let may_make = known[which as usize].is_none() && !side.read_only;
+        match side.backend.root().await {
             Ok(_) => {}
-            Err(error) if error.fault == Fault::Missing && known[which as usize].is_none() => {
+            Err(error) if error.fault == Fault::Missing && may_make => {
+                side.backend.can_make_root().await.map_err(|error| unmade_root(pair, which, &error))?;
                 missing[which as usize] = true;
             }
             Err(error) => {

@@ -227,6 +227,17 @@ fn a_dry_run_changes_nothing_and_tells_everything() {
 }
 
 #[test]
+fn a_dry_run_fails_as_the_run_would() {
+    let pair = Pair::new();
+    pair.write("a/f", "1");
+    let (a, b) = (pair.home.text("a"), pair.home.text("none/b"));
+    for options in [&["--dry-run"][..], &["--one-shot"]] {
+        let ran = pair.home.expect(1, &[&["sync", &a, &b], options].concat());
+        ran.says(&["none/b is not there, nor is what it would be made in: make that first"]);
+    }
+}
+
+#[test]
 fn a_dry_run_of_two_bare_storages_leaves_nothing_behind() {
     let pair = Pair::new();
     pair.write("a/f", "1");

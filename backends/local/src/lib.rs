@@ -129,6 +129,11 @@ impl Backend for Local {
         self.pool.run(move || root.make()).await
     }
 
+    async fn can_make_root(&self) -> Result<()> {
+        let root = self.root.clone();
+        self.pool.run(move || root.can_be_made()).await
+    }
+
     async fn probe(&self) -> Result<Facts> {
         let root = self.root.clone();
         self.pool.run(move || probe::probe(&root)).await

@@ -181,11 +181,22 @@ impl Root {
         match rustix::fs::mkdir(&self.path, Mode::from_raw_mode(0o777)) {
             Ok(()) => Ok(()),
             Err(Errno::EXIST) => self.open().map(drop),
-            Err(Errno::NOENT) => {
-                Err(self.named(Fault::Missing, "neither it nor the directory it is in exists: make that first"))
-            }
+            Err(Errno::NOENT) => Err(self.orphaned()),
             Err(errno) => Err(self.error(errno)),
         }
+    }
+
+    /// Whether its parent exists.
+    pub fn can_be_made(&self) -> Result<()> {
+        match self.path.parent().map(rustix::fs::stat) {
+            None | Some(Ok(_)) => Ok(()),
+            Some(Err(Errno::NOENT)) => Err(self.orphaned()),
+            Some(Err(errno)) => Err(self.error(errno)),
+        }
+    }
+
+    fn orphaned(&self) -> Error {
+        self.named(Fault::Missing, "neither it nor the directory it is in exists: make that first")
     }
 
     /// What was found out about the file system last; none if the root was never seen.

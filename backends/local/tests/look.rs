@@ -207,6 +207,8 @@ async fn the_root_is_looked_for_each_time() {
     let local = Local::new(&at).unwrap();
     assert_eq!(fault(local.root().await), Fault::Missing);
     assert_eq!(fault(local.stat(&path("x")).await), Fault::Missing);
+    assert_eq!(local.can_make_root().await, Ok(()));
+    assert_eq!(fault(local.root().await), Fault::Missing, "it was not made");
     local.make_root().await.unwrap();
     local.make_root().await.unwrap();
     let first = local.root().await.unwrap();
@@ -221,4 +223,5 @@ async fn the_root_is_looked_for_each_time() {
     assert_eq!(fault(local.root().await), Fault::Malformed);
     let orphan = Local::new(&parent.path().join("no/parent")).unwrap();
     assert_eq!(fault(orphan.make_root().await), Fault::Missing);
+    assert_eq!(orphan.can_make_root().await, orphan.make_root().await);
 }

@@ -172,6 +172,11 @@ impl Backend for S3 {
     }
 
     async fn make_root(&self) -> Result<()> {
+        self.can_make_root().await
+    }
+
+    async fn can_make_root(&self) -> Result<()> {
+        // A prefix need not be made, and a bucket never is.
         look::root(&self.place).await.map(drop)
     }
 

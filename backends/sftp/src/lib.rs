@@ -87,6 +87,11 @@ impl Backend for Sftp {
         root.attempt(|at, _| async move { root.make(&at).await }).await
     }
 
+    async fn can_make_root(&self) -> Result<()> {
+        let root = &self.root;
+        root.attempt(|at, _| async move { root.can_be_made(&at).await }).await
+    }
+
     async fn probe(&self) -> Result<Facts> {
         facts::probe(&self.root).await
     }

@@ -267,16 +267,28 @@ impl Root {
     pub async fn make(&self, at: &At) -> Result<()> {
         match at.link.mkdir(&at.root, crate::wire::Attrs::default()).await {
             Ok(()) => Ok(()),
-            Err(failure) if is_missing(&failure) => {
-                let text = "neither it nor the directory it is in exists on the server: make that first";
-                Err(Error::new(Fault::Missing, format!("{}: {text}", self.wanted)).at(&RelPath::root()))
-            }
+            Err(failure) if is_missing(&failure) => Err(self.orphaned()),
             Err(failure) if is_plain_refusal(&failure) => match self.seen(at).await {
                 Err(missing) if missing.fault == Fault::Missing => Err(at.why(&failure, &RelPath::root()).await),
                 there => there.map(drop),
             },
             Err(failure) => Err(error(&failure, &RelPath::root())),
         }
+    }
+
+    /// Whether its parent exists.
+    pub async fn can_be_made(&self, at: &At) -> Result<()> {
+        let Some(slash) = at.root.iter().rposition(|byte| *byte == b'/') else { return Ok(()) };
+        match at.link.stat(&at.root[..slash.max(1)]).await {
+            Err(failure) if is_missing(&failure) => Err(self.orphaned()),
+            Err(failure) => Err(error(&failure, &RelPath::root())),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    fn orphaned(&self) -> Error {
+        let text = "neither it nor the directory it is in exists on the server: make that first";
+        Error::new(Fault::Missing, format!("{}: {text}", self.wanted)).at(&RelPath::root())
     }
 
     /// Waits until nobody else of this process exchanges or takes away what is under a path. Who comes from elsewhere is

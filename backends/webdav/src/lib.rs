@@ -120,6 +120,20 @@ impl Backend for WebDav {
         }
     }
 
+    async fn can_make_root(&self) -> Result<()> {
+        let missing = match self.server.root_id().await {
+            Err(missing) if missing.fault == Fault::Missing => missing,
+            there => return there.map(drop),
+        };
+        let Some(above) = self.server.client.base.above() else { return Ok(()) };
+        let response = self.server.client.send(Ask::new("PROPFIND", above).with("depth", "0"), None).await?;
+        match drain(response).await {
+            StatusCode::CONFLICT | StatusCode::NOT_FOUND => Err(missing),
+            // It may be there and be shown to nobody.
+            _ => Ok(()),
+        }
+    }
+
     async fn probe(&self) -> Result<Facts> {
         if self.server.read_only {
             // Nothing is written there, not even to find out what the server would do with it.

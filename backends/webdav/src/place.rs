@@ -53,6 +53,15 @@ impl Base {
         &self.url
     }
 
+    /// The collection that the root is in; none where that is the whole server.
+    pub fn above(&self) -> Option<Url> {
+        let path = self.url.path().trim_end_matches('/');
+        let (above, _) = path.rsplit_once('/')?;
+        let mut url = self.url.clone();
+        url.set_path(&format!("{above}/"));
+        Some(url)
+    }
+
     /// The URL of a file.
     pub fn file(&self, path: &RelPath) -> Url {
         let mut url = self.url.clone();

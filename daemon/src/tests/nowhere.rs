@@ -46,6 +46,10 @@ impl Backend for Nowhere {
         cannot()
     }
 
+    async fn can_make_root(&self) -> Result<()> {
+        cannot()
+    }
+
     async fn probe(&self) -> Result<Facts> {
         Ok(self.facts())
     }

@@ -49,8 +49,11 @@ pub async fn makes_a_missing_root(bench: &dyn Bench) {
     if !bench.remove_root().await {
         return does_not_apply("its root cannot be removed");
     }
+    let can = backend.can_make_root().await;
+    assert_eq!(backend.root().await.map_err(|error| error.fault), Err(Fault::Missing), "to ask makes none");
     match backend.make_root().await {
         Ok(()) => {
+            assert_eq!(can, Ok(()));
             assert!(backend.root().await.is_ok());
             create(&backend, &path("x"), b"x").await;
             holds(bench, &path("x"), b"x").await;

@@ -185,6 +185,10 @@ impl Backend for Storage {
         Ok(())
     }
 
+    async fn can_make_root(&self) -> Result<()> {
+        self.0.moment(What::Root, Stage::Before, &RelPath::root()).await
+    }
+
     async fn probe(&self) -> Result<Facts> {
         self.root().await?;
         Ok(self.facts())

@@ -162,6 +162,10 @@ impl Backend for Toy {
         Ok(())
     }
 
+    async fn can_make_root(&self) -> Result<()> {
+        Ok(())
+    }
+
     async fn probe(&self) -> Result<Facts> {
         Ok(self.facts())
     }
