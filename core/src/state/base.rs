@@ -83,6 +83,8 @@ impl PairState {
             connection
                 .prepare_cached("SELECT files, bytes FROM pairs WHERE id = ?1")?
                 .query_row([self.id], |row| Ok((row.get::<_, Count>(0)?.0, row.get::<_, Count>(1)?.0)))
+                .optional()
+                .map(Option::unwrap_or_default)
         })
     }
 

@@ -15,6 +15,9 @@ pub struct PairState {
     swapped: bool,
 }
 
+/// The id of no pair: they are counted from one.
+const NOBODY: i64 = 0;
+
 impl State {
     /// The state of one pair of places of one container (`owner|container-uuid`). The same two places the other way
     /// round are the same pair.
@@ -34,6 +37,19 @@ impl State {
             )
         })?;
         Ok(PairState { store: self.clone(), id, swapped })
+    }
+
+    /// What is remembered of a pair, for one who only looks: a pair that no job ever had is not remembered for it.
+    pub fn known_pair(&self, container: &str, source_place: &str, target_place: &str) -> Result<PairState> {
+        let swapped = target_place < source_place;
+        let [place0, place1] = oriented(swapped, [source_place, target_place]);
+        let id = self.shared.state.read(|connection| {
+            connection
+                .prepare_cached("SELECT id FROM pairs WHERE container = ?1 AND place0 = ?2 AND place1 = ?3")?
+                .query_row((container, place0, place1), |row| row.get(0))
+                .optional()
+        })?;
+        Ok(PairState { store: self.clone(), id: id.unwrap_or(NOBODY), swapped })
     }
 }
 
@@ -141,6 +157,27 @@ mod tests {
         assert_eq!(there.conflict_of(&path).unwrap(), Some(turned.clone()));
         assert_eq!(there.conflicts().unwrap(), [turned]);
         assert_eq!(there.roots().unwrap(), [Some("local root".to_owned()), Some("s3 root".to_owned())]);
+    }
+
+    #[test]
+    fn looking_at_a_pair_leaves_nothing_of_it() {
+        let state = State::in_memory().unwrap();
+        let looked = state.known_pair("c", "x", "y").unwrap();
+        assert_eq!((looked.agreed().unwrap(), looked.roots().unwrap()), ((0, 0), [None, None]));
+        assert_eq!(looked.base_after(&RelPath::root(), None, 9).unwrap(), []);
+        assert_eq!(
+            (looked.conflicts().unwrap(), looked.problems().unwrap(), looked.intents().unwrap()),
+            Default::default()
+        );
+        let pairs = state
+            .shared
+            .state
+            .read(|connection| connection.query_row("SELECT count(*) FROM pairs", (), |row| row.get(0)));
+        assert_eq!(pairs, Ok(0));
+        let kept = state.pair("c", "y", "x").unwrap();
+        kept.set_roots(["root y", "root x"]).unwrap();
+        let known = state.known_pair("c", "x", "y").unwrap();
+        assert_eq!(known.roots().unwrap(), ["root x", "root y"].map(|root| Some(root.to_owned())));
     }
 
     #[test]

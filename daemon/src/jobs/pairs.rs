@@ -53,11 +53,15 @@ impl Pairs {
     /// What is remembered of a pair; no storage is opened.
     pub fn known(&self, definition: &Definition) -> Result<PairState> {
         let [source, target] = definition.storages();
-        self.state.pair(definition.container_id(), &source.place(), &target.place())
+        self.state.known_pair(definition.container_id(), &source.place(), &target.place())
     }
 
-    /// Opens a pair as the definition says, for one who only looks.
+    /// Opens a pair as the definition says, for one who only looks: nothing of it is remembered.
     pub async fn open(&self, definition: &Definition) -> Result<Arc<Pair>, WireError> {
+        self.open_with(definition, self.known(definition)?).await
+    }
+
+    async fn open_with(&self, definition: &Definition, state: PairState) -> Result<Arc<Pair>, WireError> {
         if let Some(what) = definition.lacks() {
             return Err(WireError::new(ErrorClass::JobError, what));
         }
@@ -68,7 +72,7 @@ impl Pairs {
             container: definition.container().to_owned(),
             sides,
             options: definition.options(&self.defaults),
-            state: self.known(definition)?,
+            state,
             store: self.state.clone(),
             turn: Turn::default(),
         }))
@@ -79,7 +83,9 @@ impl Pairs {
     /// RACE: somebody who is changing it already has another turn than this job. What one of them does under the
     /// other's hands its guards refuse, and the next pass sees it.
     pub async fn open_for_job(&self, definition: &Definition) -> Result<Arc<Pair>, WireError> {
-        let pair = self.open(definition).await?;
+        let [source, target] = definition.storages();
+        let state = self.state.pair(definition.container_id(), &source.place(), &target.place())?;
+        let pair = self.open_with(definition, state).await?;
         self.share(definition, &pair);
         Ok(pair)
     }
