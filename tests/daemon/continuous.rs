@@ -180,9 +180,13 @@ fn one_command_makes_three_storages_equal() {
     for file in ["a/1", "b/2", "third/3"] {
         pair.write(file, file);
     }
+    let planned = pair.home.ok(&["container", "sync", "c", "--all", "--dry-run"]);
+    planned.says(&["goes on from there to the other storages, which is not in this plan"]);
     let done = pair.home.json(&["container", "sync", "c", "--all", "--one-shot"]);
     assert_eq!((&done["state"], &done["copied"]), (&"SYNCED".into(), &6.into()), "{done}");
     assert!(pair.is_equal() && tree(&pair.a("")) == tree(&pair.home.path("third")) && pair.has("b/3"));
+    let nothing = pair.home.ok(&["container", "sync", "c", "--all", "--dry-run"]);
+    assert!(!nothing.stderr.contains("goes on"), "{}", nothing.stderr);
 }
 
 #[test]

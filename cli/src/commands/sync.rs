@@ -4,8 +4,8 @@ mod start;
 mod wait;
 
 use serde::{Deserialize, Serialize};
-use wl_core::manifest::Manifest;
-use wl_core::report::PlannedAction;
+use wl_core::manifest::{Manifest, Storage};
+use wl_core::report::{Action, PlannedAction};
 
 use crate::args::{Sync, SyncOptions};
 use crate::context::Context;
@@ -76,7 +76,26 @@ async fn plan(context: &Context, manifest: &Manifest, pairs: &[Pair], options: &
     }
     let storages = pairs::views(manifest);
     context.screen.show(&all, |plan| jobs::plan(&plan.actions, &storages))?;
+    if let Some(shared) = passes_on(pairs, &all.actions) {
+        context.screen.warn(format!(
+            "this is what each pair would do by itself: what would come to {} goes on from there to the other storages, \
+             which is not in this plan",
+            shared.location()
+        ));
+    }
     Ok(Exit::of_plan(&all.actions))
+}
+
+/// The storage that all pairs share, if it would take something that its other pairs have yet to hear of.
+fn passes_on<'a>(pairs: &'a [Pair], actions: &[PlannedAction]) -> Option<&'a Storage> {
+    let [first, _, ..] = pairs else { return None };
+    let shared = &first.source;
+    let changes = |action: &PlannedAction| match action.action {
+        Action::Move => true,
+        Action::Conflict | Action::Skip => false,
+        _ => action.to.as_deref() == Some(shared.backend_id()),
+    };
+    actions.iter().any(changes).then_some(shared)
 }
 
 fn remember_target(context: &Context, manifest: &Manifest, options: &SyncOptions, pairs: &[Pair]) -> Outcome<()> {
