@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::site::Site;
 use super::{Manifest, Storage, check_name, edit};
 use crate::document::{Document, create_atomically, fault_of, has_comments, split_header, text_of, write_atomically};
 use crate::error::{Error, Fault, Result};
@@ -72,6 +73,7 @@ impl Manifest {
     /// What a schema cannot say.
     fn flaws(&self) -> Vec<Violation> {
         let mut flaws = Vec::new();
+        let sited: Vec<_> = self.storages.iter().map(|storage| (storage, Site::of(storage))).collect();
         for (index, storage) in self.storages.iter().enumerate() {
             let mut flaw = |key: &str, message: String| {
                 flaws.push(Violation { pointer: format!("/backends/storage/{index}/{key}"), message });
@@ -79,7 +81,7 @@ impl Manifest {
             if let Some((key, why)) = storage.flaw() {
                 flaw(key, why.to_owned());
             }
-            if let Some((key, why)) = self.storages[..index].iter().find_map(|other| clash(other, storage)) {
+            if let Some((key, why)) = sited[..index].iter().find_map(|other| clash(other, &sited[index])) {
                 flaw(key, why);
             }
         }
@@ -121,7 +123,8 @@ impl Manifest {
 
     /// Adds a storage; refused if it is at the place of another one, or one is inside the other. Not saved yet.
     pub fn add_storage(&mut self, storage: Storage) -> Result<()> {
-        if let Some((key, why)) = self.storages.iter().find_map(|other| clash(other, &storage)) {
+        let sited = (&storage, Site::of(&storage));
+        if let Some((key, why)) = self.storages.iter().find_map(|other| clash(&(other, Site::of(other)), &sited)) {
             let what = format!("cannot add the storage {} to {}: its {key} {why}", storage.location(), self.name);
             return Err(Error::new(Fault::Malformed, what));
         }
@@ -234,7 +237,7 @@ fn name_of(file: &Path) -> String {
 }
 
 /// Why two storages cannot be in one container: the second one's key, and the reason.
-fn clash(first: &Storage, second: &Storage) -> Option<(&'static str, String)> {
+fn clash((first, site): &(&Storage, Site), (second, other): &(&Storage, Site)) -> Option<(&'static str, String)> {
     let id = first.backend_id();
     if id == second.backend_id() {
         return Some(("backend-id", format!("is that of another storage too ({id}): give each its own")));
@@ -245,7 +248,7 @@ fn clash(first: &Storage, second: &Storage) -> Option<(&'static str, String)> {
         "webdav" => "url",
         _ => "location",
     };
-    let how = first.overlap(second)?;
+    let how = site.overlap(other)?;
     let why = format!("and that of storage {id} ({}) are {how}: choose a place of its own", first.location());
     Some((key, why))
 }

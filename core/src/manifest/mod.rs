@@ -6,6 +6,7 @@ mod edit;
 mod file;
 mod place;
 mod roots;
+mod site;
 mod storage;
 
 use std::path::PathBuf;

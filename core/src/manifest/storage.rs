@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::place::{Place, canonical};
-use super::roots::Standing;
+use super::place::Place;
+use super::site::Site;
 use crate::error::{Error, Fault, Result};
 use crate::schema::{self, StorageKey, key_of};
 
@@ -56,7 +56,7 @@ impl Storage {
         if limited && self.bandwidth_limit().is_none() {
             return Some(("bandwidth-limit", "must be bytes a second above 0, such as 10MiB or 500000"));
         }
-        if self.place_parts().is_none() {
+        if Place::of(self).is_none() {
             return Some(("url", "cannot be read as a URL: correct it"));
         }
         None
@@ -120,27 +120,12 @@ impl Storage {
     /// Type and place in a normal form: two storages at one place have the same. A local path is looked at, to see
     /// through links.
     pub fn place(&self) -> String {
-        self.place_parts()
-            .map_or_else(|| format!("{}:{}", self.storage_type(), self.location()), |place| place.to_string())
+        Site::of(self).into_text()
     }
 
     /// How the two are at one place, or one inside the other; none if they are apart.
     pub fn overlap(&self, other: &Self) -> Option<&'static str> {
-        let nested = match (self.place_parts(), other.place_parts()) {
-            (Some(one), Some(other)) => one.same_or_nested(&other),
-            _ => self.place() == other.place(),
-        };
-        if nested {
-            return Some("at the same place, or one is inside the other");
-        }
-        // Directories are looked at only where both are such.
-        let (one, two) = (self.local_path()?, other.local_path()?);
-        let twice = Standing::of(&canonical(&one)).overlaps(&Standing::of(&canonical(&two)));
-        twice.then_some("one directory under two names, or one is inside the other: something is mounted in two places")
-    }
-
-    fn place_parts(&self) -> Option<Place> {
-        Place::of(self)
+        Site::of(self).overlap(&Site::of(other))
     }
 
     /// Whether it is only read.

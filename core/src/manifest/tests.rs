@@ -403,6 +403,20 @@ fn a_link_does_not_hide_that_two_places_are_one() {
     assert!(real.overlap(&link).is_some());
 }
 
+/// Each is looked at once: with a look for each pair it was half a million.
+#[test]
+fn a_thousand_storages_are_read_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut text = HEAD.to_owned();
+    for number in 0..1000 {
+        let location = dir.path().join(number.to_string());
+        text += &format!("    - {{type: local, backend-id: s{number}, location: {}}}\n", location.display());
+    }
+    let begun = std::time::Instant::now();
+    assert_eq!(parse(&text).unwrap().storages.len(), 1000);
+    assert!(begun.elapsed().as_secs() < 10, "it took {:?}", begun.elapsed());
+}
+
 #[test]
 fn what_a_client_sends_too_much_is_dropped() {
     let params = json!({ "type": "local", "backend-id": "a", "location": "/a", "owner": "0xaaa", "primary": null });
