@@ -50,8 +50,8 @@ pub struct DaemonCli {
 /// What every command takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Global {
-    /// Where containers and configuration are kept
-    #[arg(short, long, global = true, value_name = "DIR", env = "WL_BASE_DIR")]
+    /// Where containers and configuration are kept [env: `WL_BASE_DIR`]
+    #[arg(short, long, global = true, value_name = "DIR")]
     pub base_dir: Option<PathBuf>,
     /// The daemon's control socket
     #[arg(short, long, global = true, value_name = "PATH")]

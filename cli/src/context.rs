@@ -28,9 +28,11 @@ impl Context {
     /// Finds every place from the command line, the environment and the configuration.
     pub fn find(global: &Global) -> Outcome<Self> {
         let log = global.log_path.as_ref().map(|path| path.to_string_lossy());
-        let (base_dir, socket) = (global.base_dir.as_deref(), global.socket_path.as_deref());
-        let (places, config) =
-            Places::find(base_dir, socket, log.as_deref(), &env).map_err(|error| Failure::manifest(&error))?;
+        // As it is: a path need not be a text. An empty variable is as one that is not set.
+        let variable = || std::env::var_os("WL_BASE_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        let base_dir = global.base_dir.clone().or_else(variable);
+        let (places, config) = Places::find(base_dir.as_deref(), global.socket_path.as_deref(), log.as_deref(), &env)
+            .map_err(|error| Failure::manifest(&error))?;
         Ok(Self { places, config, screen: Screen::new(global.json) })
     }
 

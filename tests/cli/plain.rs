@@ -20,6 +20,16 @@ fn completions_and_the_manual_are_printed() {
 }
 
 #[test]
+fn an_empty_variable_is_as_one_that_is_not_set() {
+    let home = Home::new();
+    for (base_dir, place) in [("", home.path("home/.config/wildland")), ("base", home.base())] {
+        let ran = Ran::of(home.bare(&["container", "show", "c"]).env("WL_BASE_DIR", base_dir));
+        assert_eq!(ran.code, 2);
+        ran.says(&["there is no container `c`", place.to_str().unwrap()]);
+    }
+}
+
+#[test]
 fn status_starts_no_daemon() {
     let home = Home::new();
     assert_eq!(home.json(&["status"]), serde_json::json!({ "jobs": [] }));
