@@ -45,8 +45,8 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
 
 async fn container(context: &Context, command: ContainerCommand) -> Outcome {
     match command {
-        ContainerCommand::Create(args) => create::run(context, &args),
-        ContainerCommand::AddStorage(args) => storages::add(context, &args),
+        ContainerCommand::Create(args) => create::run(context, &args).await,
+        ContainerCommand::AddStorage(args) => storages::add(context, &args).await,
         ContainerCommand::RemoveStorage(args) => storages::remove(context, &args).await,
         ContainerCommand::Edit(args) => edit::run(context, &args),
         ContainerCommand::List => list::run(context),

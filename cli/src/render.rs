@@ -4,6 +4,7 @@ pub mod containers;
 pub mod jobs;
 pub mod progress;
 pub mod reports;
+mod secret;
 pub mod words;
 
 use std::fmt::Display;
@@ -136,9 +137,8 @@ impl Screen {
 
     /// Asks for a secret, which is not shown while it is typed.
     #[expect(clippy::unused_self, reason = "only who was given a screen prints")]
-    pub fn ask_secret(&self, what: &str) -> Outcome<String> {
-        rpassword::prompt_password(format!("{}: ", harmless(what)))
-            .map_err(|error| Failure::new(format!("the {what} cannot be read from the terminal: {error}")))
+    pub async fn ask_secret(&self, what: &str) -> Outcome<String> {
+        secret::ask(format!("{}: ", harmless(what)), what).await
     }
 
     fn out(&self, text: &str) -> Outcome<()> {

@@ -1,9 +1,12 @@
 //! A secret never appears anywhere.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use crate::home::{Pair, Ran};
+use crate::home::{Home, Pair, Ran};
 
 const INLINE: &str = "inline-hunter2-inline";
 const FROM_ENV: &str = "env-hunter2-env";
@@ -22,6 +25,31 @@ fn holding(dir: &Path, secret: &str, found: &mut Vec<String>) {
             found.push(path.display().to_string());
         }
     }
+}
+
+/// Ctrl-C at the question for a password, in a terminal that `script` makes.
+#[test]
+fn an_interrupted_question_gives_the_terminal_back() {
+    let home = Home::new();
+    let wl = env!("CARGO_BIN_EXE_wl");
+    let line = format!("{wl} -b {} container create c webdav+http://me@h/; stty -a", home.base().display());
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).env("SHELL", "/bin/sh").current_dir(home.path("run"));
+    let mut script = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut keyboard, mut shown) = (script.stdin.take().unwrap(), script.stdout.take().unwrap());
+    let mut text = String::new();
+    while !text.contains("LINE): ") {
+        let mut piece = [0; 1024];
+        let count = shown.read(&mut piece).unwrap();
+        assert!(count > 0, "it asked nothing: {text}");
+        text += &String::from_utf8_lossy(&piece[..count]);
+    }
+    // It asks before it listens.
+    std::thread::sleep(Duration::from_millis(300));
+    keyboard.write_all(b"\x03").unwrap();
+    shown.read_to_string(&mut text).unwrap();
+    script.wait().unwrap();
+    assert!(text.contains("interrupted") && text.contains(" echo ") && text.contains(" icanon "), "{text}");
 }
 
 #[test]

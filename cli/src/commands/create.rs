@@ -20,8 +20,11 @@ pub struct Made {
 }
 
 /// Makes a container.
-pub fn run(context: &Context, args: &Create) -> Outcome {
-    let storages = args.storages.iter().map(|text| storage(context, text)).collect::<Outcome<Vec<_>>>()?;
+pub async fn run(context: &Context, args: &Create) -> Outcome {
+    let mut storages = Vec::new();
+    for text in &args.storages {
+        storages.push(storage(context, text).await?);
+    }
     let manifest = write(context, &args.name, storages)?;
     context.screen.say(format!("Made container `{}`: {}", manifest.name, manifest.file.display()));
     show(context, &manifest)?;
@@ -47,8 +50,8 @@ pub fn write(context: &Context, name: &str, storages: Vec<Storage>) -> Outcome<M
 }
 
 /// Reads a STORAGE, and asks a terminal for the secrets it needs and may not have in it.
-pub fn storage(context: &Context, text: &str) -> Outcome<Storage> {
-    with_secrets(context, named(text)?)
+pub async fn storage(context: &Context, text: &str) -> Outcome<Storage> {
+    with_secrets(context, named(text)?).await
 }
 
 /// Reads a STORAGE.
@@ -57,7 +60,7 @@ pub fn named(text: &str) -> Outcome<Storage> {
 }
 
 /// Asks a terminal for the secrets that a storage needs and does not have.
-pub fn with_secrets(context: &Context, storage: Storage) -> Outcome<Storage> {
+pub async fn with_secrets(context: &Context, storage: Storage) -> Outcome<Storage> {
     let mut storage = storage;
     for key in storage.missing_secrets() {
         let place = storage.location();
@@ -65,7 +68,8 @@ pub fn with_secrets(context: &Context, storage: Storage) -> Outcome<Storage> {
             let hint = format!("give a reference to it: {key}=env:NAME, {key}=file:PATH or {key}=command:LINE");
             return Err(Failure::usage(format!("storage {place} needs a `{key}`")).hint(hint));
         }
-        let secret = context.screen.ask_secret(&format!("{key} of {place} (or env:NAME, file:PATH, command:LINE)"))?;
+        let what = format!("{key} of {place} (or env:NAME, file:PATH, command:LINE)");
+        let secret = context.screen.ask_secret(&what).await?;
         storage = storage.with_typed_secret(key, &secret).map_err(|error| Failure::manifest(&error).about(place))?;
     }
     Ok(storage)

@@ -9,9 +9,9 @@ use crate::failure::{Exit, Failure, Outcome};
 use crate::pairs;
 
 /// Adds a storage.
-pub fn add(context: &Context, args: &AddStorage) -> Outcome {
+pub async fn add(context: &Context, args: &AddStorage) -> Outcome {
     let mut manifest = context.manifest(&args.name)?;
-    let storage = create::storage(context, &args.storage)?;
+    let storage = create::storage(context, &args.storage).await?;
     let place = storage.location();
     manifest.add_storage(storage).map_err(|error| Failure::manifest(&error))?;
     save(context, &manifest)?;

@@ -21,8 +21,11 @@ pub async fn run(context: &Context, args: &SyncStorages) -> Outcome {
         manifest
     } else {
         let name = free_name(context, &storages[0])?;
-        let whole = storages.iter().cloned().map(|storage| create::with_secrets(context, storage));
-        make(context, &name, whole.collect::<Outcome<_>>()?, args.options.dry_run)?
+        let mut whole = Vec::new();
+        for storage in &storages {
+            whole.push(create::with_secrets(context, storage.clone()).await?);
+        }
+        make(context, &name, whole, args.options.dry_run)?
     };
     let mut options = args.options.clone();
     if options.choice.source_storage.is_none() && options.choice.target_storage.is_none() {
