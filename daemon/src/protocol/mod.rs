@@ -14,6 +14,9 @@ pub use parts::{Assembled, Parts};
 /// The longest message, in bytes, without the empty line after it.
 pub const MAX_MESSAGE: usize = 1 << 20;
 
+/// From here on a number that is no integer of 64 bits does not stand for itself alone.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
 /// What a client numbers its requests with: a number or a text, echoed as it came.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -154,6 +157,10 @@ impl Request {
         };
         let id = match fields.remove("id") {
             None | Some(Value::Null) => None,
+            Some(Value::Number(number)) if number.as_f64().is_some_and(|id| number.is_f64() && id.abs() >= EXACT) => {
+                let text = "`id` is a number beyond 64 bits, which would not come back as it was: give a smaller one, or a text";
+                return Err(bad(None, text.to_owned()));
+            }
             Some(Value::Number(number)) => Some(Id::Number(number)),
             Some(Value::String(text)) => Some(Id::Text(text)),
             Some(other) => return Err(bad(None, format!("`id` is {}, not a number or a text", kind_of(&other)))),
@@ -214,6 +221,9 @@ mod tests {
         assert!(parse("{").unwrap_err().0.starts_with("the message is not JSON"));
         assert_eq!(parse("[1]").unwrap_err().0, "the message is a list, not a JSON object");
         assert_eq!(parse(r#"{"id": [1], "cmd": "x"}"#).unwrap_err().0, "`id` is a list, not a number or a text");
+        let beyond = parse(r#"{"id": 123456789012345678901234567890, "cmd": "status"}"#).unwrap_err();
+        assert!(beyond.0.contains("beyond 64 bits") && beyond.1.is_none(), "{beyond:?}");
+        assert!(parse(r#"{"id": 18446744073709551615, "cmd": "status"}"#).is_ok());
         let seven = Some(Id::Text("seven".into()));
         assert_eq!(parse(r#"{"id": "seven"}"#).unwrap_err(), ("the message has no `cmd`".into(), seven.clone()));
         assert_eq!(parse(r#"{"id": "seven", "cmd": 3}"#).unwrap_err().1, seven);
