@@ -235,6 +235,7 @@ fn arguments_are_held_against_the_schema() {
         ("start", with(good.clone(), json!({ "unidirectional": null })), "unidirectional"),
         ("start", with(good.clone(), json!({ "max-delete": 101 })), "max-delete"),
         ("start", with(good.clone(), json!({ "exclude": "x" })), "exclude"),
+        ("start", with(good.clone(), json!({ "exclude": ["["] })), "'[' in exclude"),
         ("start", with(good.clone(), json!({ "surprise": 1 })), "surprise"),
         ("start", with(good.clone(), json!({ "source": { "type": "nope", "backend-id": A } })), "type"),
         ("start", with(good.clone(), json!({ "source": { "type": "local", "backend-id": A } })), "location"),

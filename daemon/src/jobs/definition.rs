@@ -6,6 +6,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use wl_core::config::duration;
+use wl_core::filter::Filter;
 use wl_core::job::Options;
 use wl_core::manifest::{Storage, bytes_a_second};
 use wl_core::report::Mode;
@@ -41,6 +42,7 @@ impl Definition {
         let flag = |key: &str| args.get(key).and_then(Value::as_bool).unwrap_or_default();
         let storages = [storage(args, "source")?, storage(args, "target")?];
         check_apart(&storages)?;
+        check_exclude(args)?;
         let manner = MANNER.iter().filter_map(|key| Some(((*key).to_owned(), args.get(*key)?.clone())));
         Ok(Self {
             job_id: text("job-id"),
@@ -185,6 +187,14 @@ pub fn variable(environment: &Environment, name: &str) -> Option<String> {
 fn storage(args: &Map<String, Value>, key: &str) -> Result<Storage, WireError> {
     let params = args.get(key).cloned().unwrap_or_default();
     Storage::from_params(params).map_err(|error| WireError::new(ErrorClass::ArgumentError, format!("`{key}`: {error}")))
+}
+
+/// Refuses a pattern that can never match, as a manifest with it would be.
+fn check_exclude(args: &Map<String, Value>) -> Result<(), WireError> {
+    let patterns = args.get("exclude").and_then(Value::as_array).into_iter().flatten();
+    let patterns: Vec<_> = patterns.filter_map(Value::as_str).map(str::to_owned).collect();
+    let read = Filter::new(&patterns);
+    read.map(drop).map_err(|error| WireError::new(ErrorClass::ArgumentError, error.to_string()))
 }
 
 fn check_apart([source, target]: &[Storage; 2]) -> Result<(), WireError> {
