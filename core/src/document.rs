@@ -29,6 +29,12 @@ impl Document {
     pub(crate) fn parse(file: &Path, text: &str) -> Result<Self> {
         let (header, body) = split_header(text);
         let skipped = header.lines().count();
+        let is_document = header.lines().any(|line| line.starts_with("object:"));
+        let further = || body.lines().position(|line| line.trim_end() == "---").map(|at| skipped + at + 1);
+        if let Some(line) = is_document.then_some(skipped).or_else(further) {
+            let what = "a second document begins here, and a file holds one: put the other one into a file of its own";
+            return Err(malformed(file, line, what));
+        }
         let value: Value = serde_saphyr::from_str(body).map_err(|error| {
             let line = error.location().map_or(0, |location| usize::try_from(location.line()).unwrap_or(0));
             // Its text may quote the file, which may hold secrets: only the first line of it, without the excerpt.
@@ -232,6 +238,16 @@ mod tests {
             assert_eq!(document.line_of(pointer), line, "{pointer}");
         }
         assert_eq!(document.value["a"][0]["c"]["d"], 2);
+    }
+
+    #[test]
+    fn a_second_document_is_no_header() {
+        let refused = |text: &str| Document::parse(Path::new("f"), text).err().map(|error| error.to_string());
+        let two = refused("object: container\na: 1\n---\nobject: container\n").unwrap();
+        assert!(two.starts_with("f, line 3: a second document begins here"), "{two}");
+        let behind = refused("---\nobject: container\n---\nobject: container\n").unwrap();
+        assert!(behind.starts_with("f, line 3: a second document begins here"), "{behind}");
+        assert_eq!(refused("---\nobject: container\n"), None);
     }
 
     #[test]

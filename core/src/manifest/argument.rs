@@ -231,7 +231,9 @@ fn absolute(text: &str, cwd: &Path, home: Option<&str>) -> Result<String> {
 }
 
 fn decoded(text: &str) -> Result<String> {
-    percent_decode(text).ok_or_else(|| wrong("a % in a URL must be followed by two hex digits: write % itself as %25"))
+    percent_decode(text).ok_or_else(|| {
+        wrong("a % in a URL must be followed by two hex digits, which together stand for UTF-8: write % itself as %25")
+    })
 }
 
 /// As much of an argument as can hold no secret: no query, and of a URL nothing that may be before an `@`.

@@ -316,6 +316,7 @@ fn an_argument_that_is_none_says_why() {
         ("sftp://me@h/?ssh-user=you", "'ssh-user' twice"),
         ("s3://me@b/x", "no user in it"),
         ("s3://b/%zz", "two hex digits"),
+        ("s3://b/p?region=%ff", "stand for UTF-8"),
         ("s3://b/?access-key=a&secret-key=hunter2", "secret-key=env:NAME"),
         ("sftp://me:hunter2@h/x", "password=env:NAME"),
         ("sftp://h/x?password=hunter2", "password=file:PATH"),
