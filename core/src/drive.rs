@@ -60,6 +60,10 @@ pub async fn one_shot(run: &Run, carrier: &dyn Carrier) -> Result<Summary> {
             Err(error) if error.fault.passes() => error,
             Err(error) => return Err(error),
         };
+        if waiting_since.is_none() && waits.fault == Fault::Full {
+            // What was kept for long enough may make room.
+            sweep(run).await;
+        }
         let since = *waiting_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= run.pair.options.retry_for {
             let text = format!("gave up after {} s: {waits}", run.pair.options.retry_for.as_secs());
@@ -121,6 +125,7 @@ pub async fn continuous(run: &Run, carrier: &dyn Carrier) -> Result<()> {
         }
         let round = engine.round(&scope).await;
         let failed = round.is_err();
+        let no_room = matches!(&round, Ok(Round { waits: Some(error), .. }) if error.fault == Fault::Full);
         match round {
             Ok(Round { full_due: true, .. }) => {
                 scope = Scope::All;
@@ -143,7 +148,8 @@ pub async fn continuous(run: &Run, carrier: &dyn Carrier) -> Result<()> {
             scope = Scope::All;
             continue;
         }
-        if *run.monitor.state().borrow() == JobState::Synced && swept.is_none_or(|at| at.elapsed() >= SWEEP) {
+        let rests = *run.monitor.state().borrow() == JobState::Synced;
+        if (rests || no_room) && swept.is_none_or(|at| at.elapsed() >= SWEEP) {
             swept = Some(Instant::now());
             sweep(run).await;
         }
@@ -206,7 +212,7 @@ fn look_again(scanned_every: Option<Duration>) -> Duration {
     scanned_every.map_or(BACKOFF.1, |every| every.max(BACKOFF.1))
 }
 
-/// Says what is wrong and looks again later. Whether watchers may lose what they watch.
+/// Says what is wrong and looks again later. Whether watchers may lose what they watch, or could not begin for it.
 fn trouble(run: &Run, watch: &mut Watch, backoff: &mut Backoff, error: &Error) -> bool {
     let now = Instant::now();
     run.monitor.plan_over();
@@ -215,7 +221,7 @@ fn trouble(run: &Run, watch: &mut Watch, backoff: &mut Backoff, error: &Error) -
         run.monitor.set_error(Some(format!("waiting: {error}")));
         run.monitor.set_state(JobState::Running);
         watch.coalescer().all(now + backoff.next());
-        return false;
+        return watch.unwatched;
     }
     run.monitor.set_error(Some(error.to_string()));
     run.monitor.set_state(JobState::Error);

@@ -1,8 +1,7 @@
 //! A plan carried out: group after group, many steps at once, each result taken into the base as it comes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -13,7 +12,7 @@ use crate::job::Which;
 use crate::path::{IGNORE_FILE, RelPath};
 use crate::plan::{Plan, Step};
 use crate::report::{Problem, ProblemKind};
-use crate::state::{BaseRow, Batch};
+use crate::state::{BaseRow, Batch, Intent};
 use crate::step::{Done, Failed, Means};
 use crate::turn::Taken;
 
@@ -28,7 +27,7 @@ const BUDGET: u32 = 1024;
 const UNIT: u64 = 64 * 1024;
 /// From here on a file takes a quarter of the budget: a few large ones at once are as fast as many.
 const LARGE: u64 = 8 << 20;
-/// After so many refusals for lack of room in a row, nothing more is tried in this round.
+/// After so many refusals for lack of room in a row, nothing more is put on that side in this round.
 const FULL_ENOUGH: u32 = 8;
 
 /// So many copied paths are told.
@@ -73,18 +72,34 @@ pub(crate) struct Executor<'a> {
     base: BTreeMap<RelPath, Option<BaseRow>>,
     batch: Batch,
     last_commit: Instant,
-    full_in_a_row: u32,
+    full_in_a_row: [u32; 2],
     /// Directories that could not be made, or do not give way: what goes there need not be tried, nor told of.
     barred: Vec<(Which, RelPath)>,
     /// Conflicts that are over once the step about them has succeeded.
     settling: BTreeSet<RelPath>,
     /// Whether the state holds intents of this round.
     intended: bool,
+    /// What may have been done though it failed: an answer that was lost says nothing of what it answered.
+    doubtful: Vec<Intent>,
     pub results: Results,
-    /// Set once nothing more is to be tried: every step left fails with it at once.
-    halted: Mutex<Option<Error>>,
+    halted: Mutex<Halted>,
     /// The round's turn, until a user wants it.
     turn: Option<Taken<'a>>,
+}
+
+/// What is not begun any more.
+#[derive(Debug, Default)]
+struct Halted {
+    /// Nothing at all, and why.
+    all: Option<Error>,
+    /// What needs room on a side.
+    full: [bool; 2],
+}
+
+impl Halted {
+    fn bars(&self, step: &Step) -> bool {
+        self.all.is_some() || step.needs_room() && self.full[step.on() as usize]
+    }
 }
 
 impl<'a> Executor<'a> {
@@ -94,12 +109,13 @@ impl<'a> Executor<'a> {
             base: BTreeMap::new(),
             batch: Batch::default(),
             last_commit: Instant::now(),
-            full_in_a_row: 0,
+            full_in_a_row: [0; 2],
             barred: Vec::new(),
             settling: BTreeSet::new(),
             intended: false,
+            doubtful: Vec::new(),
             results: Results::default(),
-            halted: Mutex::new(None),
+            halted: Mutex::default(),
             turn: Some(turn),
         }
     }
@@ -125,6 +141,16 @@ impl<'a> Executor<'a> {
     /// Whether a user was given the turn: nothing is begun any more.
     pub fn gave_way(&self) -> bool {
         self.turn.is_none()
+    }
+
+    /// Why nothing more is begun, if a storage went away.
+    pub fn cut_off(&self) -> Option<Error> {
+        lock(&self.halted).all.clone().filter(|error| error.fault == Fault::Offline)
+    }
+
+    /// Whether something may have been done though it failed.
+    pub fn is_in_doubt(&self) -> bool {
+        !self.doubtful.is_empty()
     }
 
     /// The turn, unless it gave way.
@@ -154,12 +180,8 @@ impl<'a> Executor<'a> {
             let (means, budget, halted) = (&means, &budget, &halted);
             async move {
                 let _share = budget.acquire_many(share(step.bytes())).await;
-                let halt = halted.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                let result = match halt {
-                    _ if run.stop.is_cancelled() => Err(failed(&step, Error::stopped())),
-                    Some(error) => Err(failed(&step, error)),
-                    None => means.perform(&step).await,
-                };
+                let barred = run.stop.is_cancelled() || lock(halted).bars(&step);
+                let result = if barred { None } else { Some(means.perform(&step).await) };
                 (step, result)
             }
         };
@@ -190,8 +212,8 @@ impl<'a> Executor<'a> {
 
     /// Lets a user have the turn. The steps under way go on beside what the user does, which may take long: both name what
     /// they expect to find, as where somebody else changes a storage.
-    fn give_way(&mut self, halted: &Mutex<Option<Error>>) -> Result<()> {
-        *halted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Error::stopped());
+    fn give_way(&mut self, halted: &Mutex<Halted>) -> Result<()> {
+        lock(halted).all = Some(Error::stopped());
         self.commit()?;
         self.turn = None;
         Ok(())
@@ -217,14 +239,18 @@ impl<'a> Executor<'a> {
         limit.unwrap_or_else(|| pays(Which::Source).max(pays(Which::Target))).max(1)
     }
 
-    fn settle(&mut self, step: &Step, result: Result<Done, Failed>, halted: &Mutex<Option<Error>>) -> Result<()> {
+    /// Takes what came of a step; nothing if it was not begun.
+    fn settle(&mut self, step: &Step, result: Option<Result<Done, Failed>>, halted: &Mutex<Halted>) -> Result<()> {
         self.means.run.monitor.step_done(step.bytes());
         match result {
-            Ok(done) => {
-                self.full_in_a_row = 0;
+            Some(Ok(done)) => {
+                if step.needs_room() {
+                    self.full_in_a_row[step.on() as usize] = 0;
+                }
                 self.take(step, done);
             }
-            Err(failed) => self.fail(step, failed, halted),
+            Some(Err(failed)) => self.fail(step, failed, halted),
+            None => {}
         }
         if self.base.len() >= BATCH || self.last_commit.elapsed() >= BATCH_TIME {
             self.commit()?;
@@ -257,8 +283,14 @@ impl<'a> Executor<'a> {
         self.batch.history.extend(done.history);
     }
 
-    fn fail(&mut self, step: &Step, failed: Failed, halted: &Mutex<Option<Error>>) {
+    fn fail(&mut self, step: &Step, failed: Failed, halted: &Mutex<Halted>) {
         let Failed { error, on, reading } = failed;
+        if !reading {
+            // What a second attempt meets after the first, whose answer was lost, is refused; but so is what meets somebody
+            // else's version, which must not be taken for ours by less than its sha256.
+            let refused = matches!(error.fault, Fault::Refused | Fault::Missing);
+            self.doubtful.extend(step.intents().into_iter().filter(|intent| !refused || intent.is_unmistakable()));
+        }
         match step {
             Step::MakeDir { path, .. } => self.barred.push((on, path.clone())),
             Step::RemoveDir { path, for_file: true, .. } if error.fault == Fault::Refused => {
@@ -280,12 +312,10 @@ impl<'a> Executor<'a> {
                 }
                 return;
             }
-            Fault::Offline => *halted.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone()),
+            Fault::Offline => lock(halted).all = Some(error.clone()),
             Fault::Full => {
-                self.full_in_a_row += 1;
-                if self.full_in_a_row >= FULL_ENOUGH {
-                    *halted.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
-                }
+                self.full_in_a_row[on as usize] += 1;
+                lock(halted).full[on as usize] |= self.full_in_a_row[on as usize] >= FULL_ENOUGH;
             }
             _ => {}
         }
@@ -308,9 +338,10 @@ impl<'a> Executor<'a> {
         self.results.problems.push(Problem { path: path.to_string(), storage, kind, message });
     }
 
-    /// Lets the base take the rest: nothing more is intended.
-    pub fn finish(&mut self) -> Result<()> {
+    /// Lets the base take the rest: nothing more is intended, and only what is in doubt is looked at before the next round.
+    fn finish(&mut self) -> Result<()> {
         self.batch.all_done = self.intended;
+        self.batch.intents.clone_from(&self.doubtful);
         self.commit()
     }
 
@@ -319,15 +350,12 @@ impl<'a> Executor<'a> {
         self.last_commit = Instant::now();
         let mut batch = std::mem::take(&mut self.batch);
         batch.base.extend(std::mem::take(&mut self.base));
-        if batch == Batch::default() {
-            return Ok(());
-        }
         self.means.run.pair.state.commit(batch)
     }
 }
 
-fn failed(step: &Step, error: Error) -> Failed {
-    Failed { error, on: step.on(), reading: false }
+fn lock(halted: &Mutex<Halted>) -> MutexGuard<'_, Halted> {
+    halted.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A step's share of the budget.

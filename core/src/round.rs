@@ -36,7 +36,7 @@ pub struct Engine<'a> {
     problems: BTreeSet<Problem>,
     recent_deletes: Recent,
     deletes_allowed: bool,
-    /// Whether what an earlier run left half done was looked at.
+    /// Whether nothing is left half done, or in doubt, by an earlier round.
     recovered: bool,
     /// Which roots were there when they were looked at last.
     roots: Option<[String; 2]>,
@@ -151,8 +151,9 @@ impl<'a> Engine<'a> {
                 () = self.run.stop.cancelled() => return Err(Error::stopped()),
                 () = pair.turn.wanted() => return Ok(Round::full_due()),
             }
-            self.recovered = true;
         }
+        // Until this round has come to its end with nothing in doubt.
+        self.recovered = false;
         if *scope != Scope::All && (roots.replaced.contains(&true) || self.folds.contains(&Some(true))) {
             return Ok(Round::full_due());
         }
@@ -193,10 +194,15 @@ impl<'a> Engine<'a> {
                 // What a user changes now, what was looked at before does not know.
                 return Ok(Round::full_due());
             }
+            if let Some(error) = executor.cut_off() {
+                // Everything is looked at once the storage is back: what was not come to is not told path by path.
+                return Err(error);
+            }
             if window.last {
                 break;
             }
         }
+        self.recovered = !executor.is_in_doubt();
         let mut problems = std::mem::take(&mut survey.problems);
         problems.append(&mut executor.results.problems);
         let unsettled =
@@ -264,6 +270,7 @@ impl<'a> Engine<'a> {
         let pair = &*self.run.pair;
         let mut conflicts: Vec<_> = plan.settled.iter().map(|path| (path.clone(), None)).collect();
         for clash in &plan.clashes {
+            conflicts.extend(self.recorded_below(clash)?.map(|path| (path, None)));
             if let Some(row) = self.recorded(clash).await? {
                 conflicts.push((clash.path.clone(), Some(row)));
             }
@@ -299,6 +306,13 @@ impl<'a> Engine<'a> {
             batch.conflicts.append(&mut conflicts);
         });
         Ok(())
+    }
+
+    /// Conflicts below a path where a file and a directory clash, which stands for all that is below it.
+    fn recorded_below(&self, clash: &Clash) -> Result<impl Iterator<Item = RelPath>> {
+        let rows = if clash.versions.contains(&Held::Dir) { self.run.pair.state.conflicts()? } else { Vec::new() };
+        let top = clash.path.clone();
+        Ok(rows.into_iter().map(|row| row.path).filter(move |path| path.is_below(&top)))
     }
 
     /// The row to be recorded for a conflict; none if it is recorded just so already.

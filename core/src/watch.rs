@@ -166,6 +166,8 @@ pub struct Watch {
     coalescer: Coalescer,
     /// Why a storage is scanned that should be watched.
     pub problems: Vec<Problem>,
+    /// Whether a watcher could not begin: it is tried again with the next scan, or once a storage is back.
+    pub unwatched: bool,
     /// Whether a watcher ended: watching must begin anew.
     pub ended: bool,
     /// Ends the watchers when dropped.
@@ -177,7 +179,7 @@ impl Watch {
     pub async fn begin(run: &Run) -> Self {
         let (send, hints) = mpsc::channel(256);
         let mut watchers = JoinSet::new();
-        let (mut scans, mut problems) = ([None, None], Vec::new());
+        let (mut scans, mut problems, mut unwatched) = ([None, None], Vec::new(), false);
         for which in Which::BOTH {
             let side = run.pair.side(which);
             let facts = side.backend.facts();
@@ -210,13 +212,15 @@ impl Watch {
                 Err(error) => {
                     scans[which as usize] = scan();
                     if error.fault != Fault::Unsupported {
+                        unwatched = true;
                         problems.push(degraded(run, which, &error.message));
                     }
                 }
             }
         }
         let full_scan = Instant::now() + FULL_SCAN;
-        Self { hints, scans, full_scan, coalescer: Coalescer::default(), problems, ended: false, watchers }
+        let coalescer = Coalescer::default();
+        Self { hints, scans, full_scan, coalescer, problems, unwatched, ended: false, watchers }
     }
 
     /// What to gather hints in.
@@ -275,6 +279,7 @@ impl Watch {
             if *at <= now {
                 *at = now + *every;
                 self.coalescer.all(now);
+                self.ended |= self.unwatched;
             }
         }
         if self.full_scan <= now {

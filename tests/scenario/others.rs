@@ -18,7 +18,7 @@
 use wl_core::entry::Hash;
 use wl_core::error::{Error, Fault};
 use wl_core::job::Which;
-use wl_core::report::ProblemKind;
+use wl_core::report::{ConflictKind, ProblemKind};
 use wl_core::round::Engine;
 use wl_core::survey::Scope;
 use wl_syncer_generic::Generic;
@@ -458,6 +458,77 @@ async fn a_full_storage_keeps_nobody_from_deleting() {
     });
     world.round().await.unwrap();
     are(&world, ["b=1 c=2", "b=1"]);
+}
+
+#[tokio::test]
+async fn a_full_storage_takes_what_needs_no_room_and_the_other_one_everything() {
+    let world = World::new();
+    let many = |prefix: &str, range: std::ops::Range<u32>| {
+        range.map(|n| format!("{prefix}{n}={n}")).collect::<Vec<_>>().join(" ")
+    };
+    let (old, new, theirs) = (many("old", 0..20), many("new", 100..120), many("their", 200..220));
+    on_both(&world, &format!("stays=1 {old}")).await;
+    now(&world, [&format!("stays=1 {} {new}", many("old", 8..20)), &format!("stays=1 {old} {theirs}")]);
+    world.on_op(|which, op| {
+        let writing = which == Target && op.what == What::Replace;
+        if writing { Fate::Fails(Error::new(Fault::Full, "no room")) } else { Fate::GoesOn }
+    });
+    let waits = world.round().await.unwrap().waits.map(|error| error.fault);
+    assert_eq!(waits, Some(Fault::Full));
+    let here = format!("stays=1 {} {new} {theirs}", many("old", 8..20));
+    are(&world, [&here, &format!("stays=1 {} {theirs}", many("old", 8..20))]);
+    world.undisturbed();
+    ends_with(&world, &here).await;
+}
+
+/// A change took effect, its answer was lost, and the user puts back what was there before: that is what both get.
+#[tokio::test]
+async fn what_is_put_back_after_a_lost_answer_stays() {
+    for fault in [Fault::Offline, Fault::Busy, Fault::Broken] {
+        for (what, meanwhile, back) in [
+            (What::Remove, "k=1", "a=1 k=1"),
+            (What::Replace, "a=2 k=1", "a=1 k=1"),
+            (What::Replace, "a=1 b=2 k=1", "a=1 k=1"),
+            (What::Move, "b=1 k=1", "a=1 k=1"),
+        ] {
+            let world = World::new();
+            on_both(&world, "a=1 k=1").await;
+            now(&world, [meanwhile, "a=1 k=1"]);
+            fail(&world, (Target, what, Stage::After), fault, 1);
+            let _ = world.round().await;
+            Tree::parse(back).put_on(world.side(Source));
+            ends_with(&world, back).await;
+            assert_eq!(conflicts(&world), [], "{what:?} {fault:?}\n{world:?}");
+        }
+    }
+}
+
+/// The same, and the user goes on with it: no conflict that no user made.
+#[tokio::test]
+async fn what_is_saved_once_more_after_a_lost_answer_is_no_conflict() {
+    for base in ["k=1", "a=1 k=1"] {
+        let world = World::new();
+        on_both(&world, base).await;
+        now(&world, ["a=2 k=1", base]);
+        fail(&world, (Target, What::Replace, Stage::After), Fault::Offline, 1);
+        let _ = world.round().await;
+        Tree::parse("a=3 k=1").put_on(world.side(Source));
+        ends_with(&world, "a=3 k=1").await;
+        assert_eq!(conflicts(&world), [], "{world:?}");
+    }
+}
+
+/// What goes on below a path where a file and a directory clash is decided with it.
+#[tokio::test]
+async fn a_kind_conflict_stands_for_those_below_it() {
+    let world = World::new();
+    on_both(&world, "d/ d/f=1 d/g=1").await;
+    now(&world, ["d/ d/g=1", "d/ d/f=2 d/g=1"]);
+    world.settle().await;
+    assert_eq!(conflicts(&world), [("d/f".to_owned(), ConflictKind::DeletedModified)]);
+    now(&world, ["d/ d/g=1 d/new=3", "d=file"]);
+    world.settle().await;
+    assert_eq!(conflicts(&world), [("d".to_owned(), ConflictKind::Kind)]);
 }
 
 /// An emptied bucket, or another one of the same name, looks as if everything in it had been deleted.

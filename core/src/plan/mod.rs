@@ -141,6 +141,11 @@ impl Step {
         }
     }
 
+    /// Whether it needs room on the side that changes.
+    pub fn needs_room(&self) -> bool {
+        matches!(self, Self::Copy { .. } | Self::MakeDir { .. })
+    }
+
     /// Bytes it transfers.
     pub fn bytes(&self) -> u64 {
         match self {

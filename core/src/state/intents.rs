@@ -2,8 +2,8 @@
 
 use rusqlite::Transaction;
 
+use super::PairState;
 use super::columns::{Key, key};
-use super::{BaseRow, PairState};
 use crate::entry::Hash;
 use crate::error::Result;
 use crate::job::Which;
@@ -37,6 +37,13 @@ pub enum Becoming {
     },
 }
 
+impl Intent {
+    /// Whether it can be told for sure whether it was done.
+    pub fn is_unmistakable(&self) -> bool {
+        !matches!(self.becomes, Becoming::File { hash: None, .. })
+    }
+}
+
 impl PairState {
     /// What was about to be done and is not known to have been, in path order.
     pub fn intents(&self) -> Result<Vec<Intent>> {
@@ -58,18 +65,18 @@ impl PairState {
         Ok(rows.into_iter().filter_map(read).collect())
     }
 
-    pub(super) fn write_intents(
+    pub(super) fn write_intents<'a>(
         &self,
         tx: &Transaction<'_>,
         intents: &[Intent],
-        done: &[(RelPath, Option<BaseRow>)],
+        over: impl Iterator<Item = &'a RelPath>,
         all_done: bool,
     ) -> rusqlite::Result<()> {
         if all_done {
             tx.prepare_cached("DELETE FROM intents WHERE pair = ?1")?.execute([self.id])?;
         } else {
             let mut delete = tx.prepare_cached("DELETE FROM intents WHERE pair = ?1 AND key = ?2")?;
-            for (path, _) in done {
+            for path in over {
                 delete.execute((self.id, key(path)))?;
             }
         }
@@ -107,6 +114,10 @@ mod tests {
         );
         commit(Batch { base: vec![(all[0].path.clone(), None)], ..Batch::default() });
         assert_eq!(pair.intents().unwrap(), all[1..]);
+        commit(Batch { intents: all[..1].to_vec(), not_done: vec![all[1].path.clone()], ..Batch::default() });
+        assert_eq!(pair.intents().unwrap(), all[..1]);
+        commit(Batch { all_done: true, intents: all[1..].to_vec(), ..Batch::default() });
+        assert_eq!(pair.intents().unwrap(), all[1..], "what is in doubt stays");
         commit(Batch { all_done: true, ..Batch::default() });
         assert_eq!(pair.intents().unwrap(), []);
     }

@@ -83,6 +83,8 @@ pub struct Batch {
     pub history: Vec<HistoryEntry>,
     /// What is about to be done. An intent is over when the base takes its path.
     pub intents: Vec<Intent>,
+    /// Intents that are over though the base does not take their paths.
+    pub not_done: Vec<RelPath>,
     /// Whether all earlier intents are over.
     pub all_done: bool,
 }
