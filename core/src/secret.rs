@@ -56,7 +56,8 @@ impl SecretRef {
             Self::Inline(value) => Ok(value.clone()),
             Self::Env(name) => env(name).ok_or_else(|| {
                 let what = format!(
-                    "the environment variable {name}, which holds a secret, is not set: set it and start the job again"
+                    "the environment variable {name}, which holds a secret, is not set, or not to UTF-8: set it and start the \
+                     job again"
                 );
                 Error::new(Fault::Denied, what)
             }),
