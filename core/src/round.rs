@@ -449,10 +449,9 @@ pub(crate) async fn look_at_roots(pair: &Pair) -> Result<Roots> {
 pub(crate) fn unmade_root(pair: &Pair, which: Which, error: &Error) -> Error {
     let location = &pair.side(which).view.location;
     match error.fault {
-        Fault::Missing => Error::new(
-            error.fault,
-            format!("{location} is not there, nor is what it would be made in: make that first"),
-        ),
+        Fault::Missing => {
+            Error::new(error.fault, format!("{location} is not there, nor can it be made: {}", error.message))
+        }
         _ => at_root(pair, which, error),
     }
 }

@@ -233,7 +233,7 @@ fn a_dry_run_fails_as_the_run_would() {
     let (a, b) = (pair.home.text("a"), pair.home.text("none/b"));
     for options in [&["--dry-run"][..], &["--one-shot"]] {
         let ran = pair.home.expect(1, &[&["sync", &a, &b], options].concat());
-        ran.says(&["none/b is not there, nor is what it would be made in: make that first"]);
+        ran.says(&["none/b is not there, nor can it be made", "the directory it is in exists: make that first"]);
     }
 }
 

@@ -78,6 +78,11 @@ pub fn open(storage: &Storage) -> Result<Arc<dyn Backend>> {
     Ok(Arc::new(WebDav { server, every: storage.watcher_interval().unwrap_or(watch::EVERY) }))
 }
 
+fn orphaned() -> Error {
+    let text = "the server has neither a collection at the url of this storage nor the one it is in: make that first";
+    Error::new(Fault::Missing, text)
+}
+
 /// Something short, in a task of its own: thousands are awaited by one task, which would do the work of all of them.
 async fn in_a_task<T: Send + 'static>(short: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     AbortOnDropHandle::new(tokio::spawn(short)).await.unwrap_or_else(|error| {
@@ -113,7 +118,7 @@ impl Backend for WebDav {
         let status = drain(response).await;
         match self.server.root_id().await.map(drop) {
             Err(missing) if missing.fault == Fault::Missing => match status {
-                StatusCode::CONFLICT | StatusCode::NOT_FOUND => Err(missing),
+                StatusCode::CONFLICT | StatusCode::NOT_FOUND => Err(orphaned()),
                 _ => Err(error),
             },
             there => there,
@@ -121,14 +126,14 @@ impl Backend for WebDav {
     }
 
     async fn can_make_root(&self) -> Result<()> {
-        let missing = match self.server.root_id().await {
-            Err(missing) if missing.fault == Fault::Missing => missing,
+        match self.server.root_id().await {
+            Err(missing) if missing.fault == Fault::Missing => {}
             there => return there.map(drop),
-        };
+        }
         let Some(above) = self.server.client.base.above() else { return Ok(()) };
         let response = self.server.client.send(Ask::new("PROPFIND", above).with("depth", "0"), None).await?;
         match drain(response).await {
-            StatusCode::CONFLICT | StatusCode::NOT_FOUND => Err(missing),
+            StatusCode::CONFLICT | StatusCode::NOT_FOUND => Err(orphaned()),
             // It may be there and be shown to nobody.
             _ => Ok(()),
         }
