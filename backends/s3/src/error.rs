@@ -188,6 +188,9 @@ fn detail(said: Said<'_>) -> String {
     }
 }
 
+/// What rustls says of an answer that is none of TLS.
+const NO_TLS: &str = "InvalidContentType";
+
 fn no_answer<E: std::error::Error + 'static>(config: &Config, error: &SdkError<E, HttpResponse>) -> Error {
     let server = server(config);
     if let Some(credentials) = find::<CredentialsError>(error) {
@@ -200,6 +203,11 @@ fn no_answer<E: std::error::Error + 'static>(config: &Config, error: &SdkError<E
     match error {
         SdkError::ConstructionFailure(_) => Error::new(Fault::Malformed, format!("the request cannot be made: {told}")),
         SdkError::TimeoutError(_) => Error::new(Fault::Offline, format!("{server} did not answer in time")),
+        _ if told.contains(NO_TLS) => {
+            let text = "cannot be reached: what answers there does not speak https: does `endpoint-url` mean http://, or \
+                        another port?";
+            Error::new(Fault::Offline, format!("{server} {text}"))
+        }
         _ => Error::new(Fault::Offline, format!("{server} cannot be reached: {told}")),
     }
 }

@@ -71,6 +71,9 @@ pub fn of_answer(response: &Response) -> Error {
     error
 }
 
+/// What rustls says of an answer that is none of TLS.
+const NO_TLS: &str = "InvalidContentType";
+
 /// The error of a request that got no answer, or only a part of one.
 pub fn of_network(error: &reqwest::Error) -> Error {
     let mut said = String::new();
@@ -89,7 +92,9 @@ pub fn of_network(error: &reqwest::Error) -> Error {
     } else {
         "the connection to the server broke"
     };
-    let hint = if said.contains("CertificateRequired") {
+    let hint = if said.contains(NO_TLS) {
+        ": what answers there does not speak https: does the url mean http://, or another port?"
+    } else if said.contains("CertificateRequired") {
         ": the server asks for a certificate of yours: name it as `client-certificate`"
     } else if said.contains("certificate") || said.contains("UnknownIssuer") {
         ": name the certificate of who signed it as `ca-certificate`, if you trust it"
@@ -149,6 +154,22 @@ mod tests {
             assert_eq!(error.fault, expected, "{status}");
             assert!(error.message.contains(part), "{}", error.message);
         }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_speaks_no_https_is_said_so() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        std::thread::spawn(move || {
+            use std::io::{Read as _, Write as _};
+            for mut stream in server.incoming().flatten() {
+                // What it is asked it does not understand.
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            }
+        });
+        let error = of_network(&reqwest::get(format!("https://{address}/")).await.unwrap_err());
+        assert!(error.fault == Fault::Offline && error.message.contains("does not speak https"), "{error}");
     }
 
     #[tokio::test]
