@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tokio_util::codec::{FramedRead, FramedWrite};
 use wl_core::monitor::Event;
 
+use crate::lock::Lock;
 use crate::protocol::{Answer, Assembled, Frame, Framing, Id, Request, WireError};
 use crate::server::too_long;
 
@@ -43,8 +44,8 @@ pub enum ClientError {
     Io(PathBuf, io::Error),
     /// It does not answer any more.
     #[error(
-        "the sync daemon at {0} does not answer: it may be frozen; `wl daemon stop` or killing its process ends it, \
-         and nothing is lost by that"
+        "the sync daemon at {0} does not answer: it may be frozen; {how} ends it, and nothing is lost by that",
+        how = killing(.0)
     )]
     Frozen(PathBuf),
     /// It ended before it answered.
@@ -157,6 +158,12 @@ impl Drop for Client {
 /// Whether the other end is gone.
 fn is_end(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+/// How a daemon ends that does nothing more that it is asked for.
+fn killing(socket: &Path) -> String {
+    let holder = Lock::holder(&Lock::of_socket(socket));
+    holder.map_or_else(|| "killing its process".to_owned(), |(process, _)| format!("`kill -9 {process}`"))
 }
 
 /// Hands answers to who waits for them, and events on, until the connection ends.
