@@ -62,6 +62,7 @@ async fn start(places: &Places, exe: &Path) -> Result<Client, ClientError> {
             "the sync daemon cannot keep its state in {dir}: {why}, or choose another place with --base-dir or XDG_STATE_HOME"
         ))
     })?;
+    let logged = logged(places);
     let mut child = command(places, exe).stderr(stderr).spawn().map_err(failed)?;
     let begun = Instant::now();
     let mut died = None;
@@ -74,10 +75,10 @@ async fn start(places: &Places, exe: &Path) -> Result<Client, ClientError> {
         }
         // It may have died because another one is beginning: that one will answer soon.
         if died.is_some_and(|died| died.elapsed() > GRACE) {
-            return Err(ClientError::NotStarted(last_words(places, &said, "it ended at once")));
+            return Err(ClientError::NotStarted(last_words(places, &said, logged, "it ended at once")));
         }
         if begun.elapsed() > PATIENCE {
-            return Err(ClientError::NotStarted(last_words(places, &said, "it does not answer")));
+            return Err(ClientError::NotStarted(last_words(places, &said, logged, "it does not answer")));
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -115,20 +116,31 @@ fn open_said(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
-fn last_words(places: &Places, said: &Path, what: &str) -> String {
-    let begin = format!("the sync daemon cannot be started: {what}");
-    let log = if let LogTo::File(log) = &places.log { Some(log.as_path()) } else { None };
-    let ends = [Some(said), log].into_iter().flatten();
-    let ends = ends.filter_map(|file| Some(format!("\nthe end of {}:\n{}", file.display(), tail(file)?)));
-    ends.fold(begin, |text, end| text + &end)
+/// How long the log is: what was in it before, other daemons may have said.
+fn logged(places: &Places) -> u64 {
+    log_file(places).and_then(|log| fs::metadata(log).ok()).map_or(0, |log| log.len())
 }
 
-/// The last lines of a file, if it has any.
-fn tail(path: &Path) -> Option<String> {
+fn log_file(places: &Places) -> Option<&Path> {
+    if let LogTo::File(log) = &places.log { Some(log) } else { None }
+}
+
+/// What a daemon said before it failed to begin, and where its log is.
+fn last_words(places: &Places, said: &Path, logged: u64, what: &str) -> String {
+    let begin = format!("the sync daemon cannot be started: {what}");
+    let log = log_file(places);
+    let ends = [Some((said, 0)), log.map(|log| (log, logged))].into_iter().flatten();
+    let ends = ends.filter_map(|(file, from)| Some(format!("\nthe end of {}:\n{}", file.display(), tail(file, from)?)));
+    let place = log.map(|log| format!("\nthe log is {}", log.display()));
+    ends.chain(place).fold(begin, |text, end| text + &end)
+}
+
+/// The last lines of what a file holds behind that many bytes, if there are any.
+fn tail(path: &Path, from: u64) -> Option<String> {
     const ENOUGH: u64 = 8192;
     let mut file = File::open(path).ok()?;
     let size = fs::metadata(path).ok()?.len();
-    file.seek(SeekFrom::Start(size.saturating_sub(ENOUGH))).ok()?;
+    file.seek(SeekFrom::Start(size.saturating_sub(ENOUGH).max(from))).ok()?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).ok()?;
     let text = String::from_utf8_lossy(&bytes);
