@@ -50,11 +50,11 @@ impl Context {
     }
 
     /// The jobs of a container, and its manifest. A job that was started under that name is the container's even if the
-    /// manifest is gone, cannot be read or has another uuid now.
+    /// manifest is gone, cannot be read, has another uuid now, or there is a copy of it.
     pub async fn jobs_of(&self, name: &str) -> Outcome<(Link, Option<Manifest>, Vec<JobStatus>)> {
         let found = self.manifest(name);
         if let Err(failure) = &found
-            && (Manifest::open(&self.places.base_dir, name).is_ok() || !self.places.state_dir.exists())
+            && !self.places.state_dir.exists()
         {
             return Err(failure.clone());
         }
