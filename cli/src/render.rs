@@ -136,7 +136,6 @@ impl Screen {
     }
 
     /// Asks for a secret, which is not shown while it is typed.
-    #[expect(clippy::unused_self, reason = "only who was given a screen prints")]
     pub async fn ask_secret(&self, what: &str) -> Outcome<String> {
         secret::ask(format!("{}: ", harmless(what)), what).await
     }

@@ -415,6 +415,12 @@ async fn below_a_missing_root_nothing_is_absent() {
     let away = server.root.with_extension("away");
     fs::rename(&server.root, &away).unwrap();
     assert_eq!(server.storage.stat(&path("x")).await.unwrap_err().fault, Fault::Missing);
+    assert_eq!(server.storage.can_make_root().await, Ok(()));
+    let parent = server.root.parent().unwrap();
+    fs::rename(parent, parent.with_extension("gone")).unwrap();
+    assert_eq!(server.storage.can_make_root().await.unwrap_err().fault, Fault::Missing);
+    assert_eq!(server.storage.can_make_root().await, server.storage.make_root().await);
+    fs::rename(parent.with_extension("gone"), parent).unwrap();
     fs::rename(&away, &server.root).unwrap();
     assert!(matches!(server.storage.stat(&path("x")).await, Ok(Look::Absent)));
 }

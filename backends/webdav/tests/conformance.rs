@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::json;
 use wl_core::backend::Backend;
+use wl_core::error::Fault;
 use wl_core::manifest::Storage;
 use wl_core::path::{PART_PREFIX, RelPath};
 use wl_test_kit::conformance::{Bench, tried};
@@ -46,17 +47,20 @@ const USUAL: Nature = Nature {
 
 impl Collection {
     fn on(server: Dav, nature: Nature) -> Self {
-        let params = json!({
-            "type": "webdav", "backend-id": "dav", "url": server.url(),
-            "credentials": {"login": USER, "password": PASSWORD},
-        });
-        let storage = wl_backend_webdav::open(&Storage::from_params(params).unwrap()).unwrap();
+        let storage = open(server.url());
         Self { server, storage, nature }
     }
 
     fn at(&self, path: &RelPath) -> PathBuf {
         self.server.root().join(path.as_str())
     }
+}
+
+fn open(url: &str) -> Arc<dyn Backend> {
+    let params = json!({
+        "type": "webdav", "backend-id": "dav", "url": url, "credentials": {"login": USER, "password": PASSWORD},
+    });
+    wl_backend_webdav::open(&Storage::from_params(params).unwrap()).unwrap()
 }
 
 #[async_trait]
@@ -180,4 +184,19 @@ mod sabre {
     };
 
     wl_test_kit::conformance!(Collection::on(servers::sabre::start(), NATURE));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_root_is_made_in_a_collection_that_is_there() {
+    let servers =
+        [servers::apache::start(), servers::lighttpd::start(), servers::nginx::start(), servers::sabre::start()];
+    for server in servers {
+        let below = |path: &str| open(&format!("{}/{path}", server.url().trim_end_matches('/')));
+        let (near, far) = (below("new/"), below("none/new/"));
+        assert_eq!(far.can_make_root().await.unwrap_err().fault, Fault::Missing, "{}", server.url());
+        assert_eq!(far.can_make_root().await, far.make_root().await, "{}", server.url());
+        assert_eq!(near.can_make_root().await, Ok(()), "{}", server.url());
+        assert_eq!(near.root().await.unwrap_err().fault, Fault::Missing, "to ask makes none");
+        assert_eq!(near.make_root().await, Ok(()), "{}", server.url());
+    }
 }

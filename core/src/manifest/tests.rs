@@ -408,11 +408,10 @@ fn a_link_does_not_hide_that_two_places_are_one() {
 #[test]
 fn a_thousand_storages_are_read_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let mut text = HEAD.to_owned();
-    for number in 0..1000 {
+    let text = (0..1000).fold(HEAD.to_owned(), |text, number| {
         let location = dir.path().join(number.to_string());
-        text += &format!("    - {{type: local, backend-id: s{number}, location: {}}}\n", location.display());
-    }
+        text + &format!("    - {{type: local, backend-id: s{number}, location: {}}}\n", location.display())
+    });
     let begun = std::time::Instant::now();
     assert_eq!(parse(&text).unwrap().storages.len(), 1000);
     assert!(begun.elapsed().as_secs() < 10, "it took {:?}", begun.elapsed());
