@@ -12,7 +12,8 @@ use wl_core::path::{PART_PREFIX, RelPath};
 use crate::error::{error, is_missing, is_plain_refusal};
 use crate::root::{At, Root, no_parent, refused_if_gone};
 use crate::seen::{Seen, What};
-use crate::ssh::{Failure, Handle};
+use crate::ssh::{Answer, Failure, Handle};
+use crate::wire::extension::POSIX_RENAME;
 use crate::wire::{Attrs, OpenFlags, Request};
 
 /// What marks a part name under which a user's version is held for a moment: it is never simply deleted.
@@ -266,14 +267,33 @@ impl Part {
         self.here = false;
     }
 
-    /// Says that its content has another name, too: whoever went on with it would write into a user's file.
-    pub fn is_shared(&mut self) {
-        self.lasting = false;
+    /// Takes a name under which nobody goes on with it, before its content is given another one, too: however that is cut
+    /// off, whoever went on with it would write into a user's file.
+    pub async fn stop_lasting(&mut self, beside: &RelPath) -> Result<()> {
+        if !self.lasting {
+            return Ok(());
+        }
+        let root = self.root.clone();
+        let fresh = root.names.fresh(beside, root.clock.seconds());
+        let (from, to) = (&self.path, &fresh);
+        root.names.lives(to);
+        let named = root.attempt(|at, tries| async move {
+            rename_for_good(&at, from, to, tries).await.map_err(|failure| refused_if_gone(&failure, beside))
+        });
+        if let Err(error) = named.await {
+            root.names.dies(&fresh, false);
+            // It may have the name all the same.
+            root.leftovers.came_across(fresh);
+            return Err(error);
+        }
+        root.names.dies(&self.path, false);
+        (self.path, self.lasting) = (fresh, false);
+        Ok(())
     }
 
     /// Takes its own name away, on that connection, from a content that has another name.
     pub async fn give_up_name(&mut self, at: &At) {
-        self.is_shared();
+        self.lasting = false;
         drop(self.file.take());
         if self.here {
             let removed = at.link.remove(&at.full(&self.path)).await;
@@ -310,6 +330,21 @@ impl Drop for Part {
             self.at.link.forget(Request::Remove { path: Bytes::from(self.at.full(&self.path)) });
         }
     }
+}
+
+/// Moves a part to a name that nobody else uses, and leaves nothing under the old one.
+async fn rename_for_good(at: &At, from: &RelPath, to: &RelPath, tries: u32) -> Answer<()> {
+    let (from, to) = (at.full(from), at.full(to));
+    let renamed =
+        if at.has(POSIX_RENAME) { at.link.posix_rename(&from, &to).await } else { at.link.rename(&from, &to).await };
+    // An attempt whose answer was lost may have done it, or one half of it: servers without that extension link and remove.
+    if renamed.is_err() && tries > 0 && at.link.lstat(&to).await.is_ok() {
+        return match at.link.remove(&from).await {
+            Err(failure) if is_missing(&failure) => Ok(()),
+            removed => removed,
+        };
+    }
+    renamed
 }
 
 /// Whether whoever wrote a part is done with it.

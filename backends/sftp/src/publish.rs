@@ -56,13 +56,13 @@ impl Finished<'_> {
     /// Takes a name where nothing is. A second name for a file is refused by the server's own system if the name is
     /// taken, whoever takes it.
     async fn take_free(&mut self, at: &At) -> Result<Seen> {
+        self.part.stop_lasting(self.path).await?;
         let (part, target) = (at.full(self.part.path()), at.full(self.path));
         let links = self.root.known().links;
         if links != Some(false) && at.has(HARDLINK) {
             match at.link.hardlink(&part, &target).await {
                 Ok(()) => {
                     self.root.note(|known| known.links = Some(true));
-                    self.part.is_shared();
                     return self.settle(at, true).await;
                 }
                 Err(failure) if is_missing(&failure) => return Err(no_parent(self.path)),
@@ -84,6 +84,8 @@ impl Finished<'_> {
     /// RACE: a file that appears between the look and the rename is replaced, and its content lost, where a server's
     /// rename replaces. Only where files cannot have second names, which `Facts` says; OpenSSH looks once more itself.
     async fn rename_free(&mut self, at: &At) -> Result<()> {
+        // Servers link and remove for it.
+        self.part.stop_lasting(self.path).await?;
         match at.link.rename(&at.full(self.part.path()), &at.full(self.path)).await {
             Ok(()) => {
                 self.part.renamed();

@@ -270,6 +270,7 @@ mod tests {
         at.link.write(part.file().unwrap(), 0, Bytes::from_static(b"content")).await.unwrap();
         let sealed = seal(&root, &part, &Meta::default(), None, &path).await.unwrap();
         // As if the answer to it were lost.
+        part.stop_lasting(&path).await.unwrap();
         at.link.hardlink(&at.full(part.path()), &at.full(&path)).await.unwrap();
         line.cut_all();
         let seen = publish(&root, &mut part, &path, sealed, hash, &Guard::Absent, None).await.unwrap();

@@ -248,6 +248,43 @@ async fn what_a_crash_cut_off_is_gone_on_with_and_proven() {
     }
 }
 
+/// Cut off when the content has its name and the part has not lost its own: who went on with that part would write into
+/// the user's file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_goes_on_with_a_part_that_has_become_a_file() {
+    let server = kit::Server::fresh(Mode::SftpOnly).await;
+    let line = Tcp::with_round_trip(&server.sshd.address(), Duration::from_millis(300));
+    let (root, large, edited) = (&server.root, bytes(5 * MIB, 6), bytes(MIB, 7));
+    let writing = tokio::spawn({
+        let first = kit::open(&server.sshd, line.port(), &server.sshd.known_hosts_at(line.port()));
+        let content = content(&large);
+        async move { first.replace(&path("x"), content, &Guard::Absent, None).await }
+    });
+    while !root.join("x").exists() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    line.change(|conditions| conditions.stalled = true);
+    writing.abort();
+    let _ = writing.await;
+    line.cut_all();
+    let left = names(root);
+    assert!(left.len() == 2 && left[1] == "x", "the cut came too late: {left:?}");
+    fs::write(root.join("x"), &edited).unwrap();
+    let ago = SystemTime::now() - Duration::from_hours(2);
+    fs::File::options().write(true).open(root.join("x")).unwrap().set_modified(ago).unwrap();
+
+    create(&*server.storage, "y", &large).await.unwrap();
+    assert!(fs::read(root.join("x")).unwrap() == edited, "the user's file was written into");
+    assert!(fs::read(root.join("y")).unwrap() == large);
+
+    // Once it is old, only the part's name goes.
+    fs::rename(root.join(&left[0]), root.join(".wl-part-u1600000000-0123456789ab-0")).unwrap();
+    server.storage.list(&RelPath::root(), None).collect::<Vec<_>>().await;
+    assert_eq!(server.storage.sweep().await, Ok(1));
+    assert_eq!(names(root), ["x", "y"]);
+    assert!(fs::read(root.join("x")).unwrap() == edited);
+}
+
 /// A content that never comes to its end.
 fn two_thirds(bytes: &[u8]) -> Content {
     let (hash, beginning) = (Hash::of(bytes), Bytes::copy_from_slice(&bytes[..bytes.len() * 2 / 3]));
