@@ -45,6 +45,11 @@ pub fn error(failure: &Failure, path: &RelPath) -> Error {
 
 const NO_NAME: &str = "the server does not take such a name";
 
+/// Whether nothing can be under such a name. What else is malformed is no name: a configuration, or what the server says.
+pub fn is_no_name(error: &Error) -> bool {
+    error.fault == Fault::Malformed && error.message == NO_NAME
+}
+
 /// Whether a server without a code of its own for a name that is too long says that it is one.
 fn is_too_long(status: &Status) -> bool {
     matches!(status.code, Code::Failure | Code::Other(_)) && status.message.to_lowercase().contains("name too long")
@@ -105,7 +110,7 @@ pub fn obstacle(error: &Error) -> Obstacle {
     let kind = match error.fault {
         Fault::Busy => ProblemKind::Busy,
         Fault::Offline => ProblemKind::Offline,
-        Fault::Malformed => ProblemKind::Name,
+        Fault::Malformed if is_no_name(error) => ProblemKind::Name,
         _ => ProblemKind::Unreadable,
     };
     let message = match error.fault {
@@ -141,6 +146,10 @@ mod tests {
         }
         let long = error(&failure(Code::Failure, "File name too long"), &RelPath::root());
         assert_eq!(long.fault, Fault::Malformed);
+        let kind = |error| obstacle(&error).kind;
+        let garbled = Failure::Link(Error::new(Fault::Malformed, "the server does not speak SFTP as it should"));
+        assert_eq!(kind(long), ProblemKind::Name);
+        assert_eq!(kind(error(&garbled, &RelPath::root())), ProblemKind::Unreadable);
         let lost = Failure::Link(Error::new(Fault::Offline, "the connection was lost"));
         assert_eq!(error(&lost, &RelPath::root()).fault, Fault::Offline);
     }

@@ -110,7 +110,7 @@ impl Backend for Sftp {
         }
         let found = match self.root.attempt(|at, _| async move { at.look(path).await }).await {
             // What may not be looked at, or cannot be there under such a name: the rest goes on.
-            Err(error) if matches!(error.fault, Fault::Denied | Fault::Malformed) => {
+            Err(error) if error.fault == Fault::Denied || error::is_no_name(&error) => {
                 return Ok(Look::Blocked(error::obstacle(&error)));
             }
             found => found?,
@@ -201,8 +201,11 @@ impl Backend for Sftp {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use serde_json::json;
     use wl_test_kit::servers::Sshd;
+    use wl_test_kit::servers::sshd::Mode;
 
     use super::*;
 
@@ -235,5 +238,19 @@ mod tests {
     pub fn root_behind(sshd: &Sshd, port: u16) -> Arc<Root> {
         let path = sshd.remote_root().to_str().unwrap();
         Arc::new(Root::new(Settings::of(&manifest(sshd, port)).unwrap(), path, false))
+    }
+
+    /// It is wrong for every path: it says nothing of the name that was asked for.
+    #[tokio::test]
+    async fn what_is_wrong_with_a_server_is_not_wrong_with_a_name() {
+        let sshd = Sshd::start(Mode::Exec);
+        let (storage, x) = (storage_on(&sshd), RelPath::parse("x").unwrap());
+        assert_eq!(storage.stat(&x).await, Ok(Look::Absent));
+        let keys = sshd.identity().with_extension("pub");
+        let key = fs::read_to_string(&keys).unwrap();
+        fs::write(&keys, format!("command=\"echo Welcome to this server\" {key}")).unwrap();
+        sshd.kill_connections();
+        let look = storage.stat(&x).await;
+        assert!(matches!(&look, Err(error) if error.message.contains("does not speak SFTP")), "{look:?}");
     }
 }
