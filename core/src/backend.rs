@@ -358,8 +358,9 @@ pub trait Backend: Any + Send + Sync {
     /// Moves that version of a file to a path where nothing is, whose parent exists.
     async fn move_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry>;
 
-    /// Copies that version of a file, inside the storage, to a path where nothing is, whose parent exists.
-    async fn copy_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry>;
+    /// Copies that version of a file, inside the storage, to a path where nothing is, whose parent exists. Where only
+    /// reading proves a copy, it must have the sha256 that is known.
+    async fn copy_within(&self, known: Known<'_>, to: &RelPath) -> Result<Entry>;
 
     /// Puts that version of another of its files under a path, copied inside the storage, as [`replace`](Self::replace)
     /// does with a content. None, and nothing has changed, where the storage does not copy this one.

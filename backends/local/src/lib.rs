@@ -202,8 +202,8 @@ impl Backend for Local {
         self.committer.durable(to, touched).await.map(|()| entry)
     }
 
-    async fn copy_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
-        let (root, source, token, target) = (self.root.clone(), from.clone(), token.clone(), to.clone());
+    async fn copy_within(&self, known: Known<'_>, to: &RelPath) -> Result<Entry> {
+        let (root, source, token, target) = (self.root.clone(), known.path.clone(), known.token.clone(), to.clone());
         let _turn = self.writers.acquire().await.map_err(|_| Error::stopped())?;
         let copied = self.pool.run_long(move |_| change::copy(&root.open()?, &source, &token, &target)).await?;
         write::publish(self, copied, &Guard::Absent, None).await

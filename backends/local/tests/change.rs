@@ -10,6 +10,7 @@ use kit::{content, fault, path, storage};
 use wl_core::backend::{Backend as _, Body, Content, Guard, Reading};
 use wl_core::entry::{Hash, Meta};
 use wl_core::error::Fault;
+use wl_test_kit::known;
 
 #[tokio::test]
 async fn creates_replaces_and_says_what_stands_there() {
@@ -43,12 +44,12 @@ async fn every_change_refuses_another_version() {
     assert_eq!(fault(s.local.replace(&path("none"), content("x"), &guard, None).await), Fault::Refused);
     assert_eq!(fault(s.local.remove(&f, &stale, None).await), Fault::Refused);
     assert_eq!(fault(s.local.move_within(&f, &stale, &to).await), Fault::Refused);
-    assert_eq!(fault(s.local.copy_within(&f, &stale, &to).await), Fault::Refused);
+    assert_eq!(fault(s.local.copy_within(known(&f, &stale, b"old"), &to).await), Fault::Refused);
     assert_eq!(fault(s.local.set_meta(&f, &stale, &Meta::default()).await), Fault::Refused);
     s.put("to", "taken");
     let token = s.token("f").await;
     assert_eq!(fault(s.local.move_within(&f, &token, &to).await), Fault::Refused);
-    assert_eq!(fault(s.local.copy_within(&f, &token, &to).await), Fault::Refused);
+    assert_eq!(fault(s.local.copy_within(known(&f, &token, b"new"), &to).await), Fault::Refused);
     assert_eq!(s.contents(), ["new", "taken"]);
     assert!(s.is_tidy());
 }
@@ -147,7 +148,7 @@ async fn moves_copies_and_dresses() {
     let first = s.entry("a").await;
     let moved = s.local.move_within(&path("a"), &first.token, &path("d/b")).await.unwrap();
     assert_eq!((moved.meta, &moved), (first.meta, &s.entry("d/b").await));
-    let copied = s.local.copy_within(&path("d/b"), &moved.token, &path("c")).await.unwrap();
+    let copied = s.local.copy_within(known(&path("d/b"), &moved.token, b"content"), &path("c")).await.unwrap();
     assert_eq!((copied.meta, &copied), (first.meta, &s.entry("c").await));
     assert_eq!((s.text("a"), s.contents()), (None, vec!["content".to_owned(); 2]));
     let meta = Meta { mtime: Some(jiff::Timestamp::UNIX_EPOCH), mode: Some(0o600) };

@@ -10,7 +10,7 @@ use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::types::{ChecksumAlgorithm, MetadataDirective, StorageClass};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use wl_core::backend::Guard;
-use wl_core::entry::{Entry, Meta, Token};
+use wl_core::entry::{Entry, Hash, Meta, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
@@ -74,7 +74,7 @@ pub(crate) enum Onto<'a> {
 
 /// Moves that version to a path where nothing is.
 pub(crate) async fn move_within(place: &Arc<Place>, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
-    let entry = copy_within(place, from, token, to).await?;
+    let entry = copy_within(place, from, token, None, to).await?;
     let Err(error) = remove::remove(place, from, token, None).await else { return Ok(entry) };
     // An earlier try of the deletion may have taken effect, and its answer have been lost; or it may still be on its way.
     // Then the copy is the only one there is. If it stays beside what it was copied from, it is one more file, and listed.
@@ -90,8 +90,14 @@ pub(crate) async fn move_within(place: &Arc<Place>, from: &RelPath, token: &Toke
     Err(error)
 }
 
-/// Copies that version to a path where nothing is.
-pub(crate) async fn copy_within(place: &Arc<Place>, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
+/// Copies that version, whose sha256 may be known, to a path where nothing is.
+pub(crate) async fn copy_within(
+    place: &Arc<Place>,
+    from: &RelPath,
+    token: &Token,
+    hash: Option<Hash>,
+    to: &RelPath,
+) -> Result<Entry> {
     let traits = probe::traits(place).await?;
     if !traits.copy {
         return Err(Error::new(Fault::Unsupported, "the server cannot copy").at(from));
@@ -106,7 +112,7 @@ pub(crate) async fn copy_within(place: &Arc<Place>, from: &RelPath, token: &Toke
     dirs::holds_something(place, &target.key).await;
     let seen = Seen::at(place, &target.key).await?.filter(|seen| seen.version == copied);
     let entry = seen.ok_or_else(|| target.changed())?.entry();
-    if let Err(error) = prove(place, source, from, &copied, to).await {
+    if let Err(error) = prove(source, hash, from, &copied, to).await {
         remove::discard(place, &target.key, &copied).await;
         return Err(error);
     }
@@ -114,14 +120,18 @@ pub(crate) async fn copy_within(place: &Arc<Place>, from: &RelPath, token: &Toke
 }
 
 /// Whether a copy holds what was copied: it has the same ETag, or else what both hold has the same sha256.
-async fn prove(place: &Arc<Place>, source: Source<'_>, from: &RelPath, copied: &Version, to: &RelPath) -> Result<()> {
+async fn prove(source: Source<'_>, hash: Option<Hash>, from: &RelPath, copied: &Version, to: &RelPath) -> Result<()> {
+    let place = source.place;
     let believed = !place.mixed().contains(&(source.key.to_owned(), source.version.etag.clone()));
     if believed && copied == source.version {
         return Ok(());
     }
     let (was, is) = (source.version.token(), copied.token());
-    if copied.size == source.version.size && look::hash(place, from, &was).await? == look::hash(place, to, &is).await? {
-        return Ok(());
+    if copied.size == source.version.size {
+        let expected = if let Some(hash) = hash { hash } else { look::hash(place, from, &was).await? };
+        if look::hash(place, to, &is).await? == expected {
+            return Ok(());
+        }
     }
     Err(Error::new(Fault::Refused, "the server copied something else").at(from))
 }

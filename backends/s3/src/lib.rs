@@ -230,9 +230,9 @@ impl Backend for S3 {
         copy::move_within(&self.place, from, token, to).await
     }
 
-    async fn copy_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
+    async fn copy_within(&self, known: Known<'_>, to: &RelPath) -> Result<Entry> {
         probe::can_hold(&self.place, to).await?;
-        copy::copy_within(&self.place, from, token, to).await
+        copy::copy_within(&self.place, known.path, known.token, Some(known.hash), to).await
     }
 
     async fn replace_within(

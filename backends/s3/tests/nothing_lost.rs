@@ -15,6 +15,7 @@ use wl_core::entry::{Entry, Hash, Meta};
 use wl_core::error::Fault;
 use wl_core::path::RelPath;
 use wl_test_kit::conformance::Bench as _;
+use wl_test_kit::known;
 use wl_test_kit::proxy::{Action, Answer, Http, Request, s3_operation};
 use wl_test_kit::servers;
 
@@ -128,7 +129,7 @@ async fn a_copy_is_not_repeated_without_looking() {
         meanwhile(server, |user| put_by(user, name.clone(), "y", b"another"));
         Action::Close
     });
-    let error = bucket.storage.copy_within(&path("x"), &x.token, &path("y")).await.unwrap_err();
+    let error = bucket.storage.copy_within(known(&path("x"), &x.token, b"one"), &path("y")).await.unwrap_err();
     assert_eq!((error.fault, read(&bucket, "y").await), (Fault::Refused, Some(b"another".to_vec())));
 }
 
@@ -203,7 +204,7 @@ async fn what_is_only_said_to_be_done_is_not_believed(server: &'static servers::
         _ => Action::Pass,
     });
     passes("kept", replace(small.clone(), Some(&trash)).await.unwrap_err().fault);
-    passes("copied", storage.copy_within(&path("x"), &x.token, &path("y")).await.unwrap_err().fault);
+    passes("copied", storage.copy_within(known(&path("x"), &x.token, b"old"), &path("y")).await.unwrap_err().fault);
     let meta = Meta { mtime: "2020-02-02T02:02:02Z".parse().ok(), mode: None };
     passes("dated", storage.set_meta(&path("x"), &x.token, &meta).await.unwrap_err().fault);
     assert_eq!((read(&bucket, "x").await, read(&bucket, "y").await), (Some(b"old".to_vec()), None));

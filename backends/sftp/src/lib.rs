@@ -171,8 +171,8 @@ impl Backend for Sftp {
         publish::move_within(&self.root, from, token, to).await
     }
 
-    async fn copy_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
-        change::copy_within(&self.root, from, token, to).await
+    async fn copy_within(&self, known: Known<'_>, to: &RelPath) -> Result<Entry> {
+        change::copy_within(&self.root, known, to).await
     }
 
     async fn replace_within(

@@ -414,7 +414,10 @@ async fn a_rewrite_in_the_same_second_is_not_lost() {
         let kept = path(".wl-trash/t/x");
         changed("to the trash", storage.remove(&path("x"), &known.token, Some(&kept)).await.unwrap_err());
         changed("move", storage.move_within(&path("x"), &known.token, &path("y")).await.unwrap_err());
-        changed("copy", storage.copy_within(&path("x"), &known.token, &path("y")).await.unwrap_err());
+        changed(
+            "copy",
+            storage.copy_within(wl_test_kit::known(&path("x"), &known.token, b"known"), &path("y")).await.unwrap_err(),
+        );
         assert_eq!((names(&server.root), fs::read(&at).unwrap()), (vec!["x".to_owned()], b"newer".to_vec()));
         write("known");
         let moved = storage.move_within(&path("x"), &known.token, &path("y")).await.unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use reqwest::StatusCode;
 use tokio::time::Instant;
-use wl_core::backend::{Guard, Listed};
+use wl_core::backend::{Guard, Known, Listed};
 use wl_core::entry::{Entry, Hash, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
@@ -15,7 +15,7 @@ use crate::client::{Ask, drain};
 use crate::error::{of_answer, of_status};
 use crate::list::children;
 use crate::parts::{Fate, is_own};
-use crate::read::{hash, hash_or_note};
+use crate::read::hash;
 use crate::server::{Server, parts_dir};
 use crate::transfer::{Over, Uploaded, copy_to, done, move_to, no_directory, read_back};
 use crate::trash::{make_parents, recovered, still_held};
@@ -194,12 +194,13 @@ pub async fn move_within(server: &Arc<Server>, from: &RelPath, token: &Token, to
 }
 
 /// Copies that version of a file to where nothing is.
-pub async fn copy_within(server: &Arc<Server>, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
+pub async fn copy_within(server: &Arc<Server>, known: Known<'_>, to: &RelPath) -> Result<Entry> {
+    let from = known.path;
     server.can_hold(to).await?;
     if server.abilities().await?.copies != Some(true) {
         return Err(Error::new(Fault::Unsupported, "this server cannot copy a file").at(from));
     }
-    let size = expect(server, from, token).await?.size;
+    let size = expect(server, from, known.token).await?.size;
     nothing_at(server, to).await?;
     // By way of a part name: nobody sees a half-written copy, and what turns out to be another version vanishes.
     let part = server.part_for(to, false).await?;
@@ -207,9 +208,9 @@ pub async fn copy_within(server: &Arc<Server>, from: &RelPath, token: &Token, to
         let response = copy_to(server, from, &part).await?;
         finish(server, response, to).await?;
         let at = Instant::now();
-        // That it was done says nothing of what lies there now. What was noted of the source spares its download.
-        let (known, (seen, held)) = tokio::try_join!(hash_or_note(server, from, token), read_back(server, &part))?;
-        if held != known {
+        // That it was done says nothing of what lies there now.
+        let (seen, held) = read_back(server, &part).await?;
+        if held != known.hash {
             return Err(Error::new(Fault::Broken, "the server's copy holds something else than the file").at(from));
         }
         let uploaded = Uploaded { seen: Seen { size, ..seen }, hash: held, at };

@@ -224,9 +224,9 @@ impl Backend for WebDav {
         change::move_within(&self.server, from, token, to).await
     }
 
-    async fn copy_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
+    async fn copy_within(&self, known: Known<'_>, to: &RelPath) -> Result<Entry> {
         let _turn = self.server.turns.change().await;
-        change::copy_within(&self.server, from, token, to).await
+        change::copy_within(&self.server, known, to).await
     }
 
     async fn replace_within(

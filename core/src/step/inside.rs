@@ -81,7 +81,7 @@ impl Means<'_> {
         let backend = &self.run.pair.side(on).backend;
         // What was put into the trash, or changed just now, goes by its content alone.
         if *guard == Guard::Absent && !known.path.is_ours() && !known.token.is_racy() {
-            let entry = backend.copy_within(known.path, known.token, path).await?;
+            let entry = backend.copy_within(known, path).await?;
             return Ok(Some(Written { entry, hash: known.hash }));
         }
         let trash = self.trash(path, TrashReason::Overwritten).filter(|_| *guard != Guard::Absent);

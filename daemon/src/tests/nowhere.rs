@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use wl_core::backend::{
-    Backend, Content, Facts, Guard, HashBy, Hint, Listing, Look, Prune, Reading, Swap, Vouch, WatchBy, Written,
+    Backend, Content, Facts, Guard, HashBy, Hint, Known, Listing, Look, Prune, Reading, Swap, Vouch, WatchBy, Written,
 };
 use wl_core::entry::{Entry, Hash, Meta, Token};
 use wl_core::path::RelPath;
@@ -90,7 +90,7 @@ impl Backend for Nowhere {
         cannot()
     }
 
-    async fn copy_within(&self, _: &RelPath, _: &Token, _: &RelPath) -> Result<Entry> {
+    async fn copy_within(&self, _: Known<'_>, _: &RelPath) -> Result<Entry> {
         cannot()
     }
 

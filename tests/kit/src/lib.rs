@@ -11,6 +11,8 @@ pub mod servers;
 pub mod sim;
 pub mod tree;
 
+use wl_core::backend::Known;
+use wl_core::entry::{Hash, Token};
 use wl_core::path::RelPath;
 
 /// A path, from a text that is one.
@@ -19,4 +21,9 @@ use wl_core::path::RelPath;
 /// If it is none.
 pub fn path(text: &str) -> RelPath {
     RelPath::parse(text).unwrap_or_else(|why| panic!("{text:?} {why}"))
+}
+
+/// That version of a file, which holds these bytes.
+pub fn known<'a>(path: &'a RelPath, token: &'a Token, bytes: &[u8]) -> Known<'a> {
+    Known { path, token, size: bytes.len() as u64, hash: Hash::of(bytes) }
 }

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use wl_test_kit::known;
 use wl_test_kit::proxy::Request;
 
 use super::versions::is_old;
@@ -206,9 +208,9 @@ async fn a_copy_inside_the_storage_is_proven() {
     for server in [servers::apache::start(), servers::lighttpd::start()] {
         let bench = Bench::on(server).await;
         bench.user_writes_old_x();
-        let copy = async |to: &str| {
+        let copy = async |to: &str, holding: &[u8]| {
             let token = bench.entry("x").await.token;
-            let copied = bench.storage.copy_within(&path("x"), &token, &path(to)).await;
+            let copied = bench.storage.copy_within(known(&path("x"), &token, holding), &path(to)).await;
             copied.map_err(|error| error.fault)
         };
         let (root, mut copied, mut cut) = (bench.server.root().to_owned(), false, false);
@@ -220,7 +222,7 @@ async fn a_copy_inside_the_storage_is_proven() {
             copied |= request.method == "COPY";
             Action::Pass
         });
-        assert!(copy("cut").await.is_err(), "{:?}", bench.server);
+        assert!(copy("cut", b"old").await.is_err(), "{:?}", bench.server);
         assert!(bench.held("cut").is_none() && parts_in(bench.server.root()).is_empty(), "{:?}", bench.server);
 
         let (at, mut moved, mut raced) = (bench.server.root().join("raced"), false, false);
@@ -232,11 +234,22 @@ async fn a_copy_inside_the_storage_is_proven() {
             moved |= request.method == "MOVE";
             Action::Pass
         });
-        assert_eq!(copy("raced").await, Err(Fault::Refused), "{:?}", bench.server);
+        assert_eq!(copy("raced", b"old").await, Err(Fault::Refused), "{:?}", bench.server);
         assert_eq!(bench.held("raced").as_deref(), Some(&b"somebody else's"[..]));
 
-        bench.proxy.decide(|_| Action::Pass);
-        copy("whole").await.unwrap();
+        // Its sha256 is known: the copy alone is read.
+        let read = Arc::new(AtomicBool::new(false));
+        bench.proxy.decide({
+            let read = read.clone();
+            move |request| {
+                read.fetch_or(request.method == "GET" && request.path == "/dav/x", Ordering::Relaxed);
+                Action::Pass
+            }
+        });
+        copy("whole", b"old").await.unwrap();
+        assert!(!read.load(Ordering::Relaxed), "{:?}", bench.server);
         assert_eq!(bench.held("whole").as_deref(), Some(&b"old"[..]));
+        assert_eq!(copy("other", b"odd").await, Err(Fault::Broken), "{:?}", bench.server);
+        assert!(bench.held("other").is_none() && parts_in(bench.server.root()).is_empty(), "{:?}", bench.server);
     }
 }

@@ -4,6 +4,8 @@ use wl_core::backend::{Guard, Known, Look};
 use wl_core::entry::Meta;
 use wl_core::error::{Error, Fault};
 
+use crate::known;
+
 use super::{Bench, content, create, does_not_apply, entry, holds, names, no_part_is_left, noise, path, refused};
 
 pub async fn makes_a_directory_once(bench: &dyn Bench) {
@@ -85,7 +87,7 @@ pub async fn copies_within(bench: &dyn Bench) {
     let bytes = noise(100_000, 1);
     bench.user_write(&path("d/a b%20c"), &bytes).await;
     let there = entry(&backend, &path("d/a b%20c")).await;
-    let copied = backend.copy_within(&path("d/a b%20c"), &there.token, &path("e/y #1")).await;
+    let copied = backend.copy_within(known(&path("d/a b%20c"), &there.token, &bytes), &path("e/y #1")).await;
     if !backend.facts().server_copy {
         assert!(matches!(copied, Err(Error { fault: Fault::Unsupported, .. })), "{copied:?}");
         return does_not_apply("it cannot copy, and says so");
@@ -113,7 +115,7 @@ pub async fn moves_and_copies_onto_nothing(bench: &dyn Bench) {
             refused(backend.move_within(&path("x"), &there.token, &path(taken)).await, taken);
         }
         if facts.server_copy {
-            refused(backend.copy_within(&path("x"), &there.token, &path(taken)).await, taken);
+            refused(backend.copy_within(known(&path("x"), &there.token, b"moved"), &path(taken)).await, taken);
         }
     }
     holds(bench, &path("x"), b"moved").await;

@@ -12,6 +12,8 @@ use wl_core::backend::{Backend, Guard, Reading};
 use wl_core::entry::{Hash, Meta, Token};
 use wl_core::error::Result;
 
+use crate::known;
+
 use super::{
     Bench, content, create, does_not_apply, entry, holds, no_part_is_left, noise, path, reading, refused,
     refused_or_missing,
@@ -85,7 +87,7 @@ pub async fn a_stale_version_is_not_moved_or_copied(bench: &dyn Bench) {
         does_not_apply("it cannot move");
     }
     if facts.server_copy {
-        refused(backend.copy_within(&path("d/x"), &token, &path("d/y")).await, "copy");
+        refused(backend.copy_within(known(&path("d/x"), &token, b"old"), &path("d/y")).await, "copy");
     } else {
         does_not_apply("it cannot copy");
     }

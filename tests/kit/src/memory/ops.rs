@@ -312,8 +312,8 @@ impl Backend for Storage {
         self.within(What::Move, from, token, to).await
     }
 
-    async fn copy_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
-        self.within(What::Copy, from, token, to).await
+    async fn copy_within(&self, known: Known<'_>, to: &RelPath) -> Result<Entry> {
+        self.within(What::Copy, known.path, known.token, to).await
     }
 
     async fn replace_within(

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use wl_core::backend::{
-    Backend, Content, Facts, Guard, HashBy, Hint, Listed, Listing, Look, Prune, Reading, Swap, Vouch, WatchBy, Written,
+    Backend, Content, Facts, Guard, HashBy, Hint, Known, Listed, Listing, Look, Prune, Reading, Swap, Vouch, WatchBy,
+    Written,
 };
 use wl_core::entry::{Entry, Hash, Kind, Meta, Token};
 use wl_core::error::{Error, Fault, Result};
@@ -263,9 +264,9 @@ impl Backend for Toy {
         Ok(held.put(to, bytes, meta))
     }
 
-    async fn copy_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
+    async fn copy_within(&self, known: Known<'_>, to: &RelPath) -> Result<Entry> {
         let mut held = self.lock();
-        let Version { bytes, meta, .. } = held.version(from, token)?.clone();
+        let Version { bytes, meta, .. } = held.version(known.path, known.token)?.clone();
         held.expect(to, &Guard::Absent)?;
         Ok(held.put(to, bytes, meta))
     }
