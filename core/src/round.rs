@@ -21,7 +21,7 @@ use crate::recover::recover;
 use crate::report::{ConflictView, HistoryEntry, JobState, Problem, ProblemKind};
 use crate::state::{ConflictRow, Held};
 use crate::step::Means;
-use crate::survey::{Scope, Survey, Window};
+use crate::survey::{Folds, Scope, Survey, Window};
 use crate::syncer::Carrier;
 
 /// What could not be settled in so many rounds, one after the other, is listed as a problem, and not hurried any more.
@@ -40,8 +40,8 @@ pub struct Engine<'a> {
     recovered: bool,
     /// Which roots were there when they were looked at last.
     roots: Option<[String; 2]>,
-    /// Which sides take names that differ only in case for one, as far as that is known.
-    folds: [Option<bool>; 2],
+    /// Which names the sides take for one.
+    folds: [Folds; 2],
     /// How many rounds in a row could not settle a path.
     stubborn: BTreeMap<RelPath, u32>,
     tally: Tally,
@@ -101,7 +101,7 @@ impl<'a> Engine<'a> {
             deletes_allowed: pair.options.allow_deletes,
             recovered: false,
             roots: None,
-            folds: [None; 2],
+            folds: [Folds::default(); 2],
             stubborn: BTreeMap::new(),
             tally: Tally::default(),
         })
@@ -126,7 +126,7 @@ impl<'a> Engine<'a> {
     pub(crate) async fn look_at_roots(&mut self) -> Result<Roots> {
         let roots = look_at_roots(&self.run.pair).await?;
         if self.roots.as_ref() != Some(&roots.ids) {
-            self.folds = [None; 2];
+            self.folds = [Folds::default(); 2];
         }
         self.roots = Some(roots.ids.clone());
         Ok(roots)
@@ -154,7 +154,7 @@ impl<'a> Engine<'a> {
         }
         // Until this round has come to its end with nothing in doubt.
         self.recovered = false;
-        if *scope != Scope::All && (roots.replaced.contains(&true) || self.folds.contains(&Some(true))) {
+        if *scope != Scope::All && (roots.replaced.contains(&true) || self.folds.iter().any(|side| side.any())) {
             return Ok(Round::full_due());
         }
         // What a storage can do may have been found out meanwhile.
@@ -175,7 +175,7 @@ impl<'a> Engine<'a> {
                 () = pair.turn.wanted() => return Ok(Round::full_due()),
             };
             self.folds = survey.folds;
-            if *scope != Scope::All && self.folds.contains(&Some(true)) {
+            if *scope != Scope::All && self.folds.iter().any(|side| side.any()) {
                 return Ok(Round::full_due());
             }
             merge(&mut window.rows, pair.options.unidirectional, &mut within);

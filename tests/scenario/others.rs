@@ -291,6 +291,56 @@ async fn another_case_of_a_name_where_a_side_takes_both_for_one() {
     }
 }
 
+/// As on macOS, whose own file system gives back another spelling of a name than it was given.
+#[tokio::test]
+async fn a_name_that_a_side_lists_in_another_spelling() {
+    let names = ["d/caf\u{e9}.txt", "d/cafe\u{301}.txt"];
+    for folds in Which::BOTH {
+        let world = World::new();
+        world.side(folds).take_accents_apart();
+        on_both(&world, "other=1 d/plain=2").await;
+        let hand = world.side(folds.other()).clone();
+        let there = || names.into_iter().map(path).find(|name| hand.user_read(name).is_some());
+        let meddle = |step| match step {
+            0 => hand.user_write(&path(names[0]), "3"),
+            1 => hand.user_write(&there().unwrap(), "4"),
+            _ => hand.user_write(&path("other"), "5"),
+        };
+        world.watch(3, meddle).await.unwrap();
+        world.settle().await;
+        let told = format!("{folds:?} folds\n{world:?}");
+        assert_eq!(world.lost(), [], "{told}");
+        assert_eq!(world.tree(Source), world.tree(Target), "{told}");
+        assert_eq!(hand.user_read(&path(names[1])).as_deref(), Some(&b"4"[..]), "{told}");
+        assert_eq!(hand.user_read(&path(names[0])), None, "one file, not two: {told}");
+        // Who deletes the one file means that one.
+        world.watch(1, |_| hand.user_delete(&there().unwrap())).await.unwrap();
+        are(&world, ["other=5 d/plain=2"; 2]);
+    }
+}
+
+/// As in a bucket, where two files of one content have the same token: they are two all the same, and a change of one of them
+/// is no reason to look at everything.
+#[tokio::test]
+async fn two_names_of_one_content_that_a_side_tells_apart() {
+    let world = World::new();
+    world.side(Target).tell_by_content();
+    on_both(&world, "A=1 a=1 other=2").await;
+    let (source, target) = (world.side(Source).clone(), world.side(Target).clone());
+    let mut before = 0;
+    let meddle = |step| {
+        // The first one is looked into.
+        if step == 1 {
+            before = target.count(What::List);
+        }
+        source.user_write(&path("other"), ["3", "4", "5"][step]);
+        source.user_touch(&path("a"));
+    };
+    world.watch(3, meddle).await.unwrap();
+    assert_eq!(target.count(What::List), before, "{world:?}");
+    both_are(&world, "A=1 a=1 other=5");
+}
+
 /// Two names on one side that are one on the other: the second is listed as a problem, and nothing happens to either.
 #[tokio::test]
 async fn two_names_where_a_side_takes_both_for_one() {

@@ -22,6 +22,7 @@ use crate::path::{IGNORE_FILE, RelPath};
 use crate::report::{Problem, ProblemKind};
 use crate::state::{BaseRow, ConflictRow};
 
+pub use folding::Folds;
 pub use rules::rules_above;
 pub use walk::{Found, Walk};
 
@@ -136,9 +137,8 @@ pub struct Survey<'a> {
     empty: [bool; 2],
     /// Directories whose rules changed: everything below them must be looked at again.
     pub rules_changed: Vec<RelPath>,
-    /// Which sides take names that differ only in case for one, as far as that is known. Only a survey of everything can
-    /// be relied on then.
-    pub folds: [Option<bool>; 2],
+    /// Which names the sides take for one.
+    pub folds: [Folds; 2],
 }
 
 impl<'a> Survey<'a> {
@@ -164,12 +164,12 @@ impl<'a> Survey<'a> {
             unsettled: Vec::new(),
             empty: [false; 2],
             rules_changed: Vec::new(),
-            folds: [None; 2],
+            folds: [Folds::default(); 2],
         })
     }
 
     /// Takes this for known of how the sides take names.
-    pub fn knowing_folds(self, folds: [Option<bool>; 2]) -> Self {
+    pub fn knowing_folds(self, folds: [Folds; 2]) -> Self {
         Self { folds, ..self }
     }
 
@@ -258,8 +258,8 @@ impl<'a> Survey<'a> {
             let obstacle = match side.backend.stat(&path).await {
                 Ok(Look::Absent) => continue,
                 Ok(Look::Entry(entry)) => {
-                    if self.folds[which as usize].is_none() {
-                        self.folds[which as usize] = folding::folds(&*side.backend, &path, &entry).await;
+                    if !entry.is_dir() {
+                        self.folds[which as usize].learn(&*side.backend, &path).await;
                     }
                     entries[which as usize] = Some(entry);
                     continue;

@@ -33,7 +33,7 @@ impl Survey<'_> {
                     if let Ok(Look::Entry(entry)) = &look
                         && is_listed_otherwise(raws, which, &loss.path, entry)
                     {
-                        // It was renamed to another case.
+                        // It was renamed to another spelling, or is listed in one.
                         continue;
                     }
                     self.put_right(&mut raws[loss.index], &loss, look)?;

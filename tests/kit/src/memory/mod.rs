@@ -231,7 +231,27 @@ impl Memory {
     /// # Panics
     /// If it has no root.
     pub fn fold_names(&self) {
-        self.disk().root.as_mut().expect("a root").1.folds = true;
+        self.disk().root.as_mut().expect("a root").1.folds = Some(str::to_lowercase);
+    }
+
+    /// Takes an e with its accent for one, whichever way it is spelled, and lists it with the accent behind the letter, from
+    /// now on: as macOS does.
+    ///
+    /// # Panics
+    /// If it has no root.
+    pub fn take_accents_apart(&self) {
+        let mut disk = self.disk();
+        let tree = &mut disk.root.as_mut().expect("a root").1;
+        tree.folds = Some(|name| name.replace("e\u{301}", "\u{e9}"));
+        tree.spells = Some(|name| name.replace('\u{e9}', "e\u{301}"));
+    }
+
+    /// Tells versions of one content the same, from now on, whatever their names: as S3 does.
+    ///
+    /// # Panics
+    /// If it has no root.
+    pub fn tell_by_content(&self) {
+        self.disk().root.as_mut().expect("a root").1.by_content = true;
     }
 
     /// How many operations of that kind were begun.

@@ -66,22 +66,26 @@ impl Node {
 #[derive(Debug, Clone, Default)]
 pub struct Tree {
     nodes: BTreeMap<RelPath, Node>,
-    /// Whether names that differ only in case are one.
-    pub folds: bool,
+    /// What all names have in common that are one here.
+    pub folds: Option<fn(&str) -> String>,
+    /// How a new name is spelled, whoever gave it.
+    pub spells: Option<fn(&str) -> String>,
+    /// Whether versions are told apart by their content alone.
+    pub by_content: bool,
 }
 
 impl Tree {
     pub fn get(&self, path: &RelPath) -> Option<&Node> {
-        self.nodes.get(self.as_listed(path))
+        self.nodes.get(&self.as_listed(path))
     }
 
-    /// A path in the case that it is listed in.
-    fn as_listed<'a>(&'a self, path: &'a RelPath) -> &'a RelPath {
-        if !self.folds || self.nodes.contains_key(path) {
-            return path;
-        }
-        let folded = path.as_str().to_lowercase();
-        self.nodes.keys().find(|listed| listed.as_str().to_lowercase() == folded).unwrap_or(path)
+    /// A path in the spelling that it is listed in, or would be.
+    fn as_listed(&self, path: &RelPath) -> RelPath {
+        let Some(fold) = self.folds.filter(|_| !self.nodes.contains_key(path)) else { return path.clone() };
+        let folded = fold(path.as_str());
+        let listed = self.nodes.keys().find(|listed| fold(listed.as_str()) == folded).cloned();
+        let spelled = || RelPath::parse(&self.spells?(path.as_str())).ok();
+        listed.or_else(spelled).unwrap_or_else(|| path.clone())
     }
 
     /// The file under a path.
@@ -98,13 +102,19 @@ impl Tree {
     }
 
     pub fn put(&mut self, path: &RelPath, node: Node) {
-        let listed = self.as_listed(path).clone();
-        self.nodes.insert(listed, node);
+        let node = match node {
+            Node::File(version) if self.by_content => {
+                let mut number = [0; 8];
+                number.copy_from_slice(&version.hash().0[..8]);
+                Node::File(Version { number: u64::from_be_bytes(number), ..version })
+            }
+            node => node,
+        };
+        self.nodes.insert(self.as_listed(path), node);
     }
 
     pub fn take(&mut self, path: &RelPath) -> Option<Node> {
-        let listed = self.as_listed(path).clone();
-        self.nodes.remove(&listed)
+        self.nodes.remove(&self.as_listed(path))
     }
 
     /// Everything below a directory, in the order of [`RelPath`].
