@@ -35,6 +35,7 @@ struct Weather {
 const CALM: Weather = Weather { users: 0, faults: 0, lost_answers: 0, crashes: 0, roots: 0, forgets: false };
 const USERS: Weather = Weather { users: 120, ..CALM };
 const FAULTS: Weather = Weather { users: 30, faults: 100, roots: 15, ..CALM };
+const UNHEARD: Weather = Weather { users: 40, lost_answers: 100, ..CALM };
 const CRASHES: Weather = Weather { users: 40, lost_answers: 60, crashes: 40, ..CALM };
 const STORM: Weather = Weather { users: 80, faults: 60, lost_answers: 30, crashes: 30, roots: 15, forgets: true };
 
@@ -169,6 +170,11 @@ fn faults() {
 }
 
 #[test]
+fn lost_answers() {
+    every_seed("lost_answers", 250, UNHEARD);
+}
+
+#[test]
 fn crashes() {
     every_seed("crashes", 250, CRASHES);
 }
@@ -282,8 +288,8 @@ fn at_rest(world: &World, hand: &Hand, weather: Weather) {
     assert_eq!(world.problems(), [], "{world:?}");
     let conflicts: Vec<_> = world.conflicts().into_iter().map(|(path, _)| path).collect();
     let near = |one: &RelPath, two: &RelPath| one.is_at_or_below(two) || two.is_at_or_below(one);
-    // A crash or a lost answer between a change and its being remembered may make a conflict of what follows.
-    if weather.crashes == 0 && weather.lost_answers == 0 {
+    // A crash between a change and its being remembered may make a conflict of what follows.
+    if weather.crashes == 0 {
         for path in &conflicts {
             let by_both = hand.touched.iter().all(|touched| touched.iter().any(|touched| near(touched, path)));
             assert!(by_both, "{path} is in conflict, and not both users touched it\n{world:?}");
