@@ -10,6 +10,7 @@ use wl_core::entry::{Entry, Meta, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
+use crate::commit::Touched;
 use crate::error::error;
 use crate::leftovers::sweep_dir;
 use crate::part::{Part, set_mode, set_mtime};
@@ -21,18 +22,17 @@ use crate::sys;
 use crate::trash::copy_bytes;
 
 /// Makes a directory, with that mode if it is new.
-pub fn make_dir(handle: &Handle, path: &RelPath, meta: &Meta) -> Result<Arc<Dir>> {
+pub fn make_dir(handle: &Handle, path: &RelPath, meta: &Meta) -> Result<Touched> {
     let dir = handle.parent(path)?;
     match rustix::fs::mkdirat(&*dir, path.name(), Mode::from_raw_mode(0o777)) {
         Ok(()) => {
-            if let Some(mode) = meta.mode {
-                let made = handle.open(path, OFlags::RDONLY | OFlags::DIRECTORY);
-                made.and_then(|made| set_mode(made, mode & 0o777)).map_err(|errno| error(errno, path))?;
-            }
-            Ok(dir)
+            let Some(mode) = meta.mode else { return Ok(Touched::only(&dir)) };
+            let made = handle.open(path, OFlags::RDONLY | OFlags::DIRECTORY);
+            made.and_then(|made| set_mode(made, mode & 0o777)).map_err(|errno| error(errno, path))?;
+            Ok(Touched::and_more(&dir))
         }
         Err(Errno::EXIST) => match sys::seen_at(dir.as_fd(), path.name()).map(|seen| seen.what) {
-            Ok(What::Dir) => Ok(dir),
+            Ok(What::Dir) => Ok(Touched::only(&dir)),
             Ok(What::File) => Err(Error::new(Fault::Refused, "a file is in the way").at(path)),
             Ok(What::Special(what)) => Err(Error::new(Fault::Refused, format!("a {what} is in the way")).at(path)),
             Err(errno) => Err(refused_if_gone(errno, path)),
@@ -66,7 +66,7 @@ pub fn remove_dir(handle: &Arc<Handle>, path: &RelPath) -> Result<Arc<Dir>> {
 /// RACE: a rewrite of the same size between the look and the setting of the time, two system calls later, is taken for
 /// the known version from then on. Worst outcome: that rewrite is synced only with the file's next change, or found by
 /// `verify`.
-pub fn set_meta(handle: &Handle, path: &RelPath, token: &Token, meta: &Meta) -> Result<(Entry, Arc<Dir>)> {
+pub fn set_meta(handle: &Handle, path: &RelPath, token: &Token, meta: &Meta) -> Result<(Entry, Touched)> {
     let dir = handle.parent(path)?;
     check(&dir, path, &Guard::Unchanged(token.clone()))?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -88,7 +88,7 @@ pub fn set_meta(handle: &Handle, path: &RelPath, token: &Token, meta: &Meta) -> 
     }
     let after = sys::seen_of(&file).map_err(|errno| error(errno, path))?;
     let entry = handle.clock(&after).entry(&after).filter(|_| after.size == before.size);
-    Ok((entry.ok_or_else(|| Error::changed(path))?, dir))
+    Ok((entry.ok_or_else(|| Error::changed(path))?, Touched::and_more(&dir)))
 }
 
 /// Copies that version of a file into a part file that can take the name `to`.
@@ -106,4 +106,24 @@ pub fn copy(handle: &Arc<Handle>, from: &RelPath, token: &Token, to: &RelPath) -
         return Err(Error::changed(from));
     }
     Ok(Finished { handle: handle.clone(), part, path: to.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::Root;
+
+    #[test]
+    fn what_a_sync_of_the_directory_does_not_cover_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f"), "x").unwrap();
+        let handle = Root::new(dir.path().to_owned(), false).open().unwrap();
+        let [f, plain, dressed] = ["f", "plain", "dressed"].map(|name| RelPath::parse(name).unwrap());
+        let meta = Meta { mtime: None, mode: Some(0o700) };
+        let token = Token::new(&handle.look(&f).unwrap().unwrap().token_bytes());
+        let (_, touched) = set_meta(&handle, &f, &token, &meta).unwrap();
+        assert!(!touched.is_only_names(), "the mode is in the file's inode");
+        assert!(!make_dir(&handle, &dressed, &meta).unwrap().is_only_names());
+        assert!(make_dir(&handle, &plain, &Meta::default()).unwrap().is_only_names());
+    }
 }

@@ -47,7 +47,7 @@ type Answer = Box<dyn FnOnce(Result<()>) + Send>;
 /// Gives a file its name, given whether its content is durable; none if that failed, which it has told.
 type Act = Box<dyn FnOnce(Result<()>) -> Option<Answer> + Send>;
 
-/// A directory in which names change.
+/// What is to be made durable, by the directory it happens in.
 #[derive(Clone)]
 pub struct Touched {
     dir: Arc<Dir>,
@@ -55,14 +55,21 @@ pub struct Touched {
 }
 
 impl Touched {
-    /// Names change only there.
+    /// Names change there, and nothing else.
     pub fn only(dir: &Arc<Dir>) -> Self {
         Self { dir: dir.clone(), elsewhere: false }
     }
 
-    /// Names change there, and in the trash of the same file system.
-    pub fn and_the_trash(dir: &Arc<Dir>) -> Self {
+    /// Names change there, and something else on the same file system: names in the trash, or the times and modes of
+    /// what the names stand for, which a sync of the directory does not make durable.
+    pub fn and_more(dir: &Arc<Dir>) -> Self {
         Self { dir: dir.clone(), elsewhere: true }
+    }
+
+    /// Whether a sync of the directory makes all of it durable.
+    #[cfg(test)]
+    pub fn is_only_names(&self) -> bool {
+        !self.elsewhere
     }
 }
 

@@ -176,7 +176,7 @@ impl Backend for Local {
             publish::remove(&handle, &at, &token, &Trash::new(&handle, wanted.as_ref()))
         };
         let dir = self.pool.run(remove).await?;
-        self.committer.durable(path, vec![Touched::and_the_trash(&dir)]).await
+        self.committer.durable(path, vec![Touched::and_more(&dir)]).await
     }
 
     async fn make_dir(&self, path: &RelPath, meta: &Meta) -> Result<()> {
@@ -184,8 +184,8 @@ impl Backend for Local {
             return self.make_root().await;
         }
         let (root, at, meta) = (self.root.clone(), path.clone(), *meta);
-        let dir = self.pool.run(move || change::make_dir(&*root.open()?, &at, &meta)).await?;
-        self.committer.durable(path, vec![Touched::only(&dir)]).await
+        let touched = self.pool.run(move || change::make_dir(&*root.open()?, &at, &meta)).await?;
+        self.committer.durable(path, vec![touched]).await
     }
 
     async fn remove_dir(&self, path: &RelPath) -> Result<()> {
@@ -224,8 +224,8 @@ impl Backend for Local {
     async fn set_meta(&self, path: &RelPath, token: &Token, meta: &Meta) -> Result<Entry> {
         let (root, at, token, meta) = (self.root.clone(), path.clone(), token.clone(), *meta);
         let set = move || change::set_meta(&*root.open()?, &at, &token, &meta);
-        let (entry, dir) = self.pool.run(set).await?;
-        self.committer.durable(path, vec![Touched::only(&dir)]).await.map(|()| entry)
+        let (entry, touched) = self.pool.run(set).await?;
+        self.committer.durable(path, vec![touched]).await.map(|()| entry)
     }
 
     async fn watch(&self) -> Result<BoxStream<'static, Hint>> {

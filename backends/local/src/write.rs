@@ -87,7 +87,7 @@ pub async fn publish(local: &Local, finished: Finished, guard: &Guard, trash: Op
     let trash = Trash::new(&finished.handle, trash);
     let touched = match guard {
         Guard::Absent => Touched::only(finished.part.dir()),
-        Guard::Unchanged(_) => Touched::and_the_trash(finished.part.dir()),
+        Guard::Unchanged(_) => Touched::and_more(finished.part.dir()),
     };
     let guard = guard.clone();
     local.committer.publish(&path, file, vec![touched], move || finished.publish(&guard, &trash)).await
