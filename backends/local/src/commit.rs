@@ -213,8 +213,11 @@ impl Group {
         self.answers.into_iter().for_each(|tell| tell(synced.clone()));
         let mut named = Self::default();
         for (dirs, content, act) in publish {
-            named.answers.extend(act(synced.clone()));
-            named.dirs.extend(dirs);
+            // Who has failed waits for no sync, and what is held open for nobody keeps an idle storage from being unmounted.
+            if let Some(answer) = act(synced.clone()) {
+                named.answers.push(answer);
+                named.dirs.extend(dirs);
+            }
             drop(content);
         }
         named
@@ -228,4 +231,21 @@ fn sync_each(touched: &[Touched]) -> Result<(), Errno> {
     }
     let systems: BTreeMap<u64, &Arc<Dir>> = touched.iter().map(|at| (at.dir.dev, &at.dir)).collect();
     systems.into_values().try_for_each(sys::sync_fs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::Root;
+
+    #[test]
+    fn who_is_refused_leaves_nothing_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let handle = Root::new(dir.path().to_owned(), false).open().unwrap();
+        let touched = Touched::only(&handle.dir(&RelPath::root()).unwrap());
+        let content = Arc::new(OwnedFd::from(tempfile::tempfile().unwrap()));
+        let step = Step::Publish { content, act: Box::new(|_| None) };
+        let named = Group::default().next(vec![Ticket { dirs: vec![touched], step }]);
+        assert!(named.answers.is_empty() && named.dirs.is_empty());
+    }
 }
