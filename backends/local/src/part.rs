@@ -213,7 +213,11 @@ impl Writer {
                 .map_err(|errno| error(errno, path))?;
         }
         if content.size >= ALLOCATE {
-            sys::allocate(&**part.fd(), content.size).map_err(|errno| error(errno, path))?;
+            sys::allocate(&**part.fd(), content.size).map_err(|errno| {
+                // What is kept for later must not be what fills the disk.
+                part.give_up();
+                error(errno, path)
+            })?;
         }
         Ok(Self { part, path: path.clone(), hasher, written, size: content.size, hash: content.hash })
     }
@@ -231,6 +235,7 @@ impl Writer {
     /// Appends.
     pub fn write(&mut self, bytes: &Bytes) -> Result<()> {
         if self.written + bytes.len() as u64 > self.size {
+            self.part.give_up();
             return Err(self.refused("the content is longer than announced"));
         }
         let mut rest = &bytes[..];
@@ -270,5 +275,62 @@ impl Writer {
 
     fn refused(&self, what: &str) -> Error {
         Error::new(Fault::Refused, format!("{what}: it changed meanwhile")).at(&self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wl_core::entry::Token;
+
+    use super::*;
+    use crate::root::Root;
+
+    const SIZE: u64 = 64 << 20;
+
+    /// A directory with a byte of a content of that size, which was cut off after it.
+    fn cut_off(size: u64) -> (tempfile::TempDir, Arc<Dir>, Content) {
+        let root = tempfile::tempdir().unwrap();
+        let dir = Root::new(root.path().to_owned(), false).open().unwrap().dir(&RelPath::root()).unwrap();
+        let content = Content::new(size, None, |_| Box::pin(std::future::pending()));
+        let content = content.identified("there", &path(), &Token::new(b"1"));
+        let name = Progress::part_name(&path(), &content).unwrap();
+        let file = root.path().join(&name);
+        std::fs::write(&file, "x").unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::write(root.path().join(format!("{name}.at")), format!("1 {}\n", Hash::of(b"x"))).unwrap();
+        (root, dir, content)
+    }
+
+    fn path() -> RelPath {
+        RelPath::parse("f").unwrap()
+    }
+
+    fn left_in(root: &tempfile::TempDir) -> usize {
+        std::fs::read_dir(root.path()).unwrap().count()
+    }
+
+    #[test]
+    fn who_is_stopped_while_it_is_proven_is_gone_on_with_later() {
+        let (root, dir, content) = cut_off(SIZE);
+        assert_eq!(Writer::begin(&dir, &path(), &content, &|| true).err().unwrap().fault, Fault::Stopped);
+        assert_eq!(left_in(&root), 2);
+        assert_eq!(Writer::begin(&dir, &path(), &content, &|| false).unwrap().written(), 1);
+    }
+
+    #[test]
+    fn what_finds_no_room_is_not_kept() {
+        let (root, dir, content) = cut_off(1 << 62);
+        assert!(Writer::begin(&dir, &path(), &content, &|| false).is_err());
+        assert_eq!(left_in(&root), 0);
+    }
+
+    #[test]
+    fn what_is_longer_than_announced_is_not_kept() {
+        let (root, dir, content) = cut_off(SIZE);
+        let mut writer = Writer::begin(&dir, &path(), &content, &|| false).unwrap();
+        let more = vec![0; usize::try_from(SIZE).unwrap()];
+        assert_eq!(writer.write(&more.into()).unwrap_err().fault, Fault::Refused);
+        drop(writer);
+        assert_eq!(left_in(&root), 0);
     }
 }

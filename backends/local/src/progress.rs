@@ -59,8 +59,9 @@ impl Progress {
 
     /// What of the part file is proven by the note: how many bytes, and what has hashed them.
     pub fn proven(&mut self, part: &OwnedFd, called_off: &dyn Fn() -> bool) -> Result<(u64, Sha256)> {
-        let nothing = || (0, Sha256::new());
-        let Some((size, expected)) = self.read() else { return Ok(nothing()) };
+        let Some((size, expected)) = self.read() else { return Ok(self.nothing()) };
+        // Who is stopped while it is proven keeps it for the next time.
+        self.noted = size;
         let (mut hasher, mut at, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 20]);
         while at < size {
             if called_off() {
@@ -69,7 +70,7 @@ impl Progress {
             let wanted = usize::try_from(size - at).unwrap_or(usize::MAX).min(buffer.len());
             match rustix::io::pread(part, &mut buffer[..wanted], at) {
                 Err(Errno::INTR) => {}
-                Ok(0) | Err(_) => return Ok(nothing()),
+                Ok(0) | Err(_) => return Ok(self.nothing()),
                 Ok(count) => {
                     hasher.update(&buffer[..count]);
                     at += count as u64;
@@ -77,10 +78,14 @@ impl Progress {
             }
         }
         if Hash(hasher.clone().finalize().into()) != expected {
-            return Ok(nothing());
+            return Ok(self.nothing());
         }
-        self.noted = size;
         Ok((size, hasher))
+    }
+
+    fn nothing(&mut self) -> (u64, Sha256) {
+        self.noted = 0;
+        (0, Sha256::new())
     }
 
     fn read(&self) -> Option<(u64, Hash)> {
