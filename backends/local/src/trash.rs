@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use wl_core::error::Result;
@@ -15,6 +16,9 @@ use crate::rename::move_new;
 use crate::root::{Dir, Handle};
 use crate::seen::Seen;
 use crate::sys;
+
+/// How often a version is copied that changes while it is.
+const TRIES: u32 = 3;
 
 /// A directory and a name in it.
 #[derive(Clone)]
@@ -97,24 +101,45 @@ impl Trash {
     }
 
     /// Copies into the trash on another file system, and deletes when that is durable.
+    ///
+    /// RACE: who has the displaced version open and writes into it between the last look and the deletion, or within one
+    /// tick of the file system's clock after another write, writes into nothing. Worst outcome: that write is lost.
     fn copy_away(&self, from: &Place, wanted: &RelPath) -> Result<(), Errno> {
-        let dir = make_parents(&self.handle, wanted)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let source = rustix::fs::openat(&*from.dir, &from.name, flags, Mode::empty())?;
-        let before = sys::seen_of(&source)?;
+        until_still(&source, |seen| self.copy_durably(&source, seen, wanted))?;
+        rustix::fs::unlinkat(&*from.dir, &from.name, AtFlags::empty())
+    }
+
+    fn copy_durably(&self, source: &OwnedFd, before: &Seen, wanted: &RelPath) -> Result<Place, Errno> {
+        let dir = make_parents(&self.handle, wanted)?;
         let mut part = Part::create(&dir)?;
-        copy_bytes(&source, &**part.fd(), before.size)?;
+        copy_bytes(source, &**part.fd(), before.size)?;
         set_mode(&**part.fd(), before.mode)?;
         if let Some(mtime) = before.meta().mtime {
             set_mtime(&**part.fd(), mtime)?;
         }
         rustix::fs::fsync(&**part.fd())?;
         let written = Place { dir: dir.clone(), name: part.name().to_owned() };
-        self.keep(&written, wanted)?;
+        let kept = self.keep(&written, wanted)?;
         part.renamed();
         sys::sync_fs(&*dir)?;
-        rustix::fs::unlinkat(&*from.dir, &from.name, AtFlags::empty())
+        Ok(kept)
     }
+}
+
+/// Copies again while somebody who has it open writes into it, a few times: a copy of the middle of that is nobody's version.
+fn until_still(source: &OwnedFd, mut copy: impl FnMut(&Seen) -> Result<Place, Errno>) -> Result<(), Errno> {
+    for _ in 0..TRIES {
+        let before = sys::seen_of(source)?;
+        let kept = copy(&before)?;
+        if sys::seen_of(source)? == before {
+            return Ok(());
+        }
+        rustix::fs::unlinkat(&*kept.dir, &kept.name, AtFlags::empty())?;
+    }
+    // It stays under its held name, which the next sweep tries again.
+    Err(Errno::BUSY)
 }
 
 /// Where a version is kept that nobody expected, and nobody named a place for.
@@ -190,6 +215,36 @@ mod tests {
         let names: Vec<_> = names_like("a.b.txt").take(3).collect();
         assert_eq!(names, ["a.b.txt", "a.b (2).txt", "a.b (3).txt"]);
         assert_eq!(names_like(".hidden").nth(1), Some(".hidden (2)".to_owned()));
+    }
+
+    #[test]
+    fn what_is_written_into_while_it_is_copied_is_copied_again() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = crate::root::Root::new(root.path().to_owned(), false).open().unwrap().dir(&RelPath::root()).unwrap();
+        let file = root.path().join("f");
+        std::fs::write(&file, "old").unwrap();
+        let source = OwnedFd::from(std::fs::File::open(&file).unwrap());
+        let copy = |count: u32, writes: u32| {
+            let name = format!("copy{count}");
+            std::fs::copy(&file, root.path().join(&name)).unwrap();
+            if count <= writes {
+                std::fs::write(&file, format!("write {count}, which is longer than the one before")).unwrap();
+                std::fs::File::options().append(true).open(&file).unwrap().set_len(100 + u64::from(count)).unwrap();
+            }
+            Ok(Place { dir: dir.clone(), name })
+        };
+        let mut count = 0;
+        let mut copies = |writes| {
+            count = 0;
+            let outcome = until_still(&source, |_| {
+                count += 1;
+                copy(count, writes)
+            });
+            (outcome, std::fs::read_dir(root.path()).unwrap().count())
+        };
+        assert_eq!(copies(u32::MAX), (Err(Errno::BUSY), 1), "no copy of the middle of it stays");
+        assert_eq!(copies(1), (Ok(()), 2));
+        assert_eq!(std::fs::read(root.path().join("copy2")).unwrap(), std::fs::read(&file).unwrap());
     }
 
     #[test]
