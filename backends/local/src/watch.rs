@@ -46,6 +46,8 @@ pub fn watch(root: &Root) -> Result<BoxStream<'static, Hint>> {
 const MOST: usize = 16_384;
 /// How long after it was noticed a directory with all below it is surely watched.
 const WATCHED_BY_THEN: Duration = Duration::from_secs(2);
+/// And how long it takes at least where little is going on.
+const SOON: Duration = Duration::from_secs(1);
 
 fn failed(error: notify::Error) -> Error {
     match error.kind {
@@ -183,8 +185,11 @@ impl Noticed {
         if list.last() == Some(&path) {
             return;
         }
-        if what == Meaning::Below && self.again.back().is_none_or(|(_, dir)| !path.is_at_or_below(dir)) {
-            let due = Instant::now() + WATCHED_BY_THEN;
+        let now = Instant::now();
+        // A look that is due soon may come before this directory is watched, too.
+        let covers = |(due, dir): &(Instant, RelPath)| path.is_at_or_below(dir) && *due >= now + SOON;
+        if what == Meaning::Below && !self.again.back().is_some_and(covers) {
+            let due = now + WATCHED_BY_THEN;
             if self.again.len() >= MOST {
                 self.again = [(due, RelPath::root())].into();
             } else {
@@ -270,6 +275,17 @@ mod tests {
         }
         let mut noticed = waiting.lock();
         assert_eq!((noticed.take(), noticed.take()), (Some(Hint::Everything), None));
+    }
+
+    #[test]
+    fn a_look_that_is_due_soon_does_not_stand_for_a_directory_that_is_newer() {
+        let path = |text: &str| RelPath::parse(text).unwrap();
+        for (due_in, looks) in [(SOON / 2, 2), (SOON * 2, 1)] {
+            let again = [(Instant::now() + due_in, path("d"))].into();
+            let mut noticed = Noticed { again, ..Noticed::default() };
+            noticed.add(Meaning::Below, path("d/e"));
+            assert_eq!(noticed.again.len(), looks, "{due_in:?}");
+        }
     }
 
     #[test]
