@@ -177,7 +177,9 @@ mod linux {
         }
     }
 
-    /// Whether the file system is kept by a server or another program, whose own changes raise no events here.
+    /// Whether the file system is kept by a server or another program, or shared by several machines on one disk: changes
+    /// made elsewhere raise no events here. The numbers are those of statfs(2) and of `linux/magic.h`; Lustre's, GPFS's
+    /// and BeeGFS's are those that coreutils' `stat -f` knows them by.
     pub fn is_remote(dir: impl AsFd) -> bool {
         const NFS: u64 = 0x6969;
         const SMB: u64 = 0x517b;
@@ -187,8 +189,16 @@ mod linux {
         const PLAN9: u64 = 0x0102_1997;
         const CEPH: u64 = 0x00c3_6400;
         const AFS: u64 = 0x5346_414f;
+        const VBOXSF: u64 = 0x786f_4256;
+        const LUSTRE: u64 = 0x0bd0_0bd0;
+        const GPFS: u64 = 0x4750_4653;
+        const GFS2: u64 = 0x0116_1970;
+        const OCFS2: u64 = 0x7461_636f;
+        const BEEGFS: u64 = 0x1983_0326;
+        const ALL: [u64; 14] =
+            [NFS, SMB, CIFS, SMB2, FUSE, PLAN9, CEPH, AFS, VBOXSF, LUSTRE, GPFS, GFS2, OCFS2, BEEGFS];
         let magic = rustix::fs::fstatfs(dir).map_or(0, |found| u64::try_from(found.f_type).unwrap_or(0) & 0xffff_ffff);
-        [NFS, SMB, CIFS, SMB2, FUSE, PLAN9, CEPH, AFS].contains(&magic)
+        ALL.contains(&magic)
     }
 
     /// A file without a name, which leaves no trace.
