@@ -16,6 +16,7 @@ mod publish;
 mod read;
 mod rename;
 mod root;
+mod scratch;
 mod seen;
 mod sys;
 mod take;

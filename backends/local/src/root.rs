@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
@@ -12,7 +13,8 @@ use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
 use crate::error::{error, words};
-use crate::part::{fresh_name, set_mode, set_mtime};
+use crate::part::{set_mode, set_mtime};
+use crate::scratch::Scratch;
 use crate::seen::{Clock, Seen, What};
 use crate::sys;
 
@@ -27,7 +29,18 @@ pub struct Root {
 struct Last {
     id: (u64, u64),
     nature: Arc<Nature>,
+    measured: Instant,
     handle: Weak<Handle>,
+}
+
+/// How long the clock of a file system is known after it was measured: a server's and ours drift apart, or are set.
+const KNOWN_FOR: Duration = Duration::from_mins(5);
+
+impl Last {
+    /// Whether its clock is to be measured again. It does not matter whose it is where every change has a date of its own.
+    fn is_stale(&self) -> bool {
+        self.nature.clock != Clock::Fine && self.measured.elapsed() > KNOWN_FOR
+    }
 }
 
 /// What was found out about the file system.
@@ -46,6 +59,26 @@ pub struct Nature {
     pub keeps: Keeps,
 }
 
+impl Nature {
+    fn measure(fd: &OwnedFd, read_only: bool) -> Self {
+        Self {
+            clock: Clock::measure(fd.as_fd(), read_only),
+            no_replace: AtomicBool::new(true),
+            exchange: AtomicBool::new(true),
+            remote: sys::is_remote(fd),
+            usual_mode: usual_mode(fd.as_fd()),
+            keeps: Keeps::measure(fd.as_fd(), read_only),
+        }
+    }
+
+    /// The same with what its clock says now.
+    fn with_clock(&self, clock: Clock) -> Self {
+        let again = |ability: &AtomicBool| AtomicBool::new(ability.load(Ordering::Relaxed));
+        let Self { ref no_replace, ref exchange, remote, usual_mode, keeps, .. } = *self;
+        Self { clock, no_replace: again(no_replace), exchange: again(exchange), remote, usual_mode, keeps }
+    }
+}
+
 /// What of a file's meta a file system keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keeps {
@@ -61,23 +94,7 @@ impl Keeps {
 
     /// Measures with a file that is gone afterwards. Everything where none can be made: nothing is written there.
     pub fn measure(dir: BorrowedFd<'_>, read_only: bool) -> Self {
-        let name = fresh_name();
-        let (file, named) = match sys::unnamed(dir) {
-            Ok(file) => (Ok(file), false),
-            // FAT knows no files without a name.
-            Err(_) if read_only => return Self::EVERYTHING,
-            Err(_) => {
-                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-                (rustix::fs::openat(dir, &name, flags, Mode::from_raw_mode(0o600)), true)
-            }
-        };
-        let Ok(file) = file else { return Self::EVERYTHING };
-        let kept = Self::of(&file);
-        if named {
-            // If it stays it is swept.
-            let _ = rustix::fs::unlinkat(dir, &name, rustix::fs::AtFlags::empty());
-        }
-        kept
+        Scratch::new(dir, read_only).map_or(Self::EVERYTHING, |scratch| Self::of(scratch.file()))
     }
 
     fn of(file: &OwnedFd) -> Self {
@@ -143,25 +160,23 @@ impl Root {
         #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast)] // the types differ from system to system
         let id = (found.st_dev as u64, found.st_ino as u64);
         let same = last.as_ref().filter(|last| last.id == id);
-        if let Some(handle) = same.and_then(|last| last.handle.upgrade()) {
+        let fresh = same.filter(|last| !last.is_stale());
+        if let Some(handle) = fresh.and_then(|last| last.handle.upgrade()) {
             return Ok(handle);
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(&self.path, flags, Mode::empty()).map_err(|errno| self.error(errno))?;
         let seen = sys::seen_of(&fd).map_err(|errno| self.error(errno))?;
-        let nature = match same {
-            Some(last) => last.nature.clone(),
-            None => Arc::new(Nature {
-                clock: Clock::measure(fd.as_fd()),
-                no_replace: AtomicBool::new(true),
-                exchange: AtomicBool::new(true),
-                remote: sys::is_remote(&fd),
-                usual_mode: usual_mode(fd.as_fd()),
-                keeps: Keeps::measure(fd.as_fd(), self.read_only),
-            }),
+        let (nature, measured) = match (fresh, same) {
+            (Some(last), _) => (last.nature.clone(), last.measured),
+            (None, Some(last)) => {
+                let clock = Clock::measure(fd.as_fd(), self.read_only);
+                (Arc::new(last.nature.with_clock(clock)), Instant::now())
+            }
+            (None, None) => (Arc::new(Nature::measure(&fd, self.read_only)), Instant::now()),
         };
         let handle = Arc::new(Handle { fd, dev: seen.dev, nature: nature.clone(), dirs: Mutex::default() });
-        *last = Some(Last { id: (seen.dev, seen.ino), nature, handle: Arc::downgrade(&handle) });
+        *last = Some(Last { id: (seen.dev, seen.ino), nature, measured, handle: Arc::downgrade(&handle) });
         Ok(handle)
     }
 
@@ -307,4 +322,31 @@ pub fn need_file(seen: &Seen, path: &RelPath) -> Result<()> {
 /// What the process's mask leaves of read and write for all, seen on a file without a name.
 fn usual_mode(dir: BorrowedFd<'_>) -> u32 {
     sys::unnamed(dir).and_then(sys::seen_of).map_or(0o644, |seen| seen.mode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_measured_long_ago_is_measured_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path().to_owned(), false);
+        let set_back = Clock::Coarse { ahead: 3_600_000_000_000 };
+        let pretend_measured = |age: Duration| {
+            let handle = root.open().unwrap();
+            handle.nature.exchange.store(false, Ordering::Relaxed);
+            let mut last = root.last.lock().unwrap();
+            let last = last.as_mut().unwrap();
+            last.nature = Arc::new(handle.nature.with_clock(set_back));
+            last.handle = Weak::new();
+            last.measured = Instant::now().checked_sub(age).unwrap();
+        };
+        for (age, known) in [(KNOWN_FOR / 2, true), (KNOWN_FOR * 2, false)] {
+            pretend_measured(age);
+            let nature = root.open().unwrap().nature.clone();
+            assert_eq!(nature.clock == set_back, known, "{age:?}");
+            assert!(!nature.exchange.load(Ordering::Relaxed), "what else was found out stays");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use rustix::fd::BorrowedFd;
 use rustix::fs::FileType;
 use wl_core::entry::{Entry, Kind, Meta, Token};
 
+use crate::scratch::Scratch;
 use crate::sys;
 
 /// What kind of thing is under a name.
@@ -119,19 +120,27 @@ const TICK: i128 = 20_000_000;
 const WHOLE_SECONDS: i128 = 2_000_000_000;
 
 impl Clock {
-    /// Measures by writing to a file without a name, and looking, without a pause: where the clock is coarse, some of
-    /// the changes share a date.
-    pub fn measure(dir: BorrowedFd<'_>) -> Self {
+    /// Measures in that directory. One that is `read_only` is given no file with a name, and then its clock is taken for
+    /// ours.
+    pub fn measure(dir: BorrowedFd<'_>, read_only: bool) -> Self {
+        Scratch::new(dir, read_only).map_or(Self::Coarse { ahead: 0 }, |scratch| Self::of(&scratch))
+    }
+
+    /// Measures by writing and looking without a pause: where the clock is coarse, some of the changes share a date.
+    ///
+    /// A file system that knows no file without a name is a coarse one or far away, where every look takes longer than a
+    /// tick of its clock: dates that differ say nothing there.
+    fn of(scratch: &Scratch<'_>) -> Self {
         const LOOKS: u64 = 8;
         let coarse = Self::Coarse { ahead: 0 };
-        let Ok(file) = sys::unnamed(dir) else { return coarse };
+        let file = scratch.file();
         let mut last = None;
-        let mut all_differ = true;
+        let mut all_differ = !scratch.is_named();
         for at in 0..LOOKS {
-            if rustix::io::pwrite(&file, b"x", at).is_err() {
+            if rustix::io::pwrite(file, b"x", at).is_err() {
                 return coarse;
             }
-            let Ok(seen) = sys::seen_of(&file) else { return coarse };
+            let Ok(seen) = sys::seen_of(file) else { return coarse };
             all_differ &= last != Some(seen.ctime);
             last = Some(seen.ctime);
         }
@@ -184,6 +193,17 @@ mod tests {
         let at = Stamp { sec: 1, ns: 2 };
         assert_eq!(size_in(&Token::new(&seen(at, at).token_bytes())), Some(7));
         assert_eq!(size_in(&Token::new(b"short")), None);
+    }
+
+    #[test]
+    fn a_file_with_a_name_tells_whose_clock_it_is_and_not_how_fine() {
+        use rustix::fd::AsFd as _;
+        let dir = tempfile::tempdir().unwrap();
+        let open = std::fs::File::open(dir.path()).unwrap();
+        let measured = Clock::of(&Scratch::named(open.as_fd()).unwrap());
+        let Clock::Coarse { ahead } = measured else { panic!("{measured:?}") };
+        assert!(ahead != 0 && ahead.abs() < WHOLE_SECONDS, "{ahead}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]
