@@ -147,11 +147,12 @@ async fn answer_all(
             }
         };
         let overtakable = request.id.is_some() && service::takes_long(&request.cmd);
+        // Before it begins: what has begun may hold a turn that others wait for.
+        let Ok(permit) = room.clone().acquire_owned().await else { return };
         let mut handling = Box::pin(handle(service.clone(), client.clone(), request, answers.clone()));
         if begun(&mut handling).await {
             continue;
         }
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
         // A task of its own: what has begun is finished even if its client leaves.
         let handled = beside.spawn(async move {
             handling.await;
