@@ -23,7 +23,7 @@ pub struct Job {
     monitor: Arc<Monitor>,
     poke: Arc<Notify>,
     doing: Mutex<Doing>,
-    /// Whether a one-shot job has come to its end. Set before its last state is told.
+    /// Whether a one-shot job has come to its end. Set before anything of how it ended is told.
     ended: AtomicBool,
 }
 
@@ -99,7 +99,12 @@ impl Job {
 
     /// Whether another job of the same id may take its place.
     pub fn gives_way(&self) -> bool {
-        self.is_waiting() || self.has_ended() || self.definition().lacks().is_some()
+        self.is_waiting() || self.is_over()
+    }
+
+    /// Whether it never runs again unless it is started again.
+    pub fn is_over(&self) -> bool {
+        self.has_ended() || self.definition().lacks().is_some()
     }
 
     /// Whether it lacks something that it cannot run without.
@@ -126,8 +131,8 @@ impl Job {
                 Mode::Continuous => runner::keep(&*syncer, &its_run).await,
                 Mode::OneShot => {
                     let Some(outcome) = runner::once(&*syncer, &its_run).await else { return };
-                    let outcome = outcome.show(&job.monitor);
                     job.ended.store(true, Ordering::Release);
+                    let outcome = outcome.show(&job.monitor);
                     job.monitor.set_state(outcome);
                     at_end(&job);
                 }

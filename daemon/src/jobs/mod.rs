@@ -42,6 +42,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// So long it is known how a one-shot job ended that was stopped then.
 const CLEARED: Duration = Duration::from_secs(10);
 
+fn not_running(job_id: &str) -> WireError {
+    let text = format!("sync for job {job_id} is not running: `wl status` lists the jobs there are");
+    WireError::new(ErrorClass::JobError, text)
+}
+
 /// All jobs. What is done to one job is done in turn; different jobs do not wait for each other.
 pub struct Jobs {
     rooms: Arc<dyn Rooms>,
@@ -50,7 +55,11 @@ pub struct Jobs {
     pairs: Pairs,
     table: Mutex<BTreeMap<String, Arc<Job>>>,
     cleared: Mutex<HashMap<String, (Instant, JobStatus)>>,
-    turns: Keyed,
+    /// Jobs that are remembered in a way that cannot be read, until they are stopped or started again.
+    unreadable: Mutex<BTreeMap<String, JobStatus>>,
+    turns: Keyed<String>,
+    /// Of those who start a job, whatever its id.
+    pair_turns: Keyed<pairs::Key>,
     ending: CancellationToken,
 }
 
@@ -65,7 +74,9 @@ impl Jobs {
             pairs,
             table: Mutex::default(),
             cleared: Mutex::default(),
+            unreadable: Mutex::default(),
             turns: Keyed::default(),
+            pair_turns: Keyed::default(),
             ending: CancellationToken::new(),
         }
     }
@@ -82,16 +93,15 @@ impl Jobs {
 
     /// The job of that id, or an error that says that there is none.
     pub fn get(&self, job_id: &str) -> Result<Arc<Job>, WireError> {
-        self.find(job_id).ok_or_else(|| {
-            let text = format!("sync for job {job_id} is not running: `wl status` lists the jobs there are");
-            WireError::new(ErrorClass::JobError, text)
-        })
+        self.find(job_id).ok_or_else(|| not_running(job_id))
     }
 
     /// The status of every job, by id.
     pub fn statuses(&self) -> Vec<JobStatus> {
         let jobs: Vec<_> = self.table().values().cloned().collect();
-        jobs.into_iter().map(|job| job.monitor().status()).collect()
+        let mut all = self.unreadable().clone();
+        all.extend(jobs.into_iter().map(|job| (job.id().to_owned(), job.monitor().status())));
+        all.into_values().collect()
     }
 
     /// How a one-shot job ended that was stopped a moment ago: whoever else waits for it may not have looked yet.
@@ -112,15 +122,9 @@ impl Jobs {
         listener: Option<(&ClientHandle, Filter)>,
     ) -> Result<String, WireError> {
         let _turn = self.turns.take(definition.job_id()).await;
+        let _pair_turn = self.pair_turns.take(pairs::key(&definition)).await;
         self.check_open()?;
-        if let Some(job) = self.find(definition.job_id()).filter(|job| !job.gives_way()) {
-            let name = job.definition().container().to_owned();
-            let text = format!(
-                "sync of container {name} is already running (job {}): stop it first with `wl container stop-sync {name}`",
-                job.id()
-            );
-            return Err(WireError::new(ErrorClass::JobError, text));
-        }
+        self.check_free(&definition)?;
         let syncer = self.syncer(&definition)?;
         let pair = self.pairs.open_for_job(&definition).await?;
         let sentence = format!("syncing container {}", text::what(&definition));
@@ -129,37 +133,73 @@ impl Jobs {
             client.set_filter(job.id(), filter);
             client.follow(job.id(), job.monitor());
         }
+        let old = self.find(job.id());
+        if let Some(old) = old.as_ref().filter(|old| old.has_ended()) {
+            // How it ended may not be written down yet, and must not be written over what is now.
+            old.halt(PATIENCE).await;
+        }
+        // To look up a secret takes its time.
+        self.check_open()?;
         self.save(&Record::of(&job))?;
         self.cleared().remove(job.id());
-        if let Some(old) = self.find(job.id()) {
+        self.unreadable().remove(job.id());
+        if let Some(old) = old {
             // One that waits would begin, too, as soon as it can.
             old.halt(PATIENCE).await;
         }
         self.table().insert(job.id().to_owned(), job.clone());
-        self.run(&job, pair, syncer);
+        self.run(&job, pair, syncer)?;
         tracing::info!("job {}: {sentence}", job.id());
         Ok(sentence)
     }
 
     /// Stops a job and forgets it; returns when nothing of it runs any more.
     pub async fn stop(&self, job_id: &str) -> Result<String, WireError> {
+        self.stop_if(job_id, |_| true).await
+    }
+
+    /// The same for a job that has ended, so that nobody stops another that has taken its place.
+    pub async fn stop_ended(&self, job_id: &str) -> Result<String, WireError> {
+        self.stop_if(job_id, Job::has_ended).await
+    }
+
+    async fn stop_if(&self, job_id: &str, is_meant: impl Fn(&Job) -> bool) -> Result<String, WireError> {
         let _turn = self.turns.take(job_id).await;
-        let job = self.get(job_id)?;
-        job.halt(PATIENCE).await;
-        if job.has_ended() {
-            self.cleared().insert(job_id.to_owned(), (Instant::now(), job.monitor().status()));
+        match self.find(job_id) {
+            Some(job) if is_meant(&job) => self.end(&job).await?,
+            Some(_) => {
+                let text = format!("the job {job_id} has not ended: without `only-ended` it is stopped all the same");
+                return Err(WireError::new(ErrorClass::JobError, text));
+            }
+            None if self.unreadable().contains_key(job_id) => self.state.remove_job(job_id)?,
+            None => return Err(not_running(job_id)),
         }
-        // If it cannot be forgotten it stays listed, and can be stopped again.
-        self.state.remove_job(job_id)?;
         self.table().remove(job_id);
-        job.monitor().set_state(JobState::Stopped);
+        self.unreadable().remove(job_id);
         tracing::info!("job {job_id}: stopped");
         Ok(format!("sync for job {job_id} stopped"))
     }
 
+    async fn end(&self, job: &Job) -> Result<(), WireError> {
+        job.halt(PATIENCE).await;
+        if job.has_ended() {
+            self.cleared().insert(job.id().to_owned(), (Instant::now(), job.monitor().status()));
+        }
+        if let Err(error) = self.state.remove_job(job.id()) {
+            // It stays listed as what it is now: it can be stopped again, or started.
+            if !job.has_ended() {
+                let text = format!("it was stopped, but that cannot be remembered: {error}");
+                job.rest_ended(JobState::Stopped, Some(text), None);
+            }
+            return Err(error.into());
+        }
+        job.monitor().set_state(JobState::Stopped);
+        Ok(())
+    }
+
     /// Stops all jobs and forgets them.
     pub async fn stop_all(&self) -> Result<(), WireError> {
-        let ids: Vec<_> = self.table().keys().cloned().collect();
+        let ids: Vec<_> = self.statuses().into_iter().map(|job| job.job_id).collect();
         let stops = ids.iter().map(|id| async {
             match self.stop(id).await {
                 // Somebody else stopped it meanwhile.
@@ -196,10 +236,14 @@ impl Jobs {
         let definition = job.definition().with_environment(environment).without_leave_to_delete();
         let syncer = self.syncer(&definition)?;
         let pair = self.pairs.open_for_job(&definition).await?;
+        self.check_open()?;
         job.monitor().set_paused(false);
-        self.save(&Record::of(&job))?;
+        if let Err(error) = self.save(&Record::of(&job)) {
+            job.monitor().set_paused(true);
+            return Err(error);
+        }
         job.redefine(definition);
-        self.run(&job, pair, syncer);
+        self.run(&job, pair, syncer)?;
         tracing::info!("job {job_id}: resumed");
         Ok(format!("sync for job {job_id} resumed"))
     }
@@ -226,10 +270,12 @@ impl Jobs {
     /// Takes up the remembered jobs: continuous ones go on; a one-shot job that was cut off is listed as such.
     pub fn take_up(self: &Arc<Self>) -> Result<()> {
         for row in self.state.jobs()? {
-            let job_id = row.job_id.clone();
-            match Record::read(row, &self.base_dir) {
+            match Record::read(row.clone(), &self.base_dir) {
                 Ok(record) => self.take_up_one(&record),
-                Err(error) => tracing::error!("job {job_id} is remembered in a way that cannot be read: {error}"),
+                Err(error) => {
+                    tracing::error!("job {} is remembered in a way that cannot be read: {error}", row.job_id);
+                    self.unreadable().insert(row.job_id.clone(), record::unreadable(row, &error));
+                }
             }
         }
         Ok(())
@@ -256,7 +302,11 @@ impl Jobs {
                     return;
                 }
                 match self.parts_of(&job).await {
-                    Ok((pair, syncer)) => return self.run(&job, pair, syncer),
+                    Ok((pair, syncer)) => {
+                        // It fails only where the daemon ends: the next one takes it up.
+                        let _ = self.run(&job, pair, syncer);
+                        return;
+                    }
                     Err(error) => job.wait_for(Some(error.desc)),
                 }
             }
@@ -272,13 +322,33 @@ impl Jobs {
         Ok((self.pairs.open_for_job(&definition).await?, syncer))
     }
 
-    fn run(&self, job: &Arc<Job>, pair: Arc<Pair>, syncer: Arc<dyn Syncer>) {
+    /// Begins a run of a job of the table. Whoever ends all jobs holds the table to find them: none begins after that.
+    fn run(&self, job: &Arc<Job>, pair: Arc<Pair>, syncer: Arc<dyn Syncer>) -> Result<(), WireError> {
+        let _table = self.table();
+        self.check_open()?;
         let state = self.state.clone();
         job.run(pair, syncer, move |job| {
             if let Err(error) = state.save_job(&Record::of(job).row()) {
                 tracing::error!("job {}: cannot remember how it ended: {error}", job.id());
             }
         });
+        Ok(())
+    }
+
+    /// Refuses what is kept equal already: by the job of that id, or under another id by one of the same pair.
+    fn check_free(&self, definition: &Definition) -> Result<(), WireError> {
+        let (id, key) = (definition.job_id(), pairs::key(definition));
+        let in_the_way = |job: &&Arc<Job>| match job.id() == id {
+            true => !job.gives_way(),
+            false => !job.is_over() && pairs::key(&job.definition()) == key,
+        };
+        let Some(job) = self.table().values().find(in_the_way).cloned() else { return Ok(()) };
+        let name = job.definition().container().to_owned();
+        let text = format!(
+            "sync of container {name} is already running (job {}): stop it first with `wl container stop-sync {name}`",
+            job.id()
+        );
+        Err(WireError::new(ErrorClass::JobError, text))
     }
 
     /// The syncer that would keep two storages equal in both directions.
@@ -306,6 +376,10 @@ impl Jobs {
 
     fn save(&self, record: &Record) -> Result<(), WireError> {
         self.state.save_job(&record.row()).map_err(Into::into)
+    }
+
+    fn unreadable(&self) -> MutexGuard<'_, BTreeMap<String, JobStatus>> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn table(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Job>>> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use wl_core::manifest::{Manifest, Storage};
-use wl_core::report::{JobState, JobStatus, Mode, Summary};
+use wl_core::report::{JobState, JobStatus, Mode, StorageView, Summary};
 use wl_core::state::JobRecord;
 
 use super::{Definition, Job};
@@ -96,6 +96,27 @@ impl Record {
             return false;
         }
         true
+    }
+}
+
+/// The status of a job that cannot be read, with what of it can be.
+pub fn unreadable(row: JobRecord, error: &WireError) -> JobStatus {
+    let start = &row.definition["start"];
+    let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
+    let view = |side: &str| StorageView {
+        backend_id: text(&start[side]["backend-id"]),
+        storage_type: text(&start[side]["type"]),
+        location: "unknown".to_owned(),
+    };
+    let why = format!(
+        "it is remembered in a way that cannot be read ({error}) and does not run: stop it, then start it again"
+    );
+    JobStatus {
+        job_id: row.job_id,
+        container: text(&start["container-name"]),
+        state: JobState::Error,
+        error: Some(why),
+        ..JobStatus::between(view("source"), view("target"))
     }
 }
 

@@ -44,6 +44,9 @@ impl Service {
         let job_id = args.get("job-id").and_then(Value::as_str).unwrap_or_default();
         match cmd {
             "start" => self.start(client, &args).await,
+            "stop" if args.get("only-ended").is_some_and(|only| only == true) => {
+                self.jobs.stop_ended(job_id).await.map(Value::from)
+            }
             "stop" => self.jobs.stop(job_id).await.map(Value::from),
             "stop-all" => self.jobs.stop_all().await.map(Value::from),
             "pause" => self.jobs.pause(job_id).await.map(Value::from),
@@ -88,7 +91,7 @@ impl Service {
     }
 
     fn job_state(&self, job_id: &str) -> Value {
-        let status = self.jobs.find(job_id).map(|job| job.monitor().status());
+        let status = self.jobs.statuses().into_iter().find(|status| status.job_id == job_id);
         status.map_or(Value::Null, |status| json!([status.state.number(), status_line(&status)]))
     }
 

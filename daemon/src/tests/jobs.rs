@@ -45,6 +45,63 @@ async fn a_one_shot_job_ends_stays_listed_and_gives_way() {
 }
 
 #[tokio::test]
+async fn who_clears_an_ended_job_stops_no_other_in_its_place() {
+    let daemon = Daemon::new().await;
+    let mut wire = daemon.connect().await;
+    let cleared = json!({ "job-id": "local|ends", "only-ended": true });
+    wire.call("start", once("ends")).await;
+    wire.until("ends", "SYNCED").await;
+    wire.call("stop", cleared.clone()).await;
+    assert_eq!(wire.fails("stop", cleared).await.0, "JobError");
+
+    wire.call("start", job("idle")).await;
+    wire.until("idle", "SYNCED").await;
+    let (class, desc) = wire.fails("stop", json!({ "job-id": "local|idle", "only-ended": true })).await;
+    assert!(class == "JobError" && desc.contains("not ended"), "{desc}");
+    assert_eq!(daemon.rooms.running(), 1);
+}
+
+#[tokio::test]
+async fn a_pair_has_one_job_under_whatever_id() {
+    let daemon = Daemon::new().await;
+    let (mut one, mut two) = (daemon.connect().await, daemon.connect().await);
+    let mut same = job("idle");
+    same["job-id"] = json!("local|idle|two");
+    one.ask("start", job("idle"), 1).await;
+    two.ask("start", same.clone(), 1).await;
+    let answers = [one.answer().await, two.answer().await];
+    let refused: Vec<_> = answers.iter().filter_map(|answer| answer["error"]["desc"].as_str()).collect();
+    assert!(refused.len() == 1 && refused[0].contains("already running"), "{answers:?}");
+    assert_eq!(daemon.rooms.running(), 1);
+    one.call("stop-all", json!({})).await;
+    one.call("start", same).await;
+}
+
+#[tokio::test]
+async fn what_the_state_refuses_leaves_a_job_that_can_be_told_again() {
+    let daemon = Daemon::new().await;
+    let mut wire = daemon.connect().await;
+    wire.call("start", job("idle")).await;
+    wire.until("idle", "SYNCED").await;
+    let refusing = daemon.refuse("DELETE");
+    assert!(wire.fails("stop", id("idle")).await.1.contains("no room"));
+    let status = wire.until("idle", "STOPPED").await;
+    assert!(status["error"].as_str().unwrap().contains("cannot be remembered"), "{status}");
+    assert_eq!(daemon.rooms.running(), 0);
+    wire.call("start", job("idle")).await;
+    wire.until("idle", "SYNCED").await;
+    drop(refusing);
+
+    wire.call("pause", id("idle")).await;
+    let refusing = daemon.refuse("INSERT");
+    assert!(wire.fails("resume", id("idle")).await.1.contains("no room"));
+    assert_eq!(wire.until("idle", "STOPPED").await["paused"], true);
+    drop(refusing);
+    wire.call("resume", id("idle")).await;
+    wire.until("idle", "SYNCED").await;
+}
+
+#[tokio::test]
 async fn a_failure_is_told_and_tried_again_only_when_continuous() {
     let daemon = Daemon::new().await;
     let mut wire = daemon.connect().await;

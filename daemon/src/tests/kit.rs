@@ -62,11 +62,28 @@ impl Daemon {
         Wire::connect(self.socket()).await
     }
 
+    /// Makes the state refuse to have jobs inserted or deleted, as a full disk does, until it is let go.
+    pub fn refuse(&self, what: &'static str) -> Refusing {
+        let database = rusqlite::Connection::open(places(&self.dir).state_dir.join("state.db")).unwrap();
+        let text = format!("CREATE TRIGGER no BEFORE {what} ON jobs BEGIN SELECT RAISE(ABORT, 'no room'); END");
+        database.execute_batch(&text).unwrap();
+        Refusing(database)
+    }
+
     /// Ends it as SIGTERM does.
     pub async fn end(self) -> Arc<TempDir> {
         self.end.cancel();
         timeout(LONG, self.task).await.unwrap().unwrap().unwrap();
         self.dir
+    }
+}
+
+/// A state that refuses something.
+pub struct Refusing(rusqlite::Connection);
+
+impl Drop for Refusing {
+    fn drop(&mut self) {
+        self.0.execute_batch("DROP TRIGGER no").unwrap();
     }
 }
 

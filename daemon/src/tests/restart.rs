@@ -1,8 +1,11 @@
 //! What a daemon knows after another one ended.
 
-use serde_json::{Value, json};
+use std::time::Duration;
 
-use super::kit::{Daemon, job, once, places};
+use serde_json::{Value, json};
+use wl_core::state::{JobRecord, State};
+
+use super::kit::{Daemon, eventually, job, once, places};
 
 #[tokio::test]
 async fn a_continuous_job_goes_on_and_a_held_one_stays_held() {
@@ -49,6 +52,39 @@ async fn a_one_shot_job_is_listed_as_it_ended_or_as_cut_off() {
     assert_eq!(wire.status("idle").await, None);
 }
 
+#[tokio::test]
+async fn a_job_that_cannot_be_read_is_listed_until_it_is_stopped() {
+    let dir = Daemon::new().await.end().await;
+    let (state, _) = State::open(&places(&dir).state_dir).unwrap();
+    let definition = json!({ "start": { "container-name": "odd", "job-id": "local|odd" } });
+    state.save_job(&JobRecord { job_id: "local|odd".to_owned(), definition, paused: false }).unwrap();
+    drop(state);
+
+    let daemon = Daemon::within(dir).await;
+    let mut wire = daemon.connect().await;
+    let status = wire.until("odd", "ERROR").await;
+    assert!(status["error"].as_str().unwrap().contains("cannot be read") && status["container"] == "odd", "{status}");
+    assert_eq!(wire.call("job-state", json!({ "job-id": "local|odd" })).await[0], 5);
+    wire.call("stop", json!({ "job-id": "local|odd" })).await;
+    assert_eq!(wire.status("odd").await, None);
+    let daemon = Daemon::within(daemon.end().await).await;
+    assert_eq!(daemon.connect().await.status("odd").await, None);
+}
+
+#[tokio::test]
+async fn a_start_that_waits_for_a_secret_does_not_pass_the_end() {
+    let daemon = Daemon::new().await;
+    let (mut starting, mut ending) = (daemon.connect().await, daemon.connect().await);
+    let asked = daemon.dir.path().join("asked");
+    let command = format!("touch {}; sleep 1; echo x", asked.display());
+    starting.ask("start", secret_job(&json!({ "command": command })), 1).await;
+    eventually(async || asked.exists().then_some(())).await;
+    ending.call("shutdown", json!({})).await;
+    // As long as the command takes, and some.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(daemon.rooms.running(), 0);
+}
+
 fn secret_job(password: &Value) -> Value {
     let mut args = job("secret");
     args["target"] = json!({
@@ -75,10 +111,9 @@ async fn a_variable_is_the_clients_and_is_missed_after_a_restart() {
     let daemon = Daemon::within(dir).await;
     let mut wire = daemon.connect().await;
     let waiting = wire.until("secret", "RUNNING").await;
-    let text = super::kit::eventually(async || {
-        wire.status("secret").await.and_then(|status| status["error"].as_str().map(str::to_owned))
-    })
-    .await;
+    let text =
+        eventually(async || wire.status("secret").await.and_then(|status| status["error"].as_str().map(str::to_owned)))
+            .await;
     assert!(text.contains("WL_TEST_NO_SUCH_VARIABLE") && text.contains("two"), "{text} {waiting}");
     wire.call("start", args).await;
     wire.until("secret", "SYNCED").await;
@@ -95,10 +130,9 @@ async fn an_inline_secret_is_not_kept_and_taken_from_the_manifest_again() {
     assert!(!kept_bytes(&places(&dir).state_dir).windows(6).any(|bytes| bytes == b"sesame"));
     let daemon = Daemon::within(dir).await;
     let mut wire = daemon.connect().await;
-    let text = super::kit::eventually(async || {
-        wire.status("secret").await.and_then(|status| status["error"].as_str().map(str::to_owned))
-    })
-    .await;
+    let text =
+        eventually(async || wire.status("secret").await.and_then(|status| status["error"].as_str().map(str::to_owned)))
+            .await;
     assert!(text.contains("start the job again"), "{text}");
 
     let dir = daemon.end().await;
