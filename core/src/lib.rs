@@ -17,6 +17,7 @@ pub mod job;
 pub mod limit;
 pub mod manifest;
 pub mod merge;
+pub mod moment;
 pub mod monitor;
 pub mod path;
 pub mod plan;

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use wl_core::entry::{Entry, Kind, Token};
+use wl_core::moment::Moment;
 
 use crate::seen::{Seen, What};
 
@@ -12,6 +13,8 @@ use crate::seen::{Seen, What};
 const TICK: i64 = 2_000;
 /// A measurement is good for so long: clocks are set, and drift.
 const GOOD_FOR: Duration = Duration::from_mins(10);
+/// How much of the time since a measurement may be in doubt: this machine sleeps, and its own clock is set.
+const DOUBT: Duration = Duration::from_secs(1);
 
 /// What is known of the server's clock.
 #[derive(Default)]
@@ -22,7 +25,7 @@ pub struct Clock {
 /// Its time, in milliseconds since 1970, at one moment: at least and at most.
 #[derive(Debug, Clone, Copy)]
 struct Measured {
-    at: Instant,
+    at: Moment,
     least: i64,
     most: i64,
 }
@@ -31,14 +34,16 @@ impl Clock {
     /// Takes note that the server's clock stood there, in milliseconds and so many more at most, at some moment between
     /// then and now.
     pub fn stood(&self, at: i64, and_at_most: i64, since: Instant) {
-        let now = Instant::now();
-        let most = at + and_at_most + millis(now.duration_since(since));
-        *self.lock() = Some(Measured { at: now, least: at, most });
+        let most = at + and_at_most + millis(since.elapsed());
+        *self.lock() = Some(Measured { at: Moment::now(), least: at, most });
     }
 
     /// Whether it should be measured.
     pub fn is_due(&self) -> bool {
-        self.lock().is_none_or(|measured| measured.at.elapsed() > GOOD_FOR)
+        self.lock().is_none_or(|measured| {
+            let (least, most) = measured.at.elapsed();
+            most > GOOD_FOR || most - least > DOUBT
+        })
     }
 
     /// Whether it was ever measured.
@@ -71,8 +76,8 @@ impl Clock {
     /// At least and at most. Where the server's clock could not be measured, it is taken to be set as this machine's.
     fn now(&self) -> (i64, i64) {
         if let Some(Measured { at, least, most }) = *self.lock() {
-            let since = millis(at.elapsed());
-            return (least + since, most + since);
+            let since = at.elapsed();
+            return (least + millis(since.0), most + millis(since.1));
         }
         let here = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis);
         (here - TICK, here + TICK)
@@ -111,5 +116,16 @@ mod tests {
         clock.stood(5_000_000, 1000, Instant::now());
         assert!(!clock.is_due() && clock.is_young(5000) && !clock.is_young(4000));
         assert!((5000..5003).contains(&clock.seconds()));
+    }
+
+    #[test]
+    fn while_this_machine_slept_the_server_did_not() {
+        let clock = Clock::default();
+        let at = Moment::now().slept(Duration::from_mins(1));
+        *clock.lock() = Some(Measured { at, least: 5_000_000, most: 5_000_000 });
+        assert!(clock.is_due(), "its time is measured again");
+        for (mtime, young) in [(4_990, false), (5_000, true), (5_030, true), (5_060, true), (5_070, false)] {
+            assert_eq!(clock.is_young(mtime), young, "{mtime}");
+        }
     }
 }

@@ -14,6 +14,7 @@ use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
 use crate::error::error;
+use crate::facts::meet;
 use crate::root::{At, Found, Root, refused_if_gone};
 use crate::seen::{Seen, size_in};
 use crate::ssh::{Answer, Failure, Handle};
@@ -69,7 +70,7 @@ fn has_bytes(piece: &Result<Bytes>) -> bool {
 }
 
 /// Opens that version. It is looked at first: opening a named pipe would wait for its other end.
-async fn open(root: &Root, at: &At, path: &RelPath, token: &Token) -> Result<(Handle, Seen)> {
+async fn open(root: &Arc<Root>, at: &At, path: &RelPath, token: &Token) -> Result<(Handle, Seen)> {
     let seen = loop {
         let seen = match at.look(path).await? {
             Found::Seen(seen) if seen.is(token) => seen,
@@ -81,6 +82,9 @@ async fn open(root: &Root, at: &At, path: &RelPath, token: &Token) -> Result<(Ha
         }
         // It could change now and keep its date, and a mixture would be read: by then the date says so. A small file is
         // read twice instead.
+        if root.clock.is_due() {
+            meet(root).await?;
+        }
         tokio::time::sleep(POLL).await;
     };
     let opened = at.link.open(&at.full(path), OpenFlags::READ, Attrs::default()).await;

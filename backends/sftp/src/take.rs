@@ -171,6 +171,9 @@ impl Copying<'_> {
             if !self.root.clock.is_young(seen.mtime) {
                 return Ok(Some(seen));
             }
+            if self.root.clock.is_due() {
+                meet(self.root).await?;
+            }
             tokio::time::sleep(POLL).await;
         }
     }
