@@ -33,9 +33,10 @@ impl Introduced {
     }
 }
 
-/// Whether such a text is of one directory alone.
+/// Whether such a text is of one directory alone: an inode is used again, and a file system that keeps no time of birth says
+/// `0`, `-` or nothing for it.
 pub fn is_named(text: &str) -> bool {
-    text.contains(" born ")
+    text.split_once(" born ").is_some_and(|(_, born)| !matches!(born.trim(), "" | "0" | "-"))
 }
 
 /// The text that tells this directory from any other that may take its place: by inode and birth time where commands can
@@ -68,4 +69,24 @@ pub async fn identity(root: &Arc<Root>) -> Result<String> {
     }
     let found = at.link.statvfs(at.root()).await.map_err(|failure| error(&failure, &RelPath::root()))?;
     Ok(format!("on {:x}", found.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_time_of_birth_names_a_directory() {
+        for (text, named) in [
+            ("131074 born 1732312345", true),
+            ("131074 born 0", false),
+            ("131074 born -", false),
+            ("131074 born ", false),
+            ("131074 born", false),
+            ("on 9f", false),
+            ("a directory", false),
+        ] {
+            assert_eq!(is_named(text), named, "{text}");
+        }
+    }
 }
