@@ -133,14 +133,14 @@ impl Worker {
 
     /// Works until nobody uses the connection any more, or it is lost; then tells all who wait.
     pub fn run(mut self) {
-        let why = match self.work() {
+        let mut end = End::of(&self.shared);
+        end.why = match self.work() {
             Ok(()) => Error::new(Fault::Offline, "the connection was closed"),
             Err(why) => why,
         };
-        tracing::debug!("connection ended: {why}");
+        tracing::debug!("connection ended: {}", end.why);
         // What libssh2 would like to send at the end could wait, and it would free nothing then.
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
-        self.shared.lose(why);
     }
 
     fn work(&mut self) -> Result<()> {
@@ -314,10 +314,46 @@ impl Worker {
     }
 }
 
+/// Says that the connection is lost however its thread ends, or whoever asks it something would wait for ever.
+struct End {
+    shared: Arc<Shared>,
+    why: Error,
+}
+
+impl End {
+    fn of(shared: &Arc<Shared>) -> Self {
+        Self { shared: shared.clone(), why: offline("the work on the connection ended in the middle") }
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.shared.lose(self.why.clone());
+    }
+}
+
 fn offline(why: &str) -> Error {
     Error::new(Fault::Offline, why)
 }
 
 fn gone(error: &io::Error) -> Error {
     Error::new(Fault::Offline, format!("the connection to the server was lost: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_has_lost_its_connection() {
+        let shared = Shared::new().unwrap();
+        let end = End::of(&shared);
+        let thread = std::thread::spawn(move || {
+            let _end = end;
+            panic!("a defect");
+        });
+        assert!(thread.join().is_err());
+        let asked = shared.push(Job::Ask(Request::Realpath { path: bytes::Bytes::from_static(b".") }, None));
+        assert_eq!(asked.unwrap_err().fault, Fault::Offline);
+    }
 }
