@@ -203,9 +203,12 @@ pub(crate) async fn copy(
         // The server copies whatever is there: it is that version if it still is.
         let still = Seen::at(from.place, from.key).await?.is_some_and(|seen| seen.version == *from.version);
         if !still {
-            // What was copied may have another size than what was to be.
-            let there = Seen::at(place, to).await?.filter(|seen| seen.version.etag == copied.etag);
-            remove::discard(place, to, &there.map_or(copied, |seen| seen.version)).await;
+            // Over a known version it stays, as what it is: without it there would be nothing.
+            if !matches!(wanted.onto, Onto::This(_)) {
+                // What was copied may have another size than what was to be.
+                let there = Seen::at(place, to).await?.filter(|seen| seen.version.etag == copied.etag);
+                remove::discard(place, to, &there.map_or(copied, |seen| seen.version)).await;
+            }
             return Err(Error::new(Fault::Refused, "it changed meanwhile"));
         }
     }

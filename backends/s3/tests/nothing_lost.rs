@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use support::{Bucket, PREFIX, user};
+use wl_backend_s3::Offer;
 use wl_core::backend::{Backend, Content, Guard, Look};
 use wl_core::entry::{Entry, Hash, Meta};
 use wl_core::error::Fault;
@@ -133,6 +134,12 @@ async fn a_copy_is_not_repeated_without_looking() {
     assert_eq!((error.fault, read(&bucket, "y").await), (Fault::Refused, Some(b"another".to_vec())));
 }
 
+/// What a server answers to a copy that it made.
+fn copy_result(etag: &str) -> Action {
+    let body = format!("<CopyObjectResult><ETag>{etag}</ETag></CopyObjectResult>");
+    Action::Answer(Answer { status: 200, headers: vec![("content-type", "application/xml".to_owned())], body })
+}
+
 /// The proxy plays a server that asks no condition of a copy's source, as Ceph and rclone do.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_time_is_not_set_on_what_somebody_else_wrote() {
@@ -140,14 +147,10 @@ async fn a_time_is_not_set_on_what_somebody_else_wrote() {
     let proxy = Http::start(server.address());
     let bucket = Bucket::behind(server, &format!("http://{}", proxy.address()));
     let name = bucket.name.clone();
-    let result = |etag: &str| {
-        let body = format!("<CopyObjectResult><ETag>{etag}</ETag></CopyObjectResult>");
-        Action::Answer(Answer { status: 200, headers: vec![("content-type", "application/xml".to_owned())], body })
-    };
     proxy.decide(move |request| {
         let stale = request.header("x-amz-copy-source-if-match").is_some_and(|etag| etag.contains("00000000"));
         if stale {
-            return result("&quot;e&quot;");
+            return copy_result("&quot;e&quot;");
         }
         if !about(request, "CopyObject", "x") {
             return Action::Pass;
@@ -161,13 +164,48 @@ async fn a_time_is_not_set_on_what_somebody_else_wrote() {
                 *etag = put.e_tag.unwrap().replace('"', "&quot;");
             }
         });
-        result(&etag)
+        copy_result(&etag)
     });
     let x = put(&bucket, "x", b"one").await;
     let meta = Meta { mtime: "2020-02-02T02:02:02Z".parse().ok(), mode: None };
     let error = bucket.storage.set_meta(&path("x"), &x.token, &meta).await.unwrap_err();
     assert_eq!((error.fault, read(&bucket, "x").await), (Fault::Refused, Some(b"another".to_vec())));
     assert!(matches!(bucket.storage.stat(&path("x")).await, Ok(Look::Entry(entry)) if !entry.token.same(&x.token)));
+}
+
+/// The proxy plays a server that asks no condition of a copy's source, which somebody changes just then.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_copied_over_a_version_is_not_taken_away_again() {
+    let server = servers::juicefs::shared();
+    let proxy = Http::start(server.address());
+    let bucket = Bucket::behind(server, &format!("http://{}", proxy.address()));
+    let name = bucket.name.clone();
+    proxy.decide(move |request| {
+        if request.header("x-amz-copy-source-if-match").is_some_and(|etag| etag.contains("00000000")) {
+            return copy_result("&quot;e&quot;");
+        }
+        if !about(request, "CopyObject", "y") {
+            return Action::Pass;
+        }
+        let mut etag = String::new();
+        meanwhile(server, |user| {
+            let (name, etag) = (name.clone(), &mut etag);
+            async move {
+                put_by(user.clone(), name.clone(), "x", b"another").await;
+                let put = user.put_object().bucket(name).key(format!("{PREFIX}y"));
+                let put = put.body(ByteStream::from_static(b"another")).send().await.unwrap();
+                *etag = put.e_tag.unwrap().replace('"', "&quot;");
+            }
+        });
+        copy_result(&etag)
+    });
+    let (x, y) = (put(&bucket, "x", b"one").await, put(&bucket, "y", b"old").await);
+    let (storage, from, content) =
+        (&*bucket.storage, path("x"), Content::of(Bytes::from_static(b"one"), Meta::default()));
+    let offer = Offer { at: storage, path: &from, token: &x.token, content: &content, may_read: true };
+    let taken = storage.take(&path("y"), offer, &Guard::Unchanged(y.token), None, &|_| ()).await;
+    assert_eq!(taken.unwrap_err().fault, Fault::Refused);
+    assert_eq!(read(&bucket, "y").await, Some(b"another".to_vec()));
 }
 
 /// What a captive portal or a proxy without a server answers to anything.
