@@ -12,9 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wl_core::error::Result;
+use wl_core::moment::Moment;
 use wl_core::path::PART_PREFIX;
 
 use crate::Place;
@@ -43,14 +44,16 @@ struct Known {
     /// The youngest last.
     pages: Vec<Listed>,
     /// Directories that did not fit into one page.
-    large: Vec<(String, Instant)>,
+    large: Vec<(String, Moment)>,
+    /// Keys that wl deleted, or is about to delete: a page may have been listed before.
+    gone: BTreeMap<String, Moment>,
     /// Markers that wl made for directories in which nothing was, with their version: superfluous once something is.
     markers: BTreeMap<String, Version>,
 }
 
 /// The keys below a prefix between two keys.
 struct Listed {
-    at: Instant,
+    at: Moment,
     prefix: String,
     /// Exclusive.
     after: String,
@@ -70,7 +73,7 @@ impl Listed {
     /// Whether anything begins with `dir`, which ends with `/`, except `but`; none where it cannot be told.
     fn holds(&self, dir: &str, but: Option<&str>) -> Option<bool> {
         let mut below = self.below(dir);
-        if below.any(|key| Some(key.as_str()) != but && !is_part(key)) {
+        if below.any(|key| Some(key.as_str()) != but && !is_part(dir, key)) {
             return Some(true);
         }
         let ends = match &self.until {
@@ -96,17 +99,19 @@ impl Listed {
     }
 }
 
-/// Whether a key is one of wl's own part objects.
-pub(crate) fn is_part(key: &str) -> bool {
-    key.rsplit('/').next().is_some_and(|name| name.starts_with(PART_PREFIX))
+/// Whether a key below `dir`, which ends with `/`, is a part object of wl's own, or lies in a directory of such a name: no
+/// listing shows either.
+pub(crate) fn is_part(dir: &str, key: &str) -> bool {
+    key.strip_prefix(dir).is_some_and(|below| below.split('/').any(|segment| segment.starts_with(PART_PREFIX)))
 }
 
 impl Around {
     fn known(&self) -> MutexGuard<'_, Known> {
         // What is there is as true as it was if somebody panicked.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.pages.retain(|page| page.at.elapsed() < FRESH);
-        known.large.retain(|(_, since)| since.elapsed() < LARGE);
+        known.pages.retain(|page| page.at.is_within(FRESH));
+        known.gone.retain(|_, since| since.is_within(FRESH));
+        known.large.retain(|(_, since)| since.is_within(LARGE));
         known
     }
 
@@ -123,8 +128,9 @@ impl Around {
         self.known().pages.clear();
     }
 
-    fn learn(&self, listed: Listed) {
+    fn learn(&self, mut listed: Listed) {
         let mut known = self.known();
+        listed.keys.retain(|key| !known.gone.contains_key(key));
         if listed.after.is_empty() && listed.until != Until::End {
             known.large.truncate(PAGES - 1);
             known.large.insert(0, (listed.prefix.clone(), listed.at));
@@ -137,7 +143,9 @@ impl Around {
 
     /// Takes note that an object is there.
     pub fn put(&self, key: &str) {
-        for page in self.known().pages.iter_mut().filter(|page| page.covers(key)) {
+        let mut known = self.known();
+        known.gone.remove(key);
+        for page in known.pages.iter_mut().filter(|page| page.covers(key)) {
             page.keys.insert(key.to_owned());
         }
     }
@@ -146,9 +154,14 @@ impl Around {
     pub fn gone(&self, key: &str) {
         let mut known = self.known();
         known.markers.remove(key);
+        known.gone.insert(key.to_owned(), Moment::now());
         for page in &mut known.pages {
             page.keys.remove(key);
         }
+    }
+
+    fn is_gone(&self, key: &str) -> bool {
+        self.known().gone.contains_key(key)
     }
 
     /// Remembers a marker that wl made.
@@ -201,7 +214,7 @@ pub(crate) async fn anything_below(place: &Arc<Place>, dir: &str, near: &str, bu
 }
 
 async fn ask(place: &Arc<Place>, prefix: &str, after: &str) -> Result<()> {
-    let at = Instant::now();
+    let at = Moment::now();
     let from = if after.is_empty() { From::Start } else { From::After(after.to_owned()) };
     let page = page(place, prefix, true, &from, None).await?;
     let sorted =
@@ -221,7 +234,8 @@ async fn search(place: &Arc<Place>, dir: &str, but: Option<&str>) -> Result<bool
     let mut from = Some(From::Start);
     while let Some(begin) = from.take() {
         let page = page(place, dir, true, &begin, Some(8)).await?;
-        if page.objects.iter().any(|object| Some(object.key.as_str()) != but && !is_part(&object.key)) {
+        let mut keys = page.objects.iter().map(|object| object.key.as_str());
+        if keys.any(|key| Some(key) != but && !is_part(dir, key) && !place.around.is_gone(key)) {
             return Ok(true);
         }
         from = page.next;
@@ -235,13 +249,13 @@ mod tests {
 
     fn listed(after: &str, until: Until, keys: &[&str]) -> Listed {
         let keys = keys.iter().map(|key| (*key).to_owned()).collect();
-        Listed { at: Instant::now(), prefix: String::new(), after: after.to_owned(), until, keys }
+        Listed { at: Moment::now(), prefix: String::new(), after: after.to_owned(), until, keys }
     }
 
     #[test]
     fn a_page_tells_what_it_covers() {
         let key = |key: &str| Until::Key(key.to_owned());
-        let known = listed("b", key("e"), &["b/1", "b/2", "c/", "d/.wl-part-1", "d0", "e"]);
+        let known = listed("b", key("e"), &["b/1", "b/2", "c/", "d/.wl-part-1", "d/.wl-part-2/x", "d0", "e"]);
         for (dir, but, told) in [
             ("b/", None, Some(true)),
             ("b/", Some("b/1"), Some(true)),
@@ -272,6 +286,19 @@ mod tests {
         assert_eq!(around.told("d/", Some("d/x")), Some(true));
         around.gone("d/y");
         assert_eq!(around.told("d/", Some("d/x")), Some(false));
+        around.learn(listed("", Until::End, &["d/x", "d/y"]));
+        assert_eq!(around.told("d/", Some("d/x")), Some(false), "what was listed before it was deleted");
+        around.put("d/y");
+        around.learn(listed("", Until::End, &["d/x", "d/y"]));
+        assert_eq!(around.told("d/", Some("d/x")), Some(true), "it is there again");
+    }
+
+    #[test]
+    fn what_was_listed_before_the_machine_slept_tells_nothing() {
+        let around = Around::default();
+        let known = listed("", Until::End, &["d/x"]);
+        around.learn(Listed { at: known.at.slept(FRESH), ..known });
+        assert_eq!(around.told("d/", None), None);
     }
 
     #[test]

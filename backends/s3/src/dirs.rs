@@ -7,8 +7,9 @@ use wl_core::path::{RelPath, TRASH_DIR};
 
 use crate::object::Seen;
 use crate::page::{From, Object, page};
+use crate::probe::{self, Traits};
 use crate::token::Version;
-use crate::{Place, around, error, probe, remove, resume};
+use crate::{Place, around, error, remove, resume};
 
 /// Makes a directory.
 pub(crate) async fn make_dir(place: &Arc<Place>, path: &RelPath) -> Result<()> {
@@ -36,7 +37,7 @@ pub(crate) async fn remove_dir(place: &Arc<Place>, path: &RelPath) -> Result<()>
         for object in page.objects {
             match &object.key {
                 key if *key == marker => own = Some(object),
-                key if around::is_part(key) => leftovers.push(object),
+                key if around::is_part(&marker, key) => leftovers.push(object),
                 _ => return Err(Error::new(Fault::Refused, "the directory is not empty").at(path)),
             }
         }
@@ -62,19 +63,30 @@ async fn remove_marker(place: &Arc<Place>, path: &RelPath, marker: &Object) -> R
         return Err(Error::new(Fault::Refused, text));
     }
     place.around.gone(&marker.key);
-    keep_parent(place, path, &marker.key).await?;
-    let deleted = if let Some(version) = &marker.version {
-        remove::delete(place, &traits, &marker.key, version).await
-    } else {
-        // Where directories are real ones, JuiceFS names no ETag for them.
-        // RACE: a marker that somebody gives a content in this moment is deleted with it.
-        let delete = place.client().await?.delete_object().bucket(place.bucket()).key(&marker.key);
-        delete.send().await.map(drop).map_err(|error| place.error(&error))
+    let removed = match keep_parent(place, path, &marker.key).await {
+        Ok(()) => delete_marker(place, &traits, marker).await,
+        failed => failed,
     };
-    match deleted {
-        Err(error) if error.fault == Fault::Missing => Ok(()),
-        deleted => deleted,
+    match removed {
+        Err(error) if error.fault != Fault::Missing => {
+            place.around.put(&marker.key);
+            Err(error)
+        }
+        _ => {
+            place.around.gone(&marker.key);
+            Ok(())
+        }
     }
+}
+
+async fn delete_marker(place: &Arc<Place>, traits: &Traits, marker: &Object) -> Result<()> {
+    if let Some(version) = &marker.version {
+        return remove::delete(place, traits, &marker.key, version).await;
+    }
+    // Where directories are real ones, JuiceFS names no ETag for them.
+    // RACE: a marker that somebody gives a content in this moment is deleted with it.
+    let delete = place.client().await?.delete_object().bucket(place.bucket()).key(&marker.key);
+    delete.send().await.map(drop).map_err(|error| place.error(&error))
 }
 
 /// Puts a marker for the directory a path is in, if nothing but the key that is about to be deleted lies there.
@@ -113,6 +125,7 @@ async fn put_marker(place: &Arc<Place>, marker: &str) -> Result<()> {
             return Ok(());
         }
         // Somebody made it meanwhile; or, at SeaweedFS, it is only implied, and counts for this condition all the same.
+        // RACE: a content that somebody gives the marker after this look is lost.
         sent = put().send().await;
     }
     let answer = sent.map_err(|error| place.error(&error))?;

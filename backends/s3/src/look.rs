@@ -9,6 +9,7 @@ use wl_core::entry::{Hash, Token};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::{PART_PREFIX, RelPath};
 
+use crate::around::is_part;
 use crate::meta::directory;
 use crate::object::Seen;
 use crate::page::{From, page};
@@ -56,8 +57,7 @@ pub(crate) async fn is_dir(place: &Arc<Place>, path: &RelPath) -> Result<bool> {
     let mut from = From::Start;
     loop {
         let page = page(place, &prefix, true, &from, Some(SOME)).await.map_err(|error| error.at(path))?;
-        let ours = |key: &str| key[prefix.len()..].split('/').any(|segment| segment.starts_with(PART_PREFIX));
-        if page.objects.iter().any(|object| object.key.starts_with(&prefix) && !ours(&object.key)) {
+        if page.objects.iter().any(|object| object.key.starts_with(&prefix) && !is_part(&prefix, &object.key)) {
             return Ok(true);
         }
         match page.next {

@@ -29,8 +29,13 @@ pub(crate) async fn remove(place: &Arc<Place>, path: &RelPath, token: &Token, tr
         Ok(()) => delete(place, &traits, &target.key, &version).await,
         failed => failed,
     };
-    let Err(error) = removed else { return Ok(()) };
-    place.around.put(&target.key);
+    let Err(error) = removed else {
+        place.around.gone(&target.key);
+        return Ok(());
+    };
+    if error.fault != Fault::Missing {
+        place.around.put(&target.key);
+    }
     if let Some(kept) = kept {
         kept.change_failed(&target, &error).await;
     }

@@ -9,8 +9,8 @@ use aws_sdk_s3::primitives::ByteStream;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use support::{Bucket, PREFIX, user};
-use wl_backend_s3::Offer;
+use support::{Bucket, PREFIX, storage, user};
+use wl_backend_s3::{Offer, S3};
 use wl_core::backend::{Backend, Content, Guard, Look};
 use wl_core::entry::{Entry, Hash, Meta};
 use wl_core::error::Fault;
@@ -287,4 +287,46 @@ async fn what_was_done_without_naming_it_is_found() {
         let Ok(Look::Entry(there)) = bucket.storage.stat(&path("x")).await else { panic!("x is there") };
         assert!(there.token.same(&written.entry.token));
     }
+}
+
+/// Each time by a storage that knows nothing yet, as after a while in which nothing was done.
+async fn a_directory_that_is_emptied_stays(server: &servers::S3) {
+    let bucket = Bucket::behind(server, &server.endpoint());
+    let empty = async |storage: &S3, files: &[&str]| {
+        for file in files {
+            let Ok(Look::Entry(entry)) = storage.stat(&path(file)).await else { panic!("{file} is there") };
+            storage.remove(&path(file), &entry.token, None).await.unwrap();
+        }
+    };
+    let stays = async |storage: &S3, dir: &str| {
+        let looked = storage.stat(&path(dir)).await;
+        assert!(matches!(&looked, Ok(Look::Entry(entry)) if entry.is_dir()), "{dir}: {looked:?}");
+    };
+    for file in ["d/1", "d/2", "a/b/1", "a/b/2", "e/1", "e/2"] {
+        bucket.user_write(&path(file), b"x").await;
+    }
+    let fresh = || storage(&server.endpoint(), &bucket.name);
+
+    let (emptied, below, again) = (fresh(), fresh(), fresh());
+    empty(&emptied, &["d/1", "d/2"]).await;
+    stays(&emptied, "d").await;
+
+    empty(&below, &["a/b/1", "a/b/2"]).await;
+    below.remove_dir(&path("a/b")).await.unwrap();
+    stays(&below, "a").await;
+
+    empty(&again, &["e/1", "e/2"]).await;
+    again.remove_dir(&path("e")).await.unwrap();
+    again.make_dir(&path("e"), &Meta::default()).await.unwrap();
+    stays(&again, "e").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_is_emptied_stays_at_seaweedfs() {
+    a_directory_that_is_emptied_stays(servers::seaweed::shared()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_is_emptied_stays_at_juicefs() {
+    a_directory_that_is_emptied_stays(servers::juicefs::shared()).await;
 }
