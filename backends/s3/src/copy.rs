@@ -358,15 +358,34 @@ pub(crate) async fn keep<'a>(
     let kept = copy(place, traits, source, &key, Wanted::onto(Onto::Anything))
         .await
         .map_err(|error| refused(error, target.path))?;
+    let earlier = place.unsettled().remove(&target.key).filter(|earlier| earlier.of == *version && earlier.key != key);
+    if let Some(earlier) = earlier {
+        remove::discard(place, &earlier.key, &earlier.version).await;
+    }
     Ok(Some(Kept { place, key, version: kept }))
 }
+
+/// What was kept of a version for a change of which nobody knows whether it took effect: superfluous once that version is
+/// kept again.
+pub(crate) struct Unsettled {
+    of: Version,
+    key: String,
+    version: Version,
+}
+
+/// So many are remembered; what more there are stays in the trash for its time.
+const UNSETTLED: usize = 65_536;
 
 impl Kept<'_> {
     /// The change that it was kept for failed. It goes again if what was kept is still in its place, and stays there; if
     /// that cannot be told, or something else is there, it may be the only one.
     pub async fn change_failed(self, target: &Target<'_>, error: &Error) {
-        if error.fault.passes() {
-            // What was not answered may take effect yet.
+        // What was not answered may take effect yet.
+        if matches!(error.fault, Fault::Offline | Fault::Busy) {
+            let mut unsettled = self.place.unsettled();
+            if let Some(of) = target.expected.clone().filter(|_| unsettled.len() < UNSETTLED) {
+                unsettled.insert(target.key.clone(), Unsettled { of, key: self.key, version: self.version });
+            }
             return;
         }
         let there = Seen::at(self.place, &target.key).await;

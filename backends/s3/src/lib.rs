@@ -79,6 +79,8 @@ struct Place {
     tags: tags::Tags,
     archive: archive::Archive,
     records: resume::Known,
+    /// What was kept for changes that may yet take effect, by the key of what was to be changed.
+    unsettled: Mutex<BTreeMap<String, copy::Unsettled>>,
     /// Whether the object that was looked at last, to be copied elsewhere, said its sha256 and its time.
     dressed: AtomicBool,
     /// Keys, with ETags, under which a server without checksums was seen to hold other bytes than the ETag is of.
@@ -106,6 +108,7 @@ impl S3 {
             tags: tags::Tags::default(),
             archive: archive::Archive::default(),
             records: resume::Known::default(),
+            unsettled: Mutex::default(),
             dressed: AtomicBool::default(),
             mixed: Mutex::default(),
         };
@@ -143,6 +146,11 @@ impl Place {
     fn rounds(&self) -> std::sync::MutexGuard<'_, resume::Rounds> {
         // The same.
         self.rounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unsettled(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, copy::Unsettled>> {
+        // The same.
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn mixed(&self) -> std::sync::MutexGuard<'_, BTreeSet<(String, String)>> {

@@ -330,3 +330,31 @@ async fn a_directory_that_is_emptied_stays_at_seaweedfs() {
 async fn a_directory_that_is_emptied_stays_at_juicefs() {
     a_directory_that_is_emptied_stays(servers::juicefs::shared()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_for_a_change_that_fails_again_and_again_is_kept_once() {
+    let (proxy, bucket) = bucket(servers::seaweed::shared()).await;
+    let x = put(&bucket, "x", b"old").await;
+    let trash = format!("{PREFIX}.wl-trash/");
+    let replace = async |at: &str| {
+        let (guard, content) =
+            (Guard::Unchanged(x.token.clone()), Content::of(Bytes::from_static(b"new"), Meta::default()));
+        bucket.storage.replace(&path("x"), content, &guard, Some(&path(at))).await.map(drop)
+    };
+    let failing = |answer: fn() -> Action| {
+        proxy.decide(move |request| if about(request, "PutObject", "x") { answer() } else { Action::Pass });
+    };
+    failing(|| Action::s3_error(400, "QuotaExceeded"));
+    assert_eq!(replace(".wl-trash/1/x").await.unwrap_err().fault, Fault::Full);
+    assert!(bucket.keys(&trash).await.is_empty(), "nothing took effect");
+
+    failing(|| said_to_be_done("<html>Please log in</html>"));
+    for at in [".wl-trash/2/x", ".wl-trash/3/x"] {
+        assert!(replace(at).await.unwrap_err().fault.passes());
+        assert_eq!(bucket.keys(&trash).await, [format!("{PREFIX}{at}")]);
+    }
+    proxy.decide(|_| Action::Pass);
+    replace(".wl-trash/4/x").await.unwrap();
+    assert_eq!(bucket.keys(&trash).await, [format!("{PREFIX}.wl-trash/4/x")]);
+    assert_eq!(read(&bucket, ".wl-trash/4/x").await, Some(b"old".to_vec()));
+}
