@@ -54,7 +54,14 @@ pub(crate) async fn page(place: &Place, prefix: &str, flat: bool, from: &From, m
         From::After(key) => request.start_after(key),
     };
     match request.send().await {
-        Ok(answer) => read(&answer),
+        Ok(answer) => {
+            let page = read(&answer)?;
+            // Who followed it would ask for the same page for ever.
+            if page.next.as_ref() == Some(from) {
+                return Err(Error::new(Fault::Broken, "the server's listing goes on where it began"));
+            }
+            Ok(page)
+        }
         Err(error) => {
             if error::code(&error) == "NoSuchBucket" {
                 place.around.forget();

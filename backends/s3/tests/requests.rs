@@ -115,6 +115,14 @@ async fn a_listing_that_is_cut_off_says_where() {
 }
 
 #[tokio::test]
+async fn a_listing_that_goes_on_where_it_began_is_not_followed() {
+    let (proxy, storage) = answering(vec![page(&[("a", 1)], Some("more")), page(&[], Some("more"))]);
+    assert_eq!(shown(&listed(&*storage).await), ["a", "a..."]);
+    assert_eq!(asked(&proxy).len(), 2);
+    assert_eq!(storage.remove_dir(&path("d")).await.unwrap_err().fault, Fault::Broken);
+}
+
+#[tokio::test]
 async fn a_page_that_ends_in_the_middle_is_no_last_page() {
     let objects = "<Contents><Key>pre fix/a</Key><Size>1</Size><ETag>&quot;e&quot;</ETag></Contents>";
     let end = "<IsTruncated>false</IsTruncated>";
