@@ -28,7 +28,7 @@ use crate::parts::{self, Layout};
 use crate::probe::Traits;
 use crate::resume::{self, Claim, Record};
 use crate::token::Version;
-use crate::write::{dress, entry, read_back};
+use crate::write::{dress, read_back};
 use crate::{client, copy, error, meta, tags};
 
 /// Replaces what is expected under the target's key.
@@ -46,11 +46,11 @@ pub(crate) async fn replace(
     let hash = content.sha256().await?;
     let reading = content.read(0).await?;
     let mtime = reading.meta.mtime;
-    let claim = match resume::find(target, content.size, hash).await? {
+    let claim = match resume::find(target, content.size, hash, mtime).await? {
         Some(claim) => claim,
         None => begin(target, traits, content.size, hash, mtime).await?,
     };
-    let upload = Upload { target, traits, claim, hash, mtime };
+    let upload = Upload { target, traits, claim, hash };
     match Box::pin(upload.run(reading, trash)).await {
         Ok(written) => {
             if let Err(error) = resume::forget(target.place, &upload.claim.at).await {
@@ -75,21 +75,8 @@ async fn begin(target: &Target<'_>, traits: &Traits, size: u64, hash: Hash, mtim
     if traits.checksums {
         request = request.checksum_algorithm(ChecksumAlgorithm::Sha256);
     }
-    let begun = request.send().await.map_err(|error| place.error(&error).at(target.path))?;
-    let upload = begun.upload_id().filter(|id| !id.is_empty());
-    let upload = upload.ok_or_else(|| Error::new(Fault::Broken, "the server began an upload and did not name it"))?;
-    let record = Record::new(&target.key, upload, Layout::of(size), Some(hash));
-    match resume::note(place, &target.key, record).await {
-        Ok(claim) => Ok(claim),
-        Err(error) => {
-            // An upload that nothing tells of would cost money for ever.
-            let abort = place.client().await?.abort_multipart_upload().bucket(place.bucket()).key(&target.key);
-            if let Err(stays) = abort.upload_id(upload).send().await {
-                tracing::warn!(path = %target.path, upload, "an upload could not be called off: {}", place.error(&stays));
-            }
-            Err(error.at(target.path))
-        }
-    }
+    let record = Record::new(&target.key, Layout::of(size), Some(hash), mtime);
+    resume::begin(place, &target.key, record, request).await.map_err(|error| error.at(target.path))
 }
 
 /// An upload under way.
@@ -98,7 +85,6 @@ struct Upload<'a> {
     traits: &'a Traits,
     claim: Claim,
     hash: Hash,
-    mtime: Option<Timestamp>,
 }
 
 /// What the parts became.
@@ -147,7 +133,7 @@ impl Upload<'_> {
                 if self.traits.checksums || self.traits.create && self.traits.replace {
                     tags::bind(self.target.place, &self.target.key, &seen, self.hash).await;
                 }
-                Ok(Written { entry: entry(&seen.version, self.mtime), hash: self.hash })
+                Ok(Written { entry: seen.entry(), hash: self.hash })
             }
         }
     }

@@ -7,16 +7,19 @@
 //! that key, or at the end of the second full pass in a row in which nobody tried to upload it. A writer on another machine
 //! is taken for dead when its upload has got no part for a day.
 //!
-//! Who is killed before the record is written leaves an upload that nothing tells of: a sweep of a storage with large
-//! contents also looks for those.
+//! The record is written before the upload is begun, and names it afterwards. Who is killed in between leaves a record that
+//! names no upload: the uploads to its key that got no part for a day are called off for it. Others are other programs', and
+//! nobody's business.
 
 mod known;
 mod sweep;
+mod unnamed;
 mod writer;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
+use aws_sdk_s3::operation::create_multipart_upload::builders::CreateMultipartUploadFluentBuilder as Create;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use jiff::{SignedDuration, Timestamp};
 use wl_core::entry::Hash;
@@ -46,26 +49,36 @@ const ABORTS: usize = 3;
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Record {
     pub key: String,
+    /// Empty until it is begun.
     pub upload: String,
     pub size: u64,
     /// The size of its parts.
     pub part: u64,
     /// None for a copy, which nobody goes on with.
     pub sha256: Option<Hash>,
+    /// What the upload was begun with, and cannot be changed.
+    #[serde(default)]
+    pub mtime: Option<Timestamp>,
     writer: Writer,
     begun: Timestamp,
 }
 
 impl Record {
-    /// A new upload of this process's.
-    pub fn new(key: &str, upload: &str, layout: Layout, sha256: Option<Hash>) -> Self {
-        let (key, upload, Layout { size, part }) = (key.to_owned(), upload.to_owned(), layout);
-        Self { key, upload, size, part, sha256, writer: Writer::this(), begun: Timestamp::now() }
+    /// An upload that this process is about to begin.
+    pub fn new(key: &str, layout: Layout, sha256: Option<Hash>, mtime: Option<Timestamp>) -> Self {
+        let (key, upload, Layout { size, part }) = (key.to_owned(), String::new(), layout);
+        Self { key, upload, size, part, sha256, mtime, writer: Writer::this(), begun: Timestamp::now() }
     }
 
     /// Whether it is an upload of that content, divided as that content is.
-    fn is_of(&self, size: u64, sha256: Hash) -> bool {
-        self.sha256 == Some(sha256) && Layout { size: self.size, part: self.part } == Layout::of(size)
+    fn is_of(&self, size: u64, sha256: Hash, mtime: Option<Timestamp>) -> bool {
+        let layout = Layout { size: self.size, part: self.part };
+        self.names_one() && (self.sha256, self.mtime, layout) == (Some(sha256), mtime, Layout::of(size))
+    }
+
+    /// Whether the upload had been begun when this was written.
+    fn names_one(&self) -> bool {
+        !self.upload.is_empty()
     }
 }
 
@@ -76,8 +89,6 @@ pub(crate) struct Rounds {
     wanted: BTreeSet<String>,
     /// The records that nobody wanted before the last sweep: they are over if nobody wants them before the next.
     doubted: BTreeSet<String>,
-    /// Whether anything was begun that leaves an upload behind if it is killed.
-    begun: bool,
 }
 
 /// The records of uploads that go on in this process.
@@ -124,12 +135,34 @@ pub(crate) fn wanted(target: &Target<'_>) {
     target.place.rounds().wanted.insert(target.key.clone());
 }
 
-/// Writes down, beside a key, an upload that has just begun.
-pub(crate) async fn note(place: &Place, beside: &str, record: Record) -> Result<Claim> {
-    place.rounds().begun = true;
+/// Begins an upload that is written down beside a key.
+pub(crate) async fn begin(place: &Place, beside: &str, record: Record, create: Create) -> Result<Claim> {
     let at = format!("{}{}", records_of(beside), uuid::Uuid::new_v4().simple());
-    let claim = Claim::new(at, record, false).ok_or_else(|| Error::new(Fault::Broken, "a fresh name was taken"))?;
+    let claim = Claim::new(at, record, false);
+    let mut claim = claim.ok_or_else(|| Error::new(Fault::Broken, "a fresh name was taken"))?;
     write(place, &claim).await?;
+    let begun = match create.send().await.map_err(|error| place.error(&error)) {
+        Ok(begun) => begun,
+        Err(error) => {
+            // Where no answer came, an upload may have begun all the same: the record stays for it.
+            if !error.fault.passes()
+                && let Err(stays) = forget(place, &claim.at).await
+            {
+                tracing::debug!(key = claim.record.key, "the record of an upload stays until it is swept: {stays}");
+            }
+            return Err(error);
+        }
+    };
+    let upload = begun.upload_id().filter(|id| !id.is_empty());
+    let upload = upload.ok_or_else(|| Error::new(Fault::Broken, "the server began an upload and did not name it"))?;
+    upload.clone_into(&mut claim.record.upload);
+    if let Err(error) = write(place, &claim).await {
+        // What an upload that no record names leaves costs money until it is swept.
+        if let Err(stays) = call_off(place, &claim.at, &claim.record).await {
+            tracing::warn!(key = claim.record.key, upload, "an upload could not be called off: {stays}");
+        }
+        return Err(error);
+    }
     Ok(claim)
 }
 
@@ -143,16 +176,21 @@ async fn write(place: &Place, claim: &Claim) -> Result<()> {
 
 /// An upload of the same content to the same key that nobody is known to go on with. Uploads of other contents that nobody
 /// goes on with are called off.
-pub(crate) async fn find(target: &Target<'_>, size: u64, sha256: Hash) -> Result<Option<Claim>> {
+pub(crate) async fn find(
+    target: &Target<'_>,
+    size: u64,
+    sha256: Hash,
+    mtime: Option<Timestamp>,
+) -> Result<Option<Claim>> {
     let place = target.place;
     let page = page(place, &records_of(&target.key), true, &From::Start, None).await?;
     let mut found = None;
     for object in page.objects {
         let Some(record) = read(place, &object).await?.filter(|record| record.key == target.key) else { continue };
-        let fits = record.is_of(size, sha256) && record.writer.fate() != Fate::Alive;
+        let fits = record.is_of(size, sha256, mtime) && record.writer.fate() != Fate::Alive;
         if found.is_none() && fits && has_parts(place, &record).await? {
             found = adopt(place, &object.key, record).await?;
-        } else if is_over(place, &object, &record).await? {
+        } else if record.names_one() && is_over(place, &object, &record).await? {
             call_off(place, &object.key, &record).await?;
         }
     }
@@ -176,7 +214,9 @@ async fn is_over(place: &Place, object: &Object, record: &Record) -> Result<bool
         Fate::This => Ok(!under_way().contains(&object.key)),
         Fate::Dead => Ok(true),
         Fate::Alive => Ok(false),
-        Fate::Unknown => Ok(is_older(object, DEAD) && is_idle(place, &record.key, &record.upload).await?),
+        Fate::Unknown => {
+            Ok(is_older(object, DEAD) && (!record.names_one() || is_idle(place, &record.key, &record.upload).await?))
+        }
     }
 }
 
@@ -264,7 +304,12 @@ pub(crate) async fn clear(place: &Arc<Place>, object: &Object) -> Result<bool> {
         return Ok(false);
     }
     match read(place, object).await? {
-        Some(record) if is_over(place, object, &record).await? => call_off(place, &object.key, &record).await?,
+        Some(record) if is_over(place, object, &record).await? => {
+            if !record.names_one() {
+                return unnamed::clear(place, object, &record).await;
+            }
+            call_off(place, &object.key, &record).await?;
+        }
         // It says nothing.
         None if is_older(object, DEAD) => return discard(place, object).await,
         _ => return Ok(false),
@@ -289,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_record_is_read_as_it_was_written() {
-        let record = Record::new("p/x", "id", Layout::of(5 << 30), Some(Hash::of(b"x")));
+        let record = Record::new("p/x", Layout::of(5 << 30), Some(Hash::of(b"x")), Some(Timestamp::now()));
         let text = serde_json::to_vec(&record).unwrap();
         assert!(text.len() < known::LONGEST);
         assert_eq!(serde_json::from_slice::<Record>(&text).unwrap(), record);
@@ -298,12 +343,16 @@ mod tests {
     #[test]
     fn only_an_upload_that_is_divided_alike_is_gone_on_with() {
         let (size, hash) = (5 << 30, Hash::of(b"x"));
-        let record = Record::new("p/x", "id", Layout::of(size), Some(hash));
-        assert!(record.is_of(size, hash) && !record.is_of(size + 1, hash) && !record.is_of(size, Hash::of(b"y")));
+        let of = |record: &Record, size, hash| record.is_of(size, hash, None);
+        let record = Record::new("p/x", Layout::of(size), Some(hash), None);
+        assert!(!of(&record, size, hash), "it names none");
+        let record = Record { upload: "id".to_owned(), ..record };
+        assert!(of(&record, size, hash) && !of(&record, size + 1, hash) && !of(&record, size, Hash::of(b"y")));
+        assert!(!record.is_of(size, hash, Some(Timestamp::now())), "it would have the time of the first try");
         for part in [0, 1, 5 << 20, 5 << 30, u64::MAX] {
-            assert!(!Record { part, ..record.clone() }.is_of(size, hash), "{part}");
+            assert!(!Record { part, ..record.clone() }.is_of(size, hash, None), "{part}");
         }
-        assert!(!Record { sha256: None, ..record }.is_of(size, hash));
+        assert!(!Record { sha256: None, ..record }.is_of(size, hash, None));
     }
 
     #[test]

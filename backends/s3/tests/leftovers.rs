@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use support::{Bucket, PREFIX};
-use wl_core::backend::{Backend, Content, Guard, Reading};
+use wl_core::backend::{Backend, Content, Guard, Look, Reading};
 use wl_core::entry::{Hash, Meta};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
@@ -134,45 +134,97 @@ async fn what_others_make_is_left_for_a_day() {
     assert_eq!(bucket.user_read(&path(".wl-part-1234")).await, Some(b"half of it".to_vec()));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_nothing_tells_of_is_called_off_after_a_day() {
+/// An upload to `y` that somebody has begun, with a part if that is wanted, in a bucket behind a proxy.
+async fn begun(part: Option<&'static [u8]>) -> (Http, Bucket, String) {
     let server = servers::seaweed::shared();
     let proxy = Http::start(server.address());
     let bucket = Bucket::behind(server, &format!("http://{}", proxy.address()));
     bucket.storage.probe().await.unwrap();
-    let content = || Content::of(bytes(), Meta::default());
-    put(&bucket.storage, content()).await.unwrap();
     let key = format!("{PREFIX}y");
     let begun = bucket.user.create_multipart_upload().bucket(&bucket.name).key(&key).send().await.unwrap();
     let upload = begun.upload_id().unwrap().to_owned();
-    assert_eq!((pass(&bucket).await, uploads(&bucket).await), (0, 1), "it is young");
+    if let Some(bytes) = part {
+        let part = bucket.user.upload_part().bucket(&bucket.name).key(&key).upload_id(&upload).part_number(1);
+        part.body(ByteStream::from_static(bytes)).send().await.unwrap();
+    }
+    (proxy, bucket, upload)
+}
 
-    let text = old(&key, &upload);
+/// From now on the upload seems to have begun long ago.
+fn is_old(proxy: &Http, upload: &str) {
+    let text = old(&format!("{PREFIX}y"), upload);
     proxy.decide(
         move |request| if s3_operation(request) == "ListMultipartUploads" { text.clone() } else { Action::Pass },
     );
-    assert_eq!((pass(&bucket).await, uploads(&bucket).await), (0, 1), "nobody began anything large");
-    bucket.storage.replace(&path("z"), content(), &Guard::Absent, None).await.unwrap();
+}
+
+async fn leave_record(bucket: &Bucket) {
+    let record = support::dead_record("y", "").to_string();
+    bucket.put(&format!("{PREFIX}.wl-part-up-left"), record.as_bytes(), &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_upload_is_not_called_off() {
+    let (proxy, bucket, upload) = begun(None).await;
+    is_old(&proxy, &upload);
+    put(&bucket.storage, Content::of(bytes(), Meta::default())).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!((pass(&bucket).await, uploads(&bucket).await), (0, 1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_whose_beginning_was_written_down_is_called_off_after_a_day() {
+    let (proxy, bucket, upload) = begun(None).await;
+    leave_record(&bucket).await;
+    assert_eq!((pass(&bucket).await, uploads(&bucket).await), (0, 1), "it is young");
+    is_old(&proxy, &upload);
     assert_eq!((pass(&bucket).await, uploads(&bucket).await), (1, 0));
+    assert!(bucket.keys(PREFIX).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_still_gets_parts_is_not_called_off() {
+    let (proxy, bucket, upload) = begun(Some(b"part")).await;
+    leave_record(&bucket).await;
+    is_old(&proxy, &upload);
+    assert_eq!((pass(&bucket).await, uploads(&bucket).await), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_is_written_down_before_it_begins() {
     let server = servers::seaweed::shared();
     let proxy = Http::start(server.address());
     let bucket = Bucket::behind(server, &format!("http://{}", proxy.address()));
     bucket.storage.probe().await.unwrap();
-    let key = format!("{PREFIX}y");
-    let begun = bucket.user.create_multipart_upload().bucket(&bucket.name).key(&key).send().await.unwrap();
-    let upload = begun.upload_id().unwrap().to_owned();
-    let part = bucket.user.upload_part().bucket(&bucket.name).key(&key).upload_id(&upload).part_number(1);
-    part.body(ByteStream::from_static(b"part")).send().await.unwrap();
-    let text = old(&key, &upload);
-    proxy.decide(
-        move |request| if s3_operation(request) == "ListMultipartUploads" { text.clone() } else { Action::Pass },
-    );
-    put(&bucket.storage, Content::of(bytes(), Meta::default())).await.unwrap();
-    assert_eq!((pass(&bucket).await, uploads(&bucket).await), (0, 1));
+    let records = async || bucket.keys(&format!("{PREFIX}.wl-part-up-")).await.len();
+    for status in [403, 501] {
+        proxy.decide(move |request| match s3_operation(request) {
+            "CreateMultipartUpload" => Action::s3_error(status, "Refused"),
+            _ => Action::Pass,
+        });
+        put(&bucket.storage, Content::of(bytes(), Meta::default())).await.unwrap_err();
+        assert_eq!(records().await, 0, "{status}");
+    }
+    proxy.decide(|request| match s3_operation(request) {
+        "CreateMultipartUpload" => Action::Close,
+        _ => Action::Pass,
+    });
+    put(&bucket.storage, Content::of(bytes(), Meta::default())).await.unwrap_err();
+    assert_eq!(records().await, 1, "nobody knows whether it began");
+}
+
+/// What an upload was begun with cannot be changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_is_gone_on_with_only_if_the_time_is_the_same() {
+    let bytes = bytes();
+    let bucket = cut_off(&bytes).await;
+    let mtime = "2020-02-02T02:02:02Z".parse().ok();
+    let content = Content::of(bytes, Meta { mtime, mode: None });
+    let written = bucket.storage.replace(&path("x"), content, &Guard::Absent, None).await.unwrap();
+    let Ok(Look::Entry(there)) = bucket.storage.stat(&path("x")).await else { panic!("x is there") };
+    assert_eq!((there.meta.mtime, &written.entry), (mtime, &there));
+    assert_eq!(uploads(&bucket).await, 0, "the first one was called off");
 }
 
 /// An answer to ListMultipartUploads: one that was begun long ago.

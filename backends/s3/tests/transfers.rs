@@ -36,7 +36,11 @@ fn noise(size: usize, seed: u32) -> Bytes {
 }
 
 fn content(bytes: &Bytes) -> Content {
-    Content::of(bytes.clone(), Meta { mtime: "2020-02-02T02:02:02.5Z".parse().ok(), mode: None })
+    Content::of(bytes.clone(), meta())
+}
+
+fn meta() -> Meta {
+    Meta { mtime: "2020-02-02T02:02:02.5Z".parse().ok(), mode: None }
 }
 
 /// A content whose reading fails after so many bytes.
@@ -44,7 +48,7 @@ fn failing(bytes: &Bytes, after: usize, fault: Fault) -> Content {
     let (head, hash) = (bytes.slice(..after), Hash::of(bytes));
     Content::new(bytes.len() as u64, Some(hash), move |_| {
         let pieces: Vec<Result<Bytes>> = vec![Ok(head.clone()), Err(Error::new(fault, "the other side failed"))];
-        Box::pin(async { Ok(Reading { meta: Meta::default(), body: stream::iter(pieces).boxed() }) })
+        Box::pin(async { Ok(Reading { meta: meta(), body: stream::iter(pieces).boxed() }) })
     })
 }
 

@@ -51,7 +51,7 @@ pub(super) async fn copy(
                 .head
         }
     };
-    let begun = client
+    let create = client
         .create_multipart_upload()
         .bucket(place.bucket())
         .key(to)
@@ -60,29 +60,16 @@ pub(super) async fn copy(
         .set_content_encoding(dressed.content_encoding)
         .set_content_disposition(dressed.content_disposition)
         .set_content_language(dressed.content_language)
-        .set_cache_control(dressed.cache_control)
-        .send()
-        .await
-        .map_err(|error| place.error(&error))?;
-    let upload = begun.upload_id().unwrap_or_default().to_owned();
+        .set_cache_control(dressed.cache_control);
     let layout = divided(from.version);
-    let record = Record::new(to, &upload, layout, None);
     // The trash is not listed: what lies there is noted beside what it was copied from.
     let beside = if wanted.onto == Onto::Anything { from.key } else { to };
-    let claim = match resume::note(place, beside, record.clone()).await {
-        Ok(claim) => claim,
-        Err(error) => {
-            let abort = client.abort_multipart_upload().bucket(place.bucket()).key(to).upload_id(&upload);
-            if let Err(stays) = abort.send().await {
-                tracing::warn!(key = to, "a copy in parts could not be called off: {}", place.error(&stays));
-            }
-            return Err(error);
-        }
-    };
-    let copied = copy_parts(place, traits, from, to, (&upload, layout), wanted).await;
+    let claim = resume::begin(place, beside, Record::new(to, layout, None, None), create).await?;
+    let upload = &claim.record.upload;
+    let copied = copy_parts(place, traits, from, to, (upload, layout), wanted).await;
     let over = match &copied {
         Ok(_) => resume::forget(place, &claim.at).await,
-        Err(_) => resume::call_off(place, &claim.at, &record).await,
+        Err(_) => resume::call_off(place, &claim.at, &claim.record).await,
     };
     if let Err(error) = over {
         tracing::debug!(key = to, "the record of a copy in parts stays until it is swept: {error}");

@@ -13,7 +13,7 @@ use aws_sdk_s3::config::{
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::MetadataDirective;
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use wl_backend_s3::S3;
 use wl_core::backend::Backend;
 use wl_core::manifest::Storage;
@@ -113,6 +113,17 @@ fn opened(endpoint: &str, bucket: &str, read_only: bool) -> Arc<S3> {
     S3::new(&Storage::from_params(params).unwrap()).unwrap()
 }
 
+/// The record of an upload to a path, of a process that is no more; of one that it had not begun yet where it is empty.
+pub fn dead_record(path: &str, upload: &str) -> Value {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap();
+    json!({
+        "key": format!("{PREFIX}{path}"), "upload": upload, "size": 1, "part": 1, "sha256": null,
+        "writer": { "machine": format!("{} {}", boot.trim(), namespace.display()), "pid": u32::MAX, "started": 1 },
+        "begun": "2020-02-02T02:02:02Z",
+    })
+}
+
 /// A client that knows nothing of wl.
 pub fn user(endpoint: &str) -> Client {
     let credentials = Credentials::new(servers::S3::ACCESS_KEY, servers::S3::SECRET_KEY, None, None, "test");
@@ -185,13 +196,7 @@ impl Bench for Bucket {
 
     /// What tells of an upload that is over, of a process that is no more.
     async fn leave_part(&self, dir: &RelPath) -> RelPath {
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-        let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap();
-        let record = json!({
-            "key": format!("{PREFIX}x"), "upload": "none", "size": 1, "part": 1, "sha256": null,
-            "writer": { "machine": format!("{} {}", boot.trim(), namespace.display()), "pid": u32::MAX, "started": 1 },
-            "begun": "2020-02-02T02:02:02Z",
-        });
+        let record = dead_record("x", "none");
         let part = dir.join(&format!("{PART_PREFIX}up-left")).unwrap();
         self.put(&Self::key(&part), record.to_string().as_bytes(), &[]).await;
         part
