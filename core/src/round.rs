@@ -167,6 +167,8 @@ impl<'a> Engine<'a> {
         let limits = self.limits.clone();
         let means = Means { run: self.run, carrier: self.carrier, limits, at: Timestamp::now() };
         let mut executor = Executor::new(means, turn);
+        // What this round itself adds says nothing about the share of what vanished.
+        let known = pair.state.agreed()?.0;
         let mut within = None;
         loop {
             let mut window = tokio::select! {
@@ -182,7 +184,7 @@ impl<'a> Engine<'a> {
             let plan = plan(&window.rows, &terms);
             // The root may have gone since it was looked at: what vanished with it was not deleted.
             let again = if plan.deletes == [0; 2] { None } else { Some(look_at_roots(pair).await?) };
-            self.check_brakes(&plan, again.as_ref().unwrap_or(&roots))?;
+            self.check_brakes(&plan, known, again.as_ref().unwrap_or(&roots))?;
             self.announce(&plan);
             self.advance(&mut executor, &plan, &window).await?;
             let ended = executor.execute(plan).await;
@@ -233,13 +235,14 @@ impl<'a> Engine<'a> {
         hurried
     }
 
-    fn check_brakes(&mut self, plan: &Plan, roots: &Roots) -> Result<()> {
+    /// Refuses to delete too much; `known` is how many files both sides agreed on when the round began.
+    fn check_brakes(&mut self, plan: &Plan, known: u64, roots: &Roots) -> Result<()> {
         let now = Instant::now();
         let pair = &*self.run.pair;
         let batch = brakes::Batch {
             deletes: plan.deletes,
             recent: self.recent_deletes.sum(now),
-            known: pair.state.agreed()?.0,
+            known: known.min(pair.state.agreed()?.0),
             replaced: roots.replaced,
             conflicts: conflicts(pair, plan)?,
             nameless: roots.nameless(pair),

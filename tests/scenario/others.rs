@@ -607,3 +607,19 @@ async fn everything_vanished_from_a_place_that_nothing_names() {
         ends_with(&world, "").await;
     }
 }
+
+/// What comes in the same pass does not make a mass deletion a small one.
+#[tokio::test]
+async fn many_files_vanish_while_many_more_appear() {
+    let world = World::new();
+    let vanishing = || (0..30).map(|n| path(&format!("z/{n}")));
+    vanishing().for_each(|path| world.side(Source).user_write(&path, path.as_str().to_owned()));
+    world.settle().await;
+    vanishing().for_each(|path| world.side(Source).user_delete(&path));
+    // More than a window of them, and all of them sort before.
+    (0..8300).for_each(|n| world.side(Source).user_write(&path(&format!("a/{n}")), format!("new {n}")));
+    let stopped = world.round().await.unwrap_err();
+    assert!(stopped.fault == Fault::Refused && stopped.message.contains("30 of 30 files vanished"), "{stopped}");
+    assert!(vanishing().all(|path| world.side(Target).user_exists(&path)));
+    assert_eq!(world.lost(), []);
+}

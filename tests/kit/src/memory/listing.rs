@@ -12,8 +12,10 @@ use wl_core::report::ProblemKind;
 use super::tree::Node;
 use super::{Disk, Memory, Stage, What};
 
-/// Items in a chunk: few, so that every test crosses a boundary.
+/// Items in a chunk: few, so that every test crosses a boundary…
 const CHUNK: usize = 7;
+/// …and one more after so many, so that a test of many files is not all listing.
+const GROWTH: usize = 64;
 
 /// Where a listing stands.
 struct Cursor {
@@ -22,11 +24,13 @@ struct Cursor {
     prune: Option<Prune>,
     /// The key of the last item given.
     after: Option<Vec<u8>>,
+    /// How many items were given.
+    given: usize,
     done: bool,
 }
 
 pub fn list(storage: Arc<Memory>, under: &RelPath, prune: Option<Prune>) -> Listing {
-    let cursor = Cursor { storage, under: under.clone(), prune, after: None, done: false };
+    let cursor = Cursor { storage, under: under.clone(), prune, after: None, given: 0, done: false };
     Box::pin(stream::unfold(cursor, |mut cursor| async move {
         // Lets others run between the chunks, as waiting for a storage would.
         tokio::task::yield_now().await;
@@ -46,8 +50,10 @@ impl Cursor {
             self.done = true;
             return self.broken_off(&error, items.first());
         }
-        self.done = items.len() <= CHUNK || matches!(items[CHUNK - 1].1, Listed::Cut(..));
-        let chunk: Vec<_> = items.into_iter().take(CHUNK).collect();
+        let most = CHUNK + self.given / GROWTH;
+        self.done = items.len() <= most || matches!(items[most - 1].1, Listed::Cut(..));
+        let chunk: Vec<_> = items.into_iter().take(most).collect();
+        self.given += chunk.len();
         self.after = chunk.last().map(|(key, _)| key.clone());
         (!chunk.is_empty()).then(|| chunk.into_iter().map(|(_, item)| item).collect())
     }
