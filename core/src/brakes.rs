@@ -19,7 +19,7 @@ pub struct Batch {
     pub known: u64,
     /// Whether each root is another one than before.
     pub replaced: [bool; 2],
-    /// Conflicts, open ones and new ones: known files of which nobody says that they vanished.
+    /// Known files in a conflict, open or new: nobody says of them that they vanished.
     pub conflicts: u64,
     /// Whether nothing tells each root from another that took its place.
     pub nameless: [bool; 2],

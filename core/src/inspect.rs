@@ -18,7 +18,7 @@ use crate::plan::{Plan, Step, plan as plan_rows};
 use crate::report::{
     Action, Conflict, Difference, Explanation, PlannedAction, Problem, ProblemKind, Verification, Version,
 };
-use crate::round::{conflicts, look_at_roots, terms, unmade_root};
+use crate::round::{known_in_conflict, look_at_roots, terms, unmade_root};
 use crate::state::{BaseRow, ConflictRow, Held, PairState};
 use crate::survey::{Found, Scope, Survey, Walk, rules_above};
 
@@ -129,7 +129,7 @@ async fn hold_deletes(pair: &Pair, plan: &Plan, actions: &mut [PlannedAction]) -
         recent: [0; 2],
         known: pair.state.agreed()?.0,
         replaced: roots.replaced,
-        conflicts: conflicts(pair, plan)?,
+        conflicts: known_in_conflict(pair, plan)?,
         nameless: roots.nameless(pair),
         max_delete: pair.options.max_delete,
         allowed: pair.options.allow_deletes,

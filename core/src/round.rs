@@ -237,6 +237,9 @@ impl<'a> Engine<'a> {
 
     /// Refuses to delete too much; `known` is how many files both sides agreed on when the round began.
     fn check_brakes(&mut self, plan: &Plan, known: u64, roots: &Roots) -> Result<()> {
+        if plan.deletes == [0; 2] {
+            return Ok(());
+        }
         let now = Instant::now();
         let pair = &*self.run.pair;
         let batch = brakes::Batch {
@@ -244,7 +247,7 @@ impl<'a> Engine<'a> {
             recent: self.recent_deletes.sum(now),
             known: known.min(pair.state.agreed()?.0),
             replaced: roots.replaced,
-            conflicts: conflicts(pair, plan)?,
+            conflicts: known_in_conflict(pair, plan)?,
             nameless: roots.nameless(pair),
             max_delete: pair.options.max_delete,
             allowed: self.deletes_allowed,
@@ -388,9 +391,15 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// How many conflicts are open, and how many a plan adds.
-pub(crate) fn conflicts(pair: &Pair, plan: &Plan) -> Result<u64> {
-    Ok((pair.state.conflicts()?.len() + plan.clashes.len()) as u64)
+/// How many files that both sides agreed on are in a conflict that is open, or that a plan adds.
+pub(crate) fn known_in_conflict(pair: &Pair, plan: &Plan) -> Result<u64> {
+    let open = pair.state.conflicts()?.into_iter().map(|row| row.path);
+    let paths: BTreeSet<_> = open.chain(plan.clashes.iter().map(|clash| clash.path.clone())).collect();
+    let mut known = 0;
+    for path in &paths {
+        known += u64::from(pair.state.base_of(path)?.is_some_and(|base| base.kind == Kind::File));
+    }
+    Ok(known)
 }
 
 /// What planning must know of a pair.

@@ -623,3 +623,28 @@ async fn many_files_vanish_while_many_more_appear() {
     assert!(vanishing().all(|path| world.side(Target).user_exists(&path)));
     assert_eq!(world.lost(), []);
 }
+
+/// A conflict about a file that was never agreed on says nothing about those that were; nor does one count twice.
+#[tokio::test]
+async fn some_files_vanish_beside_many_open_conflicts() {
+    for (known, never) in [(20, 16), (0, 30)] {
+        let world = World::new();
+        world.side(Source).has_no_name();
+        let both = |name: &str, contents: [&str; 2]| {
+            for which in Which::BOTH {
+                world.side(which).user_write(&path(name), contents[which as usize].to_owned());
+            }
+        };
+        (0..24).for_each(|n| both(&format!("equal/{n}"), ["1", "1"]));
+        (0..known).for_each(|n| both(&format!("known/{n}"), ["1", "1"]));
+        (0..never).for_each(|n| both(&format!("never/{n}"), ["1", "2"]));
+        world.settle().await;
+        (0..known).for_each(|n| both(&format!("known/{n}"), ["2", "3"]));
+        world.settle().await;
+        assert_eq!(world.conflicts().len(), known + never);
+        let gone = [path("equal/0"), path("equal/1")];
+        gone.iter().for_each(|path| world.side(Source).user_delete(path));
+        world.settle().await;
+        assert!(!gone.iter().any(|path| world.side(Target).user_exists(path)), "{world:?}");
+    }
+}
