@@ -355,6 +355,19 @@ async fn two_names_where_a_side_takes_both_for_one() {
     are(&world, ["A.txt=1", "A.txt=1"]);
 }
 
+/// Two directories on one side that are one on the other: what lies in the second is not taken for renamed.
+#[tokio::test]
+async fn two_directories_where_a_side_takes_both_for_one() {
+    let world = World::new();
+    world.side(Target).fold_names();
+    now(&world, ["Dir/x=1 dir/y=2", ""]);
+    for _ in 0..4 {
+        let _ = world.round().await.unwrap();
+    }
+    are(&world, ["Dir/x=1 Dir/y=2 dir/y=2", "Dir/x=1 Dir/y=2"]);
+    assert!(world.problems().iter().any(|problem| problem.path == "dir/y" && problem.kind == ProblemKind::Name));
+}
+
 /// What was about to be done when a round was cut off may be something that can never be looked at.
 #[tokio::test]
 async fn a_round_cut_off_over_a_name_that_one_side_cannot_hold() {

@@ -79,7 +79,9 @@ async fn is_listed_once(backend: &dyn Backend, path: &RelPath) -> Option<bool> {
 pub(super) fn is_listed_otherwise(raws: &[Raw], which: Which, path: &RelPath, entry: &Entry) -> bool {
     let wanted = folded(path);
     let listed = |raw: &Raw| raw.entries[which as usize].as_ref().is_some_and(|other| is_same(other, entry));
-    raws.iter().any(|raw| raw.path != *path && listed(raw) && folded(&raw.path) == wanted)
+    // Where the directory is another one, it is that which is listed otherwise, and what the other side holds there stays.
+    let renamed = |raw: &Raw| raw.path != *path && raw.path.parent() == path.parent() && listed(raw);
+    raws.iter().any(|raw| renamed(raw) && folded(&raw.path) == wanted)
 }
 
 fn is_same(one: &Entry, other: &Entry) -> bool {

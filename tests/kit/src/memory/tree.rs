@@ -82,10 +82,13 @@ impl Tree {
     /// A path in the spelling that it is listed in, or would be.
     fn as_listed(&self, path: &RelPath) -> RelPath {
         let Some(fold) = self.folds.filter(|_| !self.nodes.contains_key(path)) else { return path.clone() };
-        let folded = fold(path.as_str());
+        // What is new stands where its directory does.
+        let dir = path.parent().map_or_else(RelPath::root, |dir| self.as_listed(&dir));
+        let new = dir.join(path.name()).unwrap_or_else(|_| path.clone());
+        let folded = fold(new.as_str());
         let listed = self.nodes.keys().find(|listed| fold(listed.as_str()) == folded).cloned();
-        let spelled = || RelPath::parse(&self.spells?(path.as_str())).ok();
-        listed.or_else(spelled).unwrap_or_else(|| path.clone())
+        let spelled = || RelPath::parse(&self.spells?(new.as_str())).ok();
+        listed.or_else(spelled).unwrap_or(new)
     }
 
     /// The file under a path.
