@@ -146,6 +146,21 @@ async fn a_copy_of_what_is_there() {
     }
 }
 
+/// The time that a copy inside a storage could not be given is given to it by the next pass.
+#[tokio::test]
+async fn a_copy_of_what_is_there_that_cannot_be_timed_at_first() {
+    let large = "large".repeat(20_000);
+    let world = World::new();
+    world.side(Source).user_write(&path("a"), large.clone());
+    world.settle().await;
+    world.side(Source).user_write(&path("copy"), large);
+    fail(&world, (Target, What::SetMeta, Stage::Before), Fault::Busy, 1);
+    world.settle().await;
+    assert_eq!(world.side(Target).count(What::Copy), 1);
+    let times = Which::BOTH.map(|which| world.side(which).user_meta(&path("copy")).unwrap().mtime);
+    assert_eq!(times[0], times[1]);
+}
+
 #[tokio::test]
 async fn concurrent_delete() {
     // Deleted between the listing and the transfer.

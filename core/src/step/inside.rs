@@ -89,7 +89,8 @@ impl Means<'_> {
     }
 
     /// Gives what was put inside a side the time and mode it is to have; with what both sides agree on then. Those are not
-    /// worth failing for: the next pass sees that the other side differs from what was agreed on.
+    /// worth failing for: the next pass sees that the other side differs from what was agreed on, since nothing vouches for
+    /// this one.
     async fn dressed(&self, on: Which, path: &RelPath, written: Written, meta: &Meta) -> (Written, Meta) {
         let has = &written.entry.meta;
         let is_timed = meta.mtime.is_none() || has.mtime == meta.mtime;
@@ -103,7 +104,8 @@ impl Means<'_> {
             Err(error) if error.fault == Fault::Unsupported => (written, *meta),
             Err(_) => {
                 let has = written.entry.meta;
-                (written, has)
+                let token = Token::racy(written.entry.token.as_bytes());
+                (Written { entry: Entry { token, ..written.entry }, ..written }, has)
             }
         }
     }
