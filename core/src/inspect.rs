@@ -271,7 +271,7 @@ pub async fn explain(run: &Run, path: &RelPath) -> Result<Explanation> {
             ..version(if row.hash.is_some() { "file" } else { "dir" }, row.hash)
         },
     };
-    let left_out = excluded.is_some() || path.is_ours();
+    let left_out = excluded.is_some() || filter.is_unruled(path) || path.is_ours();
     let mut sides = [base_version.clone(), base_version.clone()];
     for which in Which::BOTH {
         if let Some(row) = &row {
@@ -287,6 +287,10 @@ pub async fn explain(run: &Run, path: &RelPath) -> Result<Explanation> {
         (Some(rule), _) => {
             ("excluded".to_owned(), format!("the pattern {} in {} leaves it out", rule.pattern, rule.stands_in))
         }
+        (None, _) if filter.is_unruled(path) => (
+            "nothing".to_owned(),
+            "a .wlignore above it cannot be read: what its rules bear on is left alone until it can".to_owned(),
+        ),
         (None, _) if path.is_ours() => (
             "nothing".to_owned(),
             "the name is one of those that wl keeps for itself, which are never synced".to_owned(),

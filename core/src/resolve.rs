@@ -137,11 +137,16 @@ async fn keep_side(pair: &Pair, path: &RelPath, winner: Which, now: &[Now; 2], a
 async fn remove_tree(pair: &Pair, side: &Side, top: &RelPath, now: &Now, at: Timestamp) -> Result<()> {
     let Some(Below { files, dirs }) = &now.below else { return Err(Error::changed(top)) };
     let rules = rules_above(pair, top).await?;
-    let is_out = |path: &RelPath, kind| rules.excludes(path, kind) || path.name() == IGNORE_FILE;
+    let is_out =
+        |path: &RelPath, kind| rules.is_unruled(path) || rules.excludes(path, kind) || path.name() == IGNORE_FILE;
     let out = files.iter().map(|(path, _)| (path, Kind::File)).chain(dirs.iter().map(|path| (path, Kind::Dir)));
     if let Some((path, _)) = out.into_iter().find(|(path, kind)| is_out(path, *kind)) {
-        let text =
-            "it is excluded, or excludes something, and lies in the directory that would be removed: move it away";
+        let text = if rules.is_unruled(path) {
+            "a .wlignore above it cannot be read and may exclude it, and it lies in the directory that would be removed: \
+             make that readable, or move this away"
+        } else {
+            "it is excluded, or excludes something, and lies in the directory that would be removed: move it away"
+        };
         return Err(Error::new(Fault::Refused, text).at(path));
     }
     for (path, entry) in files {

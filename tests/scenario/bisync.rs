@@ -270,6 +270,27 @@ async fn resolving() {
     }
 }
 
+/// A directory that gives way to a file takes nothing with it that rules may exclude.
+#[tokio::test]
+async fn resolving_below_rules_that_cannot_be_read() {
+    let world = World::new();
+    on_both(&world, "d/t=1").await;
+    now(&world, ["d/t=2", "d/t/a=1 d/t/b.tmp=2"]);
+    world.settle().await;
+    assert_eq!(conflicts(&world).len(), 1);
+    let (target, rules) = (world.side(Target), path("d/.wlignore"));
+    target.user_write(&rules, "*.tmp");
+    target.set_unreadable(&rules);
+    let run = world.run().unwrap();
+    let refused = resolve(&run, &path("d/t"), Keep::Side(Source)).await.unwrap_err();
+    assert!(refused.message.contains("cannot be read"), "{refused}");
+    are(&world, ["d/t=2", "d/.wlignore=*.tmp d/t/a=1 d/t/b.tmp=2"]);
+    let told = wl_core::inspect::explain(&run, &path("d/t/b.tmp")).await.unwrap();
+    assert!(told.reason.contains("cannot be read") && told.target.kind == "file", "{told:?}");
+    target.user_delete(&rules);
+    resolve(&run, &path("d/t"), Keep::Side(Source)).await.unwrap();
+}
+
 /// Before any round has seen what was resolved.
 #[tokio::test]
 async fn an_edit_in_the_moment_after_resolving() {

@@ -9,6 +9,7 @@ use crate::error::{Error, Fault, Result};
 use crate::filter::Filter;
 use crate::job::{Pair, Which};
 use crate::path::{IGNORE_FILE, RelPath};
+use crate::report::ProblemKind;
 
 /// More bytes than that are no list of patterns.
 const LIMIT: u64 = 1 << 20;
@@ -64,19 +65,37 @@ fn on_side(pair: &Pair, which: Which, error: &Error) -> Error {
     Error::new(error.fault, text)
 }
 
-/// The rules that bear on one path: the container's own, and those of the directories it is in.
+/// The rules that bear on one path: the container's own, and those of the directories it is in. Where they cannot be read,
+/// the filter says so.
 pub async fn rules_above(pair: &Pair, path: &RelPath) -> Result<Filter> {
     let mut filter = Filter::new(&pair.options.exclude)?;
     for dir in path.ancestors().chain([RelPath::root()]) {
-        let Ok(path) = dir.join(IGNORE_FILE) else { continue };
-        let mut raw = Raw { path, base: None, entries: [None, None], unknown: [false; 2], recorded: None };
-        for which in Which::BOTH {
-            let looked = pair.side(which).backend.stat(&raw.path).await;
-            if let Look::Entry(entry) = looked.map_err(|error| on_side(pair, which, &error))? {
-                raw.entries[which as usize] = Some(entry);
-            }
-        }
-        learn(pair, &mut filter, &raw).await;
+        ask(pair, &mut filter, &dir).await?;
     }
     Ok(filter)
+}
+
+/// Learns the `.wlignore` of a directory by asking for it; whether the rules changed. Where it is there and cannot be looked
+/// at, the directory's rules cannot be read.
+pub(super) async fn ask(pair: &Pair, filter: &mut Filter, dir: &RelPath) -> Result<bool> {
+    let Ok(path) = dir.join(IGNORE_FILE) else { return Ok(false) };
+    let mut raw = Raw { path, base: None, entries: [None, None], unknown: [false; 2], recorded: None };
+    let mut in_doubt = false;
+    for which in Which::BOTH {
+        let looked = pair.side(which).backend.stat(&raw.path).await;
+        match looked.map_err(|error| on_side(pair, which, &error))? {
+            Look::Absent => {}
+            Look::Entry(entry) => raw.entries[which as usize] = Some(entry),
+            Look::Blocked(obstacle) => {
+                raw.unknown[which as usize] = true;
+                // What is no file has no rules.
+                in_doubt |= obstacle.kind != ProblemKind::Skipped;
+            }
+        }
+    }
+    let (changed, _) = learn(pair, filter, &raw).await;
+    if in_doubt {
+        filter.set_unruled(dir, true);
+    }
+    Ok(changed)
 }
