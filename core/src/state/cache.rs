@@ -1,12 +1,21 @@
 //! What need not be read again while its token stays: hashes, and the texts of `.wlignore` files.
+//!
+//! What was remembered a year ago is forgotten, for nobody tells the cache what is there no longer. What is there still is
+//! read again then, should anybody ask for it.
 
-use rusqlite::OptionalExtension as _;
+use std::sync::atomic::Ordering;
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension as _, Transaction};
 
 use super::State;
 use super::columns::{key, lasting};
 use crate::entry::{Hash, Token};
 use crate::error::Result;
 use crate::path::RelPath;
+
+/// So many days what was remembered is kept.
+const KEPT: i64 = 365;
 
 impl State {
     /// The sha256 remembered for that version of a file; none for a racy token, which vouches for nothing.
@@ -30,14 +39,17 @@ impl State {
             return Ok(());
         }
         kept.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        let day = today();
         self.shared.cache.write(|tx| {
+            self.prune(tx, day)?;
             tx.prepare_cached("INSERT OR IGNORE INTO places (place) VALUES (?1)")?.execute([place])?;
             let id: i64 =
                 tx.prepare_cached("SELECT id FROM places WHERE place = ?1")?.query_row([place], |row| row.get(0))?;
-            let mut set =
-                tx.prepare_cached("INSERT OR REPLACE INTO hashes (place, key, token, hash) VALUES (?1, ?2, ?3, ?4)")?;
+            let mut set = tx.prepare_cached(
+                "INSERT OR REPLACE INTO hashes (place, key, token, hash, day) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?;
             for (path, token, hash) in kept {
-                set.execute((id, key(path), token.as_bytes(), hash))?;
+                set.execute((id, key(path), token.as_bytes(), hash, day))?;
             }
             Ok(())
         })
@@ -60,16 +72,40 @@ impl State {
     /// Remembers the text of that version of a `.wlignore`, one a path. That of a racy token is not kept.
     pub fn remember_rules(&self, place: &str, path: &RelPath, token: &Token, text: &str) -> Result<()> {
         let Some(token) = lasting(Some(token)) else { return Ok(()) };
+        let day = today();
         self.shared.cache.write(|tx| {
+            self.prune(tx, day)?;
             tx.prepare_cached("INSERT OR IGNORE INTO places (place) VALUES (?1)")?.execute([place])?;
             tx.prepare_cached(
-                "INSERT OR REPLACE INTO rules (place, key, token, text)
-                 SELECT id, ?2, ?3, ?4 FROM places WHERE place = ?1",
+                "INSERT OR REPLACE INTO rules (place, key, token, text, day)
+                 SELECT id, ?2, ?3, ?4, ?5 FROM places WHERE place = ?1",
             )?
-            .execute((place, key(path), token, text))
+            .execute((place, key(path), token, text, day))
             .map(drop)
         })
     }
+
+    /// Forgets what is old, once a day.
+    fn prune(&self, tx: &Transaction<'_>, day: i64) -> rusqlite::Result<()> {
+        if self.shared.pruned.swap(day, Ordering::Relaxed) == day {
+            return Ok(());
+        }
+        let forgotten = tx.execute("DELETE FROM hashes WHERE day < ?1", [day - KEPT])?
+            + tx.execute("DELETE FROM rules WHERE day < ?1", [day - KEPT])?;
+        if forgotten > 0 {
+            tx.execute(
+                "DELETE FROM places WHERE NOT EXISTS (SELECT 1 FROM hashes WHERE hashes.place = places.id)
+                 AND NOT EXISTS (SELECT 1 FROM rules WHERE rules.place = places.id)",
+                (),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Days since 1970.
+fn today() -> i64 {
+    Timestamp::now().as_second() / (24 * 60 * 60)
 }
 
 #[cfg(test)]
@@ -100,6 +136,35 @@ mod tests {
         assert_eq!(state.cached_hash("p", &path("a"), &sure).unwrap(), None);
         state.remember_hashes("p", &[(path("a"), sure, Hash::of(b"x"))]).unwrap();
         assert_eq!(state.cached_hash("p", &path("a"), &racy).unwrap(), None);
+    }
+
+    #[test]
+    fn what_was_remembered_a_year_ago_is_forgotten() {
+        let state = State::in_memory().unwrap();
+        let (token, hash) = (Token::new(b"1"), Hash::of(b"x"));
+        let remember = |place, name| state.remember_hashes(place, &[(path(name), token.clone(), hash)]).unwrap();
+        let cached = |place, name| state.cached_hash(place, &path(name), &token).unwrap();
+        let put_back = |days: i64| {
+            for table in ["hashes", "rules"] {
+                let update = format!("UPDATE {table} SET day = day - {days}");
+                state.shared.cache.write(|tx| tx.execute(&update, ())).unwrap();
+            }
+            state.shared.pruned.store(0, Ordering::Relaxed);
+        };
+        remember("p", "old");
+        remember("gone", "old");
+        state.remember_rules("p", &path("d/.wlignore"), &token, "*.log").unwrap();
+        put_back(KEPT);
+        remember("p", "young");
+        assert_eq!([cached("p", "old"), cached("gone", "old")], [Some(hash); 2], "not a day more");
+        put_back(1);
+        remember("p", "new");
+        assert_eq!(["old", "young", "new"].map(|name| cached("p", name)), [None, Some(hash), Some(hash)]);
+        assert_eq!(state.cached_rules("p", &path("d/.wlignore"), &token).unwrap(), None);
+        let places = |connection: &rusqlite::Connection| {
+            connection.query_row("SELECT group_concat(place) FROM places", (), |row| row.get::<_, String>(0))
+        };
+        assert_eq!(state.shared.cache.read(places).unwrap(), "p");
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod schema;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use jiff::Timestamp;
 
@@ -110,6 +111,8 @@ pub struct State {
 struct Shared {
     state: Db,
     cache: Db,
+    /// The day on which the cache was rid of what is old.
+    pruned: AtomicI64,
     _lock: Option<File>,
 }
 
@@ -118,12 +121,16 @@ impl State {
     /// has it open.
     pub fn open(dir: &Path) -> Result<(Self, Vec<String>)> {
         let open::Opened { state, cache, lock, told } = open::open(dir)?;
-        Ok((Self { shared: Arc::new(Shared { state, cache, _lock: Some(lock) }) }, told))
+        Ok((Self::of(state, cache, Some(lock)), told))
     }
 
     /// A database in memory, for tests.
     pub fn in_memory() -> Result<Self> {
         let (state, cache) = (Db::in_memory(&schema::STATE)?, Db::in_memory(&schema::CACHE)?);
-        Ok(Self { shared: Arc::new(Shared { state, cache, _lock: None }) })
+        Ok(Self::of(state, cache, None))
+    }
+
+    fn of(state: Db, cache: Db, lock: Option<File>) -> Self {
+        Self { shared: Arc::new(Shared { state, cache, pruned: AtomicI64::new(0), _lock: lock }) }
     }
 }

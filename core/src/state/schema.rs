@@ -83,6 +83,12 @@ pub(super) const CACHE: Schema = Schema {
             PRIMARY KEY (place, key)
         ) STRICT, WITHOUT ROWID;
     ",
+        "
+        ALTER TABLE hashes ADD COLUMN day INTEGER NOT NULL DEFAULT 0;
+        UPDATE hashes SET day = unixepoch() / 86400;
+        ALTER TABLE rules ADD COLUMN day INTEGER NOT NULL DEFAULT 0;
+        UPDATE rules SET day = unixepoch() / 86400;
+    ",
     ],
 };
 
