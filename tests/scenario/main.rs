@@ -5,6 +5,7 @@
 
 mod bisync;
 mod exhaustive;
+mod jobs;
 mod moves;
 mod mutagen;
 mod others;

@@ -44,7 +44,7 @@ impl Survey<'_> {
             }
         }
         for (task, result) in hash_all(self.pair, tasks).await? {
-            seen[task.index][task.which as usize] = self.outcome(&task, result)?;
+            seen[task.index][task.which as usize] = self.outcome(&task, result);
         }
         Ok(raws.into_iter().zip(seen).map(|(raw, seen)| raw.into_row(seen)).collect())
     }
@@ -75,9 +75,9 @@ impl Survey<'_> {
         sizes
     }
 
-    fn outcome(&mut self, task: &Task, result: Result<Hash>) -> Result<Seen> {
+    fn outcome(&mut self, task: &Task, result: Result<Hash>) -> Seen {
         let error = match result {
-            Ok(hash) => return Ok(Seen::File(hash)),
+            Ok(hash) => return Seen::File(hash),
             Err(error) => error,
         };
         match error.fault {
@@ -85,23 +85,34 @@ impl Survey<'_> {
             // An open conflict does not hinder the job: it waits for the next hint.
             Fault::Missing | Fault::Refused if task.in_conflict => {}
             Fault::Missing | Fault::Refused => self.unsettled.push(task.path.clone()),
-            Fault::Stopped | Fault::Offline => return Err(error),
             _ => {
                 let Error { message, .. } = error;
                 self.problem(task.which, &task.path, ProblemKind::Unreadable, message);
             }
         }
-        Ok(Seen::Unknown)
+        Seen::Unknown
     }
 }
 
+/// Hashes all of them, unless a storage cannot be reached: then none of the others is tried, and what was hashed is kept.
 async fn hash_all(pair: &Pair, tasks: Vec<Task>) -> Result<Vec<(Task, Result<Hash>)>> {
-    let at_once = pair.in_flight();
     let hash = |task: Task| async move {
-        let result = pair.side(task.which).backend.hash(&task.path, &task.token).await;
-        (task, result)
+        match pair.side(task.which).backend.hash(&task.path, &task.token).await {
+            Err(error) if matches!(error.fault, Fault::Offline | Fault::Stopped) => Err(error),
+            result => Ok((task, result)),
+        }
     };
-    let done: Vec<_> = futures::stream::iter(tasks).map(hash).buffer_unordered(at_once).collect().await;
+    let mut hashing = futures::stream::iter(tasks).map(hash).buffer_unordered(pair.in_flight());
+    let (mut done, mut ended) = (Vec::new(), Ok(()));
+    while let Some(one) = hashing.next().await {
+        match one {
+            Ok(one) => done.push(one),
+            Err(error) => {
+                ended = Err(error);
+                break;
+            }
+        }
+    }
     for which in Which::BOTH {
         let fresh: Vec<_> = done
             .iter()
@@ -112,7 +123,7 @@ async fn hash_all(pair: &Pair, tasks: Vec<Task>) -> Result<Vec<(Task, Result<Has
             pair.store.remember_hashes(&pair.side(which).place, &fresh)?;
         }
     }
-    Ok(done)
+    ended.map(|()| done)
 }
 
 /// What a side holds as far as no hash is needed for it.

@@ -1,7 +1,7 @@
 //! What a listing leaves out may be there all the same: a storage can hold a name and never list it. Before anything is
 //! taken for deleted, it is looked at.
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::folding::is_listed_otherwise;
 use super::{Raw, Survey};
@@ -28,7 +28,7 @@ impl Survey<'_> {
                 if losses.is_empty() {
                     break;
                 }
-                for (loss, look) in look_at(self.pair, losses).await {
+                for (loss, look) in look_at(self.pair, losses).await? {
                     sure[loss.index] = true;
                     if let Ok(Look::Entry(entry)) = &look
                         && is_listed_otherwise(raws, which, &loss.path, entry)
@@ -55,7 +55,6 @@ impl Survey<'_> {
                 (ProblemKind::Name, "the storage holds it and does not list it: rename it".to_owned())
             }
             Ok(Look::Blocked(obstacle)) => (obstacle.kind, obstacle.message),
-            Err(error) if error.fault.passes() || error.fault == Fault::Stopped => return Err(error),
             Err(error) => (ProblemKind::Unreadable, error.message),
         };
         raw.unknown[loss.which as usize] = raw.entries[loss.which as usize].is_none();
@@ -88,11 +87,13 @@ fn is_loss(raw: &Raw, which: Which) -> bool {
     raw.base.is_some() && raw.entries[here].is_none() && !raw.unknown[here] && raw.entries[there].is_some()
 }
 
-async fn look_at(pair: &Pair, losses: Vec<Loss>) -> Vec<(Loss, Result<Look>)> {
-    let at_once = pair.sides.iter().map(|side| side.backend.facts().in_flight).max().unwrap_or(1).max(1);
+/// Looks at all of them, unless something keeps it from being told: then the others are not tried.
+async fn look_at(pair: &Pair, losses: Vec<Loss>) -> Result<Vec<(Loss, Result<Look>)>> {
     let look = |loss: Loss| async move {
-        let look = pair.side(loss.which).backend.stat(&loss.path).await;
-        (loss, look)
+        match pair.side(loss.which).backend.stat(&loss.path).await {
+            Err(error) if error.fault.passes() || error.fault == Fault::Stopped => Err(error),
+            look => Ok((loss, look)),
+        }
     };
-    futures::stream::iter(losses).map(look).buffer_unordered(at_once).collect().await
+    futures::stream::iter(losses).map(look).buffer_unordered(pair.in_flight()).try_collect().await
 }
