@@ -101,8 +101,13 @@ async fn pause(run: &Run, time: Duration) -> Result<()> {
     }
 }
 
+/// Removes what the trashes have kept for long enough, or as much of it as there is time for until the run is stopped.
 async fn sweep(run: &Run) {
-    for problem in trash::sweep(&run.pair, run.pair.options.keep_deleted).await.problems {
+    let swept = tokio::select! {
+        swept = trash::sweep(&run.pair, run.pair.options.keep_deleted) => swept,
+        () = run.stop.cancelled() => return,
+    };
+    for problem in swept.problems {
         tracing::warn!(storage = problem.storage, "the trash was not swept: {}: {}", problem.path, problem.message);
     }
 }

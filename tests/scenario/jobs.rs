@@ -1,10 +1,15 @@
 //! Whole jobs over storages that fail, vanish or end what they began: how much is tried, and how soon a job gives up.
 
+use std::time::Duration;
+use tokio::time::timeout;
+use wl_core::drive;
 use wl_core::error::{Error, Fault};
 use wl_core::job::Which;
+use wl_syncer_generic::Generic;
 use wl_test_kit::memory::{Fate, What};
 use wl_test_kit::path;
 use wl_test_kit::sim::World;
+use crate::table::{now, on_both};
 use Which::{Source, Target};
 
 /// A storage that cannot be reached is not asked thousands of times before the job waits for it.
@@ -29,4 +34,25 @@ async fn what_cannot_be_reached_is_not_tried_again_and_again() {
         let tried = world.side(on).count(what) - before;
         assert!((1..=16).contains(&tried), "{what:?} {tried} times");
     }
+}
+
+/// A stopped job does not first go through the whole trash.
+#[tokio::test]
+async fn a_job_is_stopped_while_the_trash_is_swept() {
+    let mut world = World::new();
+    on_both(&world, "a=1 b=1").await;
+    now(&world, ["b=1", "a=1 b=1"]);
+    world.settle().await;
+    assert!(!world.side(Target).trash().is_empty());
+    world.options.keep_deleted = Duration::ZERO;
+    let run = world.run().unwrap();
+    let stop = run.stop.clone();
+    world.side(Target).on_op(move |op| {
+        if op.what != What::Remove {
+            return Fate::GoesOn;
+        }
+        stop.cancel();
+        Fate::Hangs
+    });
+    timeout(Duration::from_secs(5), drive::one_shot(&run, &Generic)).await.expect("it ends").unwrap();
 }
