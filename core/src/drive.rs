@@ -125,7 +125,7 @@ pub async fn continuous(run: &Run, carrier: &dyn Carrier) -> Result<()> {
     let mut swept: Option<Instant> = None;
     let (mut scope, mut lost) = (Scope::All, false);
     loop {
-        if watch.ended {
+        if watch.again.is_some_and(|at| at <= Instant::now()) {
             watch = rewatched(run, watch).await;
         }
         let round = engine.round(&scope).await;
@@ -238,6 +238,7 @@ fn trouble(run: &Run, watch: &mut Watch, backoff: &mut Backoff, error: &Error) -
 async fn rewatched(run: &Run, mut old: Watch) -> Watch {
     let mut watch = Watch::begin(run).await;
     std::mem::swap(watch.coalescer(), old.coalescer());
+    watch.follows(&old);
     watch
 }
 

@@ -26,6 +26,9 @@ const HOT: u32 = 3;
 const HOT_TIME: Duration = Duration::from_secs(2);
 /// How often a storage is scanned whose watcher failed, where neither the manifest nor the storage says.
 const SCAN: Duration = Duration::from_mins(1);
+/// A watcher that ends is begun anew at once, and one that ends again and again after longer and longer waits: the first and
+/// the longest one. To have watched for as long as that is to have worked.
+const ANEW: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// Hints are only hints: everything is looked at this often all the same.
 const FULL_SCAN: Duration = Duration::from_hours(1);
 
@@ -168,8 +171,11 @@ pub struct Watch {
     pub problems: Vec<Problem>,
     /// Whether a watcher could not begin: it is tried again with the next scan, or once a storage is back.
     pub unwatched: bool,
-    /// Whether a watcher ended: watching must begin anew.
-    pub ended: bool,
+    /// When watching must begin anew, because a watcher ended or could not begin.
+    pub again: Option<Instant>,
+    begun: Instant,
+    /// How long that waits.
+    patience: Duration,
     /// Ends the watchers when dropped.
     watchers: JoinSet<()>,
 }
@@ -218,9 +224,26 @@ impl Watch {
                 }
             }
         }
-        let full_scan = Instant::now() + FULL_SCAN;
-        let coalescer = Coalescer::default();
-        Self { hints, scans, full_scan, coalescer, problems, unwatched, ended: false, watchers }
+        let begun = Instant::now();
+        Self {
+            hints,
+            scans,
+            full_scan: begun + FULL_SCAN,
+            coalescer: Coalescer::default(),
+            problems,
+            unwatched,
+            again: None,
+            begun,
+            patience: Duration::ZERO,
+            watchers,
+        }
+    }
+
+    /// Waits longer than the one before, should a watcher end again, unless that one did watch for a while.
+    pub fn follows(&mut self, before: &Self) {
+        if before.begun.elapsed() < ANEW.1 {
+            self.patience = (before.patience * 2).clamp(ANEW.0, ANEW.1);
+        }
     }
 
     /// What to gather hints in.
@@ -241,7 +264,10 @@ impl Watch {
             if let Some(scope) = self.coalescer.take(now) {
                 return Some(scope);
             }
-            let clocks = self.scans.iter().flatten().map(|(_, at)| *at).chain([self.full_scan]);
+            if self.again.is_some_and(|at| at <= now) {
+                return Some(Scope::All);
+            }
+            let clocks = self.scans.iter().flatten().map(|(_, at)| *at).chain([self.full_scan]).chain(self.again);
             let wake = clocks.chain(self.coalescer.due()).min().unwrap_or(self.full_scan);
             tokio::select! {
                 biased;
@@ -250,8 +276,7 @@ impl Watch {
                 Some((which, hint)) = self.hints.recv() => self.take_hint(run, which, hint),
                 // A watcher ends with the root it watches.
                 Some(_) = self.watchers.join_next() => {
-                    self.ended = true;
-                    return Some(Scope::All);
+                    self.again.get_or_insert(now + self.patience);
                 }
                 () = tokio::time::sleep_until(wake) => {}
             }
@@ -279,7 +304,9 @@ impl Watch {
             if *at <= now {
                 *at = now + *every;
                 self.coalescer.all(now);
-                self.ended |= self.unwatched;
+                if self.unwatched {
+                    self.again.get_or_insert(now);
+                }
             }
         }
         if self.full_scan <= now {

@@ -1,7 +1,7 @@
 //! Whole jobs over storages that fail, vanish or end what they began: how much is tried, and how soon a job gives up.
 
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use wl_core::drive;
 use wl_core::error::{Error, Fault};
 use wl_core::job::Which;
@@ -55,4 +55,22 @@ async fn a_job_is_stopped_while_the_trash_is_swept() {
         Fate::Hangs
     });
     timeout(Duration::from_secs(5), drive::one_shot(&run, &Generic)).await.expect("it ends").unwrap();
+}
+
+/// Everything is looked at each time that watching begins anew.
+#[tokio::test]
+async fn a_watcher_that_ends_at_once_is_not_begun_anew_without_a_pause() {
+    let world = World::new();
+    on_both(&world, "a=1").await;
+    world.side(Source).ends_watching();
+    let run = world.run().unwrap();
+    let before = world.side(Target).count(What::List);
+    let job = async {
+        sleep(Duration::from_millis(1200)).await;
+        run.stop.cancel();
+    };
+    let (done, ()) = tokio::join!(drive::continuous(&run, &Generic), job);
+    done.unwrap();
+    let rounds = world.side(Target).count(What::List) - before;
+    assert!((2..=6).contains(&rounds), "{rounds} rounds");
 }

@@ -119,6 +119,7 @@ struct Disk {
     away: Vec<(u64, Tree)>,
     roots: u64,
     nameless: bool,
+    unwatched: bool,
     versions: u64,
     hook: Option<Hook>,
     unreadable: BTreeSet<RelPath>,
@@ -149,6 +150,7 @@ impl Memory {
             away: Vec::new(),
             roots: 1,
             nameless: false,
+            unwatched: false,
             versions: 0,
             hook: None,
             unreadable: BTreeSet::new(),
@@ -214,6 +216,11 @@ impl Memory {
     /// From now on nothing tells its root from another.
     pub fn has_no_name(&self) {
         self.disk().nameless = true;
+    }
+
+    /// From now on whoever watches it is told nothing, and that soon.
+    pub fn ends_watching(&self) {
+        self.disk().unwatched = true;
     }
 
     /// Names that it cannot hold, from now on.

@@ -358,6 +358,9 @@ impl Backend for Storage {
     }
 
     async fn watch(&self) -> Result<BoxStream<'static, Hint>> {
+        if self.0.disk().unwatched {
+            return Ok(Box::pin(stream::empty()));
+        }
         let hints = self.0.hints.subscribe();
         Ok(Box::pin(stream::unfold(hints, |mut hints| async move {
             match hints.recv().await {
