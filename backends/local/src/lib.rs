@@ -7,6 +7,7 @@ mod change;
 mod commit;
 mod error;
 mod leftovers;
+mod mounts;
 mod part;
 mod patch;
 mod pool;
@@ -242,6 +243,9 @@ impl Backend for Local {
 
 fn look(root: &Root, path: &RelPath) -> Result<Look> {
     let handle = root.open()?;
+    if handle.misses(path) {
+        return Ok(Look::Blocked(mounts::missing()));
+    }
     let seen = match handle.look(path) {
         Ok(None) => return Ok(Look::Absent),
         Ok(Some(seen)) => seen,

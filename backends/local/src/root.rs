@@ -13,6 +13,7 @@ use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
 use crate::error::{error, words};
+use crate::mounts::Mounts;
 use crate::part::{set_mode, set_mtime};
 use crate::scratch::Scratch;
 use crate::seen::{Clock, Seen, What};
@@ -29,6 +30,7 @@ pub struct Root {
 struct Last {
     id: (u64, u64),
     nature: Arc<Nature>,
+    mounts: Arc<Mounts>,
     measured: Instant,
     handle: Weak<Handle>,
 }
@@ -120,6 +122,8 @@ pub struct Handle {
     dev: u64,
     /// What was found out about its file system.
     pub nature: Arc<Nature>,
+    /// What is mounted below it.
+    pub mounts: Arc<Mounts>,
     dirs: Mutex<HashMap<RelPath, Weak<Dir>>>,
 }
 
@@ -175,8 +179,10 @@ impl Root {
             }
             (None, None) => (Arc::new(Nature::measure(&fd, self.read_only)), Instant::now()),
         };
-        let handle = Arc::new(Handle { fd, dev: seen.dev, nature: nature.clone(), dirs: Mutex::default() });
-        *last = Some(Last { id: (seen.dev, seen.ino), nature, measured, handle: Arc::downgrade(&handle) });
+        let mounts = same.map_or_else(Arc::default, |last| last.mounts.clone());
+        let (id, dirs) = ((seen.dev, seen.ino), Mutex::default());
+        let handle = Arc::new(Handle { fd, dev: seen.dev, nature: nature.clone(), mounts: mounts.clone(), dirs });
+        *last = Some(Last { id, nature, mounts, measured, handle: Arc::downgrade(&handle) });
         Ok(handle)
     }
 
@@ -285,6 +291,14 @@ impl Handle {
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(errno) => Err(errno),
         }
+    }
+
+    /// Whether another file system was seen at a path or above it that is there no more.
+    pub fn misses(&self, path: &RelPath) -> bool {
+        let dev = |path: &RelPath| self.look(path).ok().flatten().map(|seen| seen.dev);
+        let is_missed =
+            |place: &RelPath| dev(place).is_some_and(|here| place.parent().and_then(|at| dev(&at)) == Some(here));
+        self.mounts.around(path).iter().any(is_missed)
     }
 
     /// How finely the file system that this was seen on dates changes.

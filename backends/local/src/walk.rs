@@ -16,6 +16,7 @@ use wl_core::report::ProblemKind;
 
 use crate::error::obstacle;
 use crate::leftovers::Leftovers;
+use crate::mounts::missing;
 use crate::root::{Handle, Root};
 use crate::seen::{Seen, What};
 use crate::sys;
@@ -69,6 +70,8 @@ struct Walker {
 /// One directory on the way down.
 struct Level {
     dir: OwnedFd,
+    /// The file system it is on.
+    dev: u64,
     path: RelPath,
     names: Names,
     next: usize,
@@ -76,8 +79,12 @@ struct Level {
 
 impl Walker {
     fn walk(&mut self, under: &RelPath) -> Result<(), Gone> {
-        match self.handle.open(under, OFlags::RDONLY | OFlags::DIRECTORY) {
-            Ok(dir) => self.enter(dir, under.clone())?,
+        if self.handle.misses(under) {
+            return self.out.push(Listed::Blocked(under.clone(), missing()));
+        }
+        let opened = self.handle.open(under, OFlags::RDONLY | OFlags::DIRECTORY);
+        match opened.and_then(|dir| Ok((sys::seen_of(&dir)?.dev, dir))) {
+            Ok((dev, dir)) => self.enter(dir, dev, under.clone())?,
             Err(Errno::NOENT | Errno::NOTDIR) => {}
             Err(errno) => self.out.push(Listed::Blocked(under.clone(), obstacle(errno)))?,
         }
@@ -96,9 +103,9 @@ impl Walker {
     }
 
     /// Reads a directory's names, which will be visited next.
-    fn enter(&mut self, dir: OwnedFd, path: RelPath) -> Result<(), Gone> {
+    fn enter(&mut self, dir: OwnedFd, dev: u64, path: RelPath) -> Result<(), Gone> {
         match Names::read(&dir) {
-            Ok(names) => self.levels.push(Level { dir, path, names, next: 0 }),
+            Ok(names) => self.levels.push(Level { dir, dev, path, names, next: 0 }),
             Err(Errno::NOENT) => {}
             Err(errno) => self.out.push(Listed::Blocked(path, obstacle(errno)))?,
         }
@@ -146,15 +153,17 @@ impl Walker {
     /// Reports a file or a directory, and goes into the directory.
     fn report(&mut self, path: RelPath, seen: &Seen) -> Result<(), Gone> {
         let Some(entry) = self.handle.clock(seen).entry(seen) else { return Ok(()) };
-        let is_dir = entry.is_dir();
-        self.out.push(Listed::Entry(path.clone(), entry))?;
-        if !is_dir {
-            return Ok(());
+        if !entry.is_dir() {
+            return self.out.push(Listed::Entry(path, entry));
         }
         let Some(level) = self.levels.last() else { return Ok(()) };
+        if self.handle.mounts.misses(&path, seen.dev, level.dev) {
+            return self.out.push(Listed::Blocked(path, missing()));
+        }
+        self.out.push(Listed::Entry(path.clone(), entry))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::openat(&level.dir, path.name(), flags, Mode::empty()) {
-            Ok(dir) => self.enter(dir, path),
+            Ok(dir) => self.enter(dir, seen.dev, path),
             Err(Errno::NOENT) => Ok(()),
             // A file or a link took its place just now.
             Err(Errno::NOTDIR) => self.out.push(Listed::Blocked(path, obstacle(Errno::BUSY))),

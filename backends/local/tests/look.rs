@@ -15,6 +15,37 @@ use wl_core::entry::{Hash, Kind, Token};
 use wl_core::error::{Error, Fault};
 use wl_core::path::RelPath;
 use wl_core::report::ProblemKind;
+use wl_test_kit::mounted::Mounted;
+
+#[tokio::test]
+async fn what_is_unmounted_below_the_root_is_unknown_and_not_deleted() {
+    let s = storage();
+    for at in ["d/disk", "e"] {
+        fs::create_dir_all(s.at(at)).unwrap();
+    }
+    let Some(disk) = Mounted::in_memory(&s.at("d/disk"), 64) else { return };
+    s.put("d/disk/in/f", "x");
+    let all = ["d/", "d/disk/", "d/disk/in/", "d/disk/in/f", "e/"];
+    assert_eq!(s.names("").await, all);
+    drop(disk);
+    let is_blocked = async |name: &str| {
+        let look = s.local.stat(&path(name)).await.unwrap();
+        matches!(look, Look::Blocked(why) if why.kind == ProblemKind::Offline)
+    };
+    for name in ["d/disk", "d/disk/in", "d/disk/in/f", "d/disk/other"] {
+        assert!(is_blocked(name).await, "{name}");
+    }
+    assert!(!is_blocked("d").await && !is_blocked("e").await);
+    let names = s.names("").await;
+    assert!(names[1].starts_with("!d/disk what was mounted here is not"), "{names:?}");
+    assert_eq!((&*names[0], &*names[2], names.len()), ("d/", "e/", 3));
+    assert_eq!(s.names("d/disk/in").await.len(), 1, "neither is what was below it");
+
+    let Some(_disk) = Mounted::in_memory(&s.at("d/disk"), 64) else { return };
+    s.put("d/disk/in/f", "x");
+    assert_eq!(s.names("").await, all);
+    assert!(!is_blocked("d/disk/in/f").await);
+}
 
 async fn read(s: &Storage, name: &str, token: &Token, from: u64) -> Result<Vec<u8>, Error> {
     let mut body = s.local.read(&path(name), token, from).await?.body;
