@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use digest_auth::{AuthContext, HttpMethod, Qop, WwwAuthenticateHeader};
+use digest_auth::{AuthContext, AuthorizationHeader, HttpMethod, Qop, WwwAuthenticateHeader};
 use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Method, Url};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -93,8 +93,9 @@ impl Auth {
         Some(value)
     }
 
-    /// Takes what a 401 asks for; whether that is something new, so that it is worth another try.
-    pub fn learn(&self, headers: &HeaderMap) -> bool {
+    /// Takes what a 401 asks for; whether that is something else than what the request came with, so that it is worth
+    /// another try. Somebody else may have learned it already.
+    pub fn learn(&self, headers: &HeaderMap, came_with: Option<&HeaderValue>) -> bool {
         let mut values = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
         let Some(mut offered) = values.find_map(digest_in) else { return false };
         if let Some(qop) = &mut offered.qop
@@ -104,11 +105,11 @@ impl Auth {
             qop.retain(|one| *one == Qop::AUTH);
         }
         let mut challenge = self.wanted.challenge.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = challenge.as_ref().is_none_or(|known| known.nonce != offered.nonce);
-        if new {
+        let another = came_with.and_then(nonce_of).is_none_or(|nonce| nonce != offered.nonce);
+        if challenge.as_ref().is_none_or(|known| known.nonce != offered.nonce) {
             *challenge = Some(offered);
         }
-        new
+        another
     }
 }
 
@@ -120,6 +121,11 @@ impl fmt::Debug for Auth {
             Credentials::Bearer(_) => "bearer",
         })
     }
+}
+
+/// The nonce that a digest was made with.
+fn nonce_of(authorization: &HeaderValue) -> Option<String> {
+    Some(AuthorizationHeader::parse(authorization.to_str().ok()?).ok()?.nonce)
 }
 
 /// The digest challenge of a header that may hold others beside it.
@@ -139,9 +145,12 @@ mod tests {
         Auth::new(Credentials::Login("me".into(), "secret".into()), Arc::default())
     }
 
+    fn value(auth: &Auth) -> HeaderValue {
+        auth.header(&Method::PUT, &Url::parse("http://h/dav/x%20y").unwrap()).unwrap()
+    }
+
     fn header(auth: &Auth) -> String {
-        let url = Url::parse("http://h/dav/x%20y").unwrap();
-        auth.header(&Method::PUT, &url).unwrap().to_str().unwrap().to_owned()
+        value(auth).to_str().unwrap().to_owned()
     }
 
     fn asks(text: &str) -> HeaderMap {
@@ -152,14 +161,16 @@ mod tests {
     fn a_login_is_basic_until_digest_is_asked_for() {
         let auth = auth();
         assert_eq!(header(&auth), "Basic bWU6c2VjcmV0");
-        assert!(!auth.learn(&asks("Basic realm=\"dav\"")));
+        assert!(!auth.learn(&asks("Basic realm=\"dav\""), None));
         let challenge = "Basic realm=\"x\", Digest realm=\"dav\", qop=\"auth,auth-int\", nonce=\"n1\", algorithm=MD5";
-        assert!(auth.learn(&asks(challenge)) && !auth.learn(&asks(challenge)), "the same nonce is nothing new");
+        assert!(auth.learn(&asks(challenge), Some(&value(&auth))));
+        assert!(!auth.learn(&asks(challenge), Some(&value(&auth))), "the same nonce is nothing new");
         let answer = header(&auth);
         assert!(answer.starts_with("Digest ") && answer.contains("uri=\"/dav/x%20y\"") && answer.contains("qop=auth,"));
         assert!(!answer.contains("secret"));
-        assert!(auth.learn(&asks("Digest realm=\"dav\", qop=\"auth\", nonce=\"n2\", stale=true")));
-        assert!(header(&auth).contains("n2"));
+        let (expired, stale) = (value(&auth), asks("Digest realm=\"dav\", qop=\"auth\", nonce=\"n2\", stale=true"));
+        assert!(auth.learn(&stale, Some(&expired)) && header(&auth).contains("n2"));
+        assert!(auth.learn(&stale, Some(&expired)), "another request came with the expired one");
     }
 
     #[test]

@@ -143,7 +143,8 @@ impl Client {
 
     async fn deliver(&self, ask: &Ask, body: Option<(u64, Body)>, progress: Option<&Arc<AtomicU64>>) -> Result<Try> {
         let mut request = self.http.request(ask.method.clone(), ask.url.clone());
-        if let Some(value) = self.auth.header(&ask.method, &ask.url) {
+        let came_with = self.auth.header(&ask.method, &ask.url);
+        if let Some(value) = &came_with {
             request = request.header(header::AUTHORIZATION, value);
         }
         for (name, value) in &ask.headers {
@@ -168,13 +169,13 @@ impl Client {
             }
             Some(progress) => while_it_grows(progress, request.send()).await?,
         };
-        self.judge(answer.map_err(|error| of_network(&error.without_url()))?).await
+        self.judge(answer.map_err(|error| of_network(&error.without_url()))?, came_with.as_ref()).await
     }
 
-    async fn judge(&self, response: Response) -> Result<Try> {
+    async fn judge(&self, response: Response, came_with: Option<&HeaderValue>) -> Result<Try> {
         let status = response.status();
         let again = match status {
-            StatusCode::UNAUTHORIZED => self.auth.learn(response.headers()),
+            StatusCode::UNAUTHORIZED => self.auth.learn(response.headers(), came_with),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 self.be_quiet_for(retry_after(&response));
                 true
@@ -200,7 +201,7 @@ impl Client {
         let (status, error) = (answer.status(), of_answer(&answer));
         match status {
             StatusCode::UNAUTHORIZED => {
-                self.auth.learn(answer.headers());
+                self.auth.learn(answer.headers(), None);
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => self.be_quiet_for(retry_after(&answer)),
             _ => {}
