@@ -122,13 +122,15 @@ impl Tree {
     }
 
     fn forget_below(&mut self, gone: &RelPath) {
-        let names = &mut self.names;
-        self.known.retain(|dir, children| {
-            let stays = !dir.is_at_or_below(gone);
-            *names -= if stays { 0 } else { children.len() };
-            stays
-        });
-        self.unlearned.retain(|dir| !dir.is_at_or_below(gone));
+        let below = |dir: &&RelPath| dir.is_at_or_below(gone);
+        let known: Vec<_> = self.known.range(gone..).map(|(dir, _)| dir).take_while(below).cloned().collect();
+        for dir in &known {
+            self.names -= self.known.remove(dir).map_or(0, |children| children.len());
+        }
+        let unlearned: Vec<_> = self.unlearned.range(gone..).take_while(below).cloned().collect();
+        for dir in &unlearned {
+            self.unlearned.remove(dir);
+        }
     }
 }
 
@@ -255,6 +257,21 @@ mod tests {
         assert_eq!(inside, paths(&["a/d"]));
         let look = paths(&["a/f", "a/h", "a/k"]);
         assert_eq!(changes, Changes { look, below: paths(&["a/i", "a/j"]), gone: paths(&["a/h", "a/g"]) });
+    }
+
+    #[test]
+    fn what_is_below_a_name_that_vanished_is_forgotten() {
+        let mut tree = Tree { tag: String::new(), known: BTreeMap::new(), unlearned: BTreeSet::new(), names: 0 };
+        for dir in paths(&["a", "a-b", "a/b", "a/b/c", "b", "a.txt"]) {
+            tree.keep(dir, children(&[("f", false, 1), ("unlearned", true, 1)]));
+        }
+        tree.forget_below(&paths(&["a"])[0]);
+        let (mut known, mut unlearned) =
+            (paths(&["a-b", "a.txt", "b"]), paths(&["a-b/unlearned", "a.txt/unlearned", "b/unlearned"]));
+        known.sort();
+        unlearned.sort();
+        assert_eq!(tree.known.keys().cloned().collect::<Vec<_>>(), known);
+        assert_eq!((tree.unlearned.iter().cloned().collect::<Vec<_>>(), tree.names), (unlearned, 6));
     }
 
     #[test]
