@@ -120,6 +120,12 @@ pub fn obstacle(error: &Error) -> Obstacle {
     Obstacle { kind, message: error.message.clone() }
 }
 
+/// Why a file cannot be synced that is shown with nothing that tells one version from the next.
+pub fn no_version() -> Obstacle {
+    let message = "the server names neither an entity tag nor a date for it, so that its versions cannot be told apart";
+    Obstacle { kind: ProblemKind::Failed, message: message.to_owned() }
+}
+
 /// Whether everything that follows would fail as well.
 pub fn ends_it_all(error: &Error) -> bool {
     matches!(error.fault, Fault::Offline | Fault::Busy | Fault::Stopped)

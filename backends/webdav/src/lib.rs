@@ -159,6 +159,7 @@ impl Backend for WebDav {
             return Ok(Look::Absent);
         }
         match self.server.see(path).await {
+            Ok(Some(seen)) if seen.is_nameless() => Ok(Look::Blocked(error::no_version())),
             Ok(Some(seen)) => Ok(Look::Entry(seen.entry(self.server.precision()))),
             Ok(None) => self.server.root_is_there().await.map(|()| Look::Absent),
             Err(error) if error::ends_it_all(&error) => Err(error.at(path)),

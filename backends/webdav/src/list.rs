@@ -13,7 +13,7 @@ use wl_core::error::{Error, Fault, Result};
 use wl_core::path::{PART_PREFIX, RelPath, TRASH_DIR};
 use wl_core::report::ProblemKind;
 
-use crate::error::{ends_it_all, obstacle};
+use crate::error::{ends_it_all, no_version, obstacle};
 use crate::server::{Depth, Server};
 use crate::subtree::{self, Below};
 use crate::version::Seen;
@@ -255,6 +255,7 @@ pub fn listed_as(
     }
     match seen {
         Ok(None) => None,
+        Ok(Some(seen)) if seen.is_nameless() => Some(Listed::Blocked(path, no_version())),
         Ok(Some(seen)) => {
             let kind = if seen.is_dir { Kind::Dir } else { Kind::File };
             let wanted = prune.is_none_or(|prune| !prune(&path, kind));

@@ -118,6 +118,11 @@ impl Seen {
         }
     }
 
+    /// Whether nothing that was said tells this version of a file from the next.
+    pub fn is_nameless(&self) -> bool {
+        !self.is_dir && self.etag.is_none() && self.modified.is_none()
+    }
+
     /// Whether this is the file and the version of that token. Where the token knows of no entity tag, none is looked at.
     pub fn is(&self, token: &Token) -> bool {
         if self.is_dir {

@@ -188,3 +188,29 @@ async fn a_download_that_breaks_off_goes_on() {
         assert_eq!(bench.proxy.count(conditional), 1);
     }
 }
+
+/// Nothing would tell a change of it from none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_without_a_tag_and_a_date_is_a_problem() {
+    let of = |href: &str, kind: &str| {
+        format!(
+            "<response><href>{href}</href><propstat><prop><resourcetype>{kind}</resourcetype>\
+             <getcontentlength>1</getcontentlength></prop><status>HTTP/1.1 200 OK</status></propstat></response>"
+        )
+    };
+    let (root, file) = (of("/dav/", "<collection/>"), of("/dav/x", ""));
+    let proxy = Http::with("127.0.0.1:9", move |request| {
+        let told = match (request.path.as_str(), request.header("depth")) {
+            ("/dav/", Some("0")) => root.clone(),
+            ("/dav/", _) => format!("{root}{file}"),
+            _ => file.clone(),
+        };
+        let body = format!("<multistatus xmlns=\"DAV:\">{told}</multistatus>");
+        Action::Answer(Answer { status: 207, headers: Vec::new(), body })
+    });
+    let storage = storage(&format!("http://{}/dav/", proxy.address()), &login());
+    let looked = storage.stat(&path("x")).await;
+    assert!(matches!(&looked, Ok(Look::Blocked(obstacle)) if obstacle.message.contains("versions")), "{looked:?}");
+    let listed = storage.list(&RelPath::root(), None).collect::<Vec<_>>().await.concat();
+    assert!(matches!(&listed[..], [Listed::Blocked(at, _)] if *at == path("x")), "{listed:?}");
+}
