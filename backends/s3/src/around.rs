@@ -8,6 +8,8 @@
 //! a directory have one name until somebody renames one of them, which the next listing says, or a directory is gone
 //! because its last file was deleted elsewhere.
 
+mod gone;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
@@ -18,6 +20,7 @@ use wl_core::error::Result;
 use wl_core::moment::Moment;
 use wl_core::path::PART_PREFIX;
 
+use self::gone::Gone;
 use crate::Place;
 use crate::page::{From, page};
 use crate::token::Version;
@@ -45,8 +48,7 @@ struct Known {
     pages: Vec<Listed>,
     /// Directories that did not fit into one page.
     large: Vec<(String, Moment)>,
-    /// Keys that wl deleted, or is about to delete: a page may have been listed before.
-    gone: BTreeMap<String, Moment>,
+    gone: Gone,
     /// Markers that wl made for directories in which nothing was, with their version: superfluous once something is.
     markers: BTreeMap<String, Version>,
 }
@@ -110,7 +112,7 @@ impl Around {
         // What is there is as true as it was if somebody panicked.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.pages.retain(|page| page.at.is_within(FRESH));
-        known.gone.retain(|_, since| since.is_within(FRESH));
+        known.gone.forget_old();
         known.large.retain(|(_, since)| since.is_within(LARGE));
         known
     }
@@ -130,7 +132,7 @@ impl Around {
 
     fn learn(&self, mut listed: Listed) {
         let mut known = self.known();
-        listed.keys.retain(|key| !known.gone.contains_key(key));
+        listed.keys.retain(|key| !known.gone.holds(key));
         if listed.after.is_empty() && listed.until != Until::End {
             known.large.truncate(PAGES - 1);
             known.large.insert(0, (listed.prefix.clone(), listed.at));
@@ -144,7 +146,7 @@ impl Around {
     /// Takes note that an object is there.
     pub fn put(&self, key: &str) {
         let mut known = self.known();
-        known.gone.remove(key);
+        known.gone.forget(key);
         for page in known.pages.iter_mut().filter(|page| page.covers(key)) {
             page.keys.insert(key.to_owned());
         }
@@ -154,14 +156,14 @@ impl Around {
     pub fn gone(&self, key: &str) {
         let mut known = self.known();
         known.markers.remove(key);
-        known.gone.insert(key.to_owned(), Moment::now());
+        known.gone.note(key);
         for page in &mut known.pages {
             page.keys.remove(key);
         }
     }
 
     fn is_gone(&self, key: &str) -> bool {
-        self.known().gone.contains_key(key)
+        self.known().gone.holds(key)
     }
 
     /// Remembers a marker that wl made.
