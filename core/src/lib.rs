@@ -12,6 +12,7 @@ pub mod entry;
 pub mod error;
 pub mod execute;
 pub mod filter;
+mod identity;
 pub mod inspect;
 pub mod job;
 pub mod limit;

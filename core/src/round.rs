@@ -11,6 +11,7 @@ use crate::entry::Kind;
 use crate::error::{Error, Fault, Result};
 use crate::execute::{Executor, Results, Tally};
 use crate::filter::Filter;
+use crate::identity::{is_another, remembered};
 use crate::job::{Pair, Run, Which};
 use crate::limit::Limit;
 use crate::merge::merge;
@@ -75,6 +76,8 @@ impl Round {
 /// Which roots there are now.
 pub(crate) struct Roots {
     ids: [String; 2],
+    /// What is to be remembered of them.
+    remembered: [String; 2],
     /// Whether each is another one than before.
     pub replaced: [bool; 2],
 }
@@ -365,7 +368,7 @@ impl<'a> Engine<'a> {
             pair.state.set_problems(&self.problems.iter().cloned().collect::<Vec<_>>())?;
         }
         if *scope == Scope::All {
-            pair.state.set_roots([&roots.ids[0], &roots.ids[1]])?;
+            pair.state.set_roots(roots.remembered.each_ref().map(String::as_str))?;
             for side in pair.sides.iter().filter(|side| !side.read_only) {
                 // Leftovers that cannot be removed now are met again by the next listing.
                 tokio::select! {
@@ -451,11 +454,16 @@ pub(crate) async fn look_at_roots(pair: &Pair) -> Result<Roots> {
         };
         ids[which as usize] = found.map_err(|error| at_root(pair, which, &error))?;
     }
-    let replaced = Which::BOTH.map(|which| known[which as usize].as_ref().is_some_and(|id| *id != ids[which as usize]));
+    let told = Which::BOTH.map(|which| {
+        let (known, now) = (known[which as usize].as_deref(), ids[which as usize].as_str());
+        let is_named = |text: &str| pair.side(which).backend.is_named(text);
+        (known.is_some_and(|known| is_another(known, now, is_named)), remembered(known, now, is_named))
+    });
+    let (replaced, remembered) = (told.each_ref().map(|(replaced, _)| *replaced), told.map(|(_, text)| text));
     if first {
-        pair.state.set_roots([&ids[0], &ids[1]])?;
+        pair.state.set_roots(remembered.each_ref().map(String::as_str))?;
     }
-    Ok(Roots { ids, replaced })
+    Ok(Roots { ids, remembered, replaced })
 }
 
 pub(crate) fn unmade_root(pair: &Pair, which: Which, error: &Error) -> Error {
