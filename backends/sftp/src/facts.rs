@@ -128,7 +128,7 @@ async fn measure(root: &std::sync::Arc<Root>, at: &At) -> Result<()> {
         at.link.fstat(file).await
     }
     .await;
-    drop(part);
+    part.discard().await;
     let seen = seen.map(|attrs| Seen::of(&attrs)).map_err(|failure| error(&failure, &here))?;
     root.note(|known| known.usual_mode = seen.mode.unwrap_or(known.usual_mode));
     root.clock.stood(i64::from(seen.mtime) * 1000, 1000, begun);

@@ -32,6 +32,9 @@ pub struct Shell {
 /// What a script prints before anything that counts: start-up files of a shell may print what they like.
 const BEGIN: &[u8] = b"wl-begins\0";
 
+/// What a script ends with where the directory that it is to run in is not there.
+const NO_SUCH_ROOT: i32 = 9;
+
 /// More bytes than what comes before [`BEGIN`] can have.
 pub const CHATTER: usize = 256 << 10;
 
@@ -39,7 +42,9 @@ pub const CHATTER: usize = 256 << 10;
 /// exclamation mark, so that every login shell hands it over as it is; names go into it by [`quoted`] only.
 pub fn script(dir: &[u8], script: &str) -> String {
     let dir = quoted(dir);
-    format!("exec sh -c 'LC_ALL=C; export LC_ALL; cd -- {dir} || exit 9; printf \"wl-begins\\0\"; {script}'")
+    format!(
+        "exec sh -c 'LC_ALL=C; export LC_ALL; cd -- {dir} || exit {NO_SUCH_ROOT}; printf \"wl-begins\\0\"; {script}'"
+    )
 }
 
 /// A path as a word of a script. Every byte that could mean anything to a shell is written as a number. The path ends in
@@ -91,49 +96,83 @@ pub async fn shell(root: &Arc<Root>) -> Result<Option<Shell>> {
     root.shell.get_or_try_init(find_out).await.copied()
 }
 
+/// How often a directory is looked at in both ways before it is believed that commands do not see it.
+const LOOKS: usize = 3;
+
+/// What a command said of the directory that SFTP shows.
+enum Heard {
+    /// It sees the same one.
+    Here(Shell),
+    /// It sees another one, or none.
+    Elsewhere,
+    /// The directory changed between the two looks.
+    Changing,
+    /// Commands cannot be run.
+    Nothing,
+}
+
 /// Only what will stay so is told as none: what passes is an error, or the root would seem to be another one later.
 async fn ask(root: &Arc<Root>, at: &At) -> Result<Option<Shell>> {
-    // A directory that somebody works in may change between the two looks.
-    for _ in 0..3 {
-        let (witness, seen) = join!(witness(root, at), root.seen(at));
-        let (witness, seen) = (witness?, seen?);
-        let line = match &witness {
-            Some(part) => format!("if test -f ./{}; then echo same; fi; {ASK}", part.path().name()),
-            None => ASK.to_owned(),
-        };
-        let output = at.link.run(Command::new(script(at.root(), &line), Bytes::new()), ANSWER, PATIENCE).await;
-        let proven = witness.is_some();
-        drop(witness);
-        let output = match output {
-            Ok(output) => output,
-            Err(error) if matches!(error.fault, Fault::Unsupported | Fault::Broken) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let Some(said) = after_beginning(&output.stdout) else {
-            return if passes(&output.ended) { Err(busy()) } else { Ok(None) };
-        };
-        let said = String::from_utf8_lossy(&said);
-        let has = |what: &str| said.lines().any(|line| line == what);
-        if !has("ended") {
-            return Err(busy());
-        }
-        let here = said.lines().any(|line| line.strip_prefix("here ").is_some_and(|here| is_here(here, &seen)));
-        if if proven { has("same") } else { here } {
-            if let Some(text) = said.lines().find_map(|line| line.strip_prefix("root ")).filter(|text| !text.is_empty())
-            {
-                root.introduced.says(text);
-            }
-            let (lists, hashes) = (has("lists"), has("hashes"));
-            // The same `xargs` hands over the names.
-            let copies = hashes && has("copies");
-            return Ok(Some(Shell { lists, hashes, digests: has("digests"), watches: has("watches"), copies }));
-        }
-        if proven || root.seen(at).await?.same(&seen) {
-            tracing::info!("commands on the server see another directory than SFTP shows: none is used");
-            return Ok(None);
+    let mut elsewhere = 0;
+    // A directory that somebody works in, or that is away for a moment, may change between the two looks.
+    for _ in 0..LOOKS {
+        match hear(root, at).await? {
+            Heard::Here(shell) => return Ok(Some(shell)),
+            Heard::Elsewhere => elsewhere += 1,
+            Heard::Changing => {}
+            Heard::Nothing => return Ok(None),
         }
     }
+    if elsewhere == LOOKS {
+        tracing::info!("commands on the server see another directory than SFTP shows: none is used");
+        return Ok(None);
+    }
     Err(Error::new(Fault::Busy, "the root changes all the time: which directory commands see is looked at again"))
+}
+
+async fn hear(root: &Arc<Root>, at: &At) -> Result<Heard> {
+    let (witness, seen) = join!(witness(root, at), root.seen(at));
+    let (witness, seen) = (witness?, seen?);
+    let line = match &witness {
+        Some(part) => format!("if test -f ./{}; then echo same; fi; {ASK}", part.path().name()),
+        None => ASK.to_owned(),
+    };
+    let output = at.link.run(Command::new(script(at.root(), &line), Bytes::new()), ANSWER, PATIENCE).await;
+    let proven = witness.is_some();
+    if let Some(part) = witness {
+        // Whoever goes on may end the connection: a removal that nobody waited for would go with it.
+        part.discard().await;
+    }
+    let output = match output {
+        Ok(output) => output,
+        Err(error) if matches!(error.fault, Fault::Unsupported | Fault::Broken) => return Ok(Heard::Nothing),
+        Err(error) => return Err(error),
+    };
+    let Some(said) = after_beginning(&output.stdout) else {
+        return match &output.ended {
+            ended if passes(ended) => Err(busy()),
+            // Unless it is gone, which passes.
+            ended if ended.status == Some(NO_SUCH_ROOT) => root.seen(at).await.map(|_| Heard::Elsewhere),
+            _ => Ok(Heard::Nothing),
+        };
+    };
+    let said = String::from_utf8_lossy(&said);
+    let has = |what: &str| said.lines().any(|line| line == what);
+    if !has("ended") {
+        return Err(busy());
+    }
+    let here = said.lines().any(|line| line.strip_prefix("here ").is_some_and(|here| is_here(here, &seen)));
+    if if proven { has("same") } else { here } {
+        if let Some(text) = said.lines().find_map(|line| line.strip_prefix("root ")).filter(|text| !text.is_empty()) {
+            root.introduced.says(text);
+        }
+        let (lists, hashes) = (has("lists"), has("hashes"));
+        // The same `xargs` hands over the names.
+        let copies = hashes && has("copies");
+        return Ok(Heard::Here(Shell { lists, hashes, digests: has("digests"), watches: has("watches"), copies }));
+    }
+    let still = root.seen(at).await?.same(&seen);
+    Ok(if proven || still { Heard::Elsewhere } else { Heard::Changing })
 }
 
 /// A file that SFTP made, which commands must see; none where nothing can be written.
@@ -189,8 +228,55 @@ fn is_here(said: &str, seen: &Seen) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use wl_test_kit::servers::Sshd;
+    use wl_test_kit::servers::sshd::Mode;
+
     use super::*;
+    use crate::identity::{identity, is_named};
     use crate::seen::What;
+    use crate::tests::root_on;
+
+    /// Such a root must not seem to be another one than before for as long as the program runs.
+    #[tokio::test]
+    async fn a_root_that_is_away_for_a_moment_says_nothing_of_commands() {
+        let sshd = Sshd::start(Mode::Exec);
+        let (root, away) = (root_on(&sshd), sshd.root().with_extension("away"));
+        // Between the witness and the first command.
+        let once = format!("mkdir ~/once 2>/dev/null && mv {} {}\n", sshd.root().display(), away.display());
+        fs::write(sshd.home().join(".bashrc"), once).unwrap();
+        assert_eq!(identity(&root).await.map_err(|error| error.fault), Err(Fault::Missing));
+        fs::rename(&away, sshd.root()).unwrap();
+        let found = identity(&root).await.unwrap();
+        assert!(is_named(&found), "{found}");
+    }
+
+    /// As `doctor` does it: what was asked for on a connection that nobody needs any more is not done.
+    #[tokio::test]
+    async fn a_witness_is_gone_before_connections_are_made_anew() {
+        let sshd = Sshd::start(Mode::Exec);
+        for _ in 0..5 {
+            let root = root_on(&sshd);
+            shell(&root).await.unwrap();
+            root.begin_anew();
+            drop(root);
+            assert_eq!(fs::read_dir(sshd.root()).unwrap().count(), 0, "a witness was left");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_root_that_commands_never_see_is_told_by_sftp_alone() {
+        let sshd = Sshd::start(Mode::Exec);
+        let (root, bin) = (root_on(&sshd), sshd.home().join("bin"));
+        fs::create_dir(&bin).unwrap();
+        fs::write(bin.join("sh"), format!("#!/bin/bash\nexit {NO_SUCH_ROOT}\n")).unwrap();
+        fs::set_permissions(bin.join("sh"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(sshd.home().join(".bashrc"), format!("export PATH={}:$PATH\n", bin.display())).unwrap();
+        assert_eq!(shell(&root).await, Ok(None));
+        assert_eq!(fs::read_dir(sshd.root()).unwrap().count(), 0, "a witness was left");
+    }
 
     /// Every byte that a path can hold, through a real shell.
     #[test]
