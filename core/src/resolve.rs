@@ -113,7 +113,7 @@ async fn keep_side(pair: &Pair, path: &RelPath, winner: Which, now: &[Now; 2], a
             Ok(written) => written,
             Err(error) => return Err(trash::explained(&*to.backend, trash.as_ref(), error).await),
         };
-        return Ok(vec![base_of_copy(path, winner, entry, &written)]);
+        return Ok(vec![base_of_copy(pair, path, winner, entry, &written)]);
     }
     match (given_up.held, &given_up.entry) {
         (Held::File(_), Some(there)) => {
@@ -186,12 +186,12 @@ async fn keep_both(pair: &Pair, path: &RelPath, now: &[Now; 2]) -> Result<Vec<Ba
     if let (Held::File(hash), Some(entry)) = (now[0].held, &now[0].entry) {
         let content = Content::on(source.backend.clone(), path.clone(), entry, Some(hash));
         let written = target.backend.replace(path, content, &Guard::Absent, None).await?;
-        equal.push(base_of_copy(path, Which::Source, entry, &written));
+        equal.push(base_of_copy(pair, path, Which::Source, entry, &written));
     }
     if let (Held::File(hash), Look::Entry(entry)) = (now[1].held, target.backend.stat(&renamed).await?) {
         let content = Content::on(target.backend.clone(), renamed.clone(), &entry, Some(hash));
         let written = source.backend.replace(&renamed, content, &Guard::Absent, None).await?;
-        equal.push(base_of_copy(&renamed, Which::Target, &entry, &written));
+        equal.push(base_of_copy(pair, &renamed, Which::Target, &entry, &written));
     }
     Ok(equal)
 }

@@ -10,11 +10,12 @@ use jiff::Timestamp;
 use crate::backend::{Body, Content, Guard, Known, Look, Written};
 use crate::entry::{Entry, Hash, Kind, Meta, Token};
 use crate::error::{Error, Fault, Result};
-use crate::job::{Run, Which};
+use crate::job::{Pair, Run, Which};
 use crate::limit::Limit;
 use crate::path::{PART_PREFIX, RelPath};
 use crate::plan::Step;
 use crate::report::{HistoryEntry, TrashReason};
+use crate::round::terms;
 use crate::state::BaseRow;
 use crate::syncer::{Carrier, Parcel};
 use crate::trash;
@@ -164,7 +165,7 @@ impl Means<'_> {
     }
 
     fn copied(&self, path: &RelPath, from: Which, entry: &Entry, written: &Written) -> Done {
-        let base = base_of_copy(path, from, entry, written);
+        let base = base_of_copy(&self.run.pair, path, from, entry, written);
         let entry = self.entry("copied", path, from.other(), Some(written.hash), base.size);
         let history = HistoryEntry { from: Some(self.run.pair.id(from).to_owned()), ..entry };
         let bytes = base.size;
@@ -226,6 +227,7 @@ impl Means<'_> {
         let entry = self.run.pair.side(on).backend.set_meta(path, token, meta).await?;
         let mut base = base.clone();
         base.tokens[on as usize] = vouching(&entry.token);
+        base.meta = alike(&self.run.pair, base.meta, &entry.meta);
         Ok(Done { base: vec![(path.clone(), Some(base))], ..Done::default() })
     }
 
@@ -251,15 +253,21 @@ fn note(failed: &Mutex<Option<Error>>, error: &Error) {
 }
 
 /// The base of a file that was copied from one side to the other.
-pub(crate) fn base_of_copy(path: &RelPath, from: Which, entry: &Entry, written: &Written) -> BaseRow {
+pub(crate) fn base_of_copy(pair: &Pair, path: &RelPath, from: Which, entry: &Entry, written: &Written) -> BaseRow {
     BaseRow {
         path: path.clone(),
         kind: Kind::File,
         hash: Some(written.hash),
         size: written.entry.size,
-        meta: entry.meta.or(&written.entry.meta),
+        meta: alike(pair, entry.meta, &written.entry.meta),
         tokens: tokens(from, &entry.token, &written.entry.token),
     }
+}
+
+/// What travels beside a content that one side was given from the other, as far as it holds it.
+fn alike(pair: &Pair, given: Meta, held: &Meta) -> Meta {
+    // Most often it is just the same.
+    if given == *held { given } else { terms(pair).alike(given, held) }
 }
 
 fn vouching(token: &Token) -> Option<Token> {

@@ -72,9 +72,10 @@ impl Seen {
         self.what == other.what && self.token_bytes() == other.token_bytes()
     }
 
-    /// What travels beside the content.
+    /// What travels beside the content. Servers cut a time off to 32 bits: from 2038 on it may as well be one before 1970.
     pub fn meta(&self) -> Meta {
-        Meta { mtime: Timestamp::new(i64::from(self.mtime), 0).ok(), mode: self.mode }
+        let known = i32::try_from(self.mtime).ok();
+        Meta { mtime: known.and_then(|mtime| Timestamp::new(i64::from(mtime), 0).ok()), mode: self.mode }
     }
 
     /// Why it is not synced, if it is neither file nor directory.
@@ -110,6 +111,16 @@ mod tests {
         assert!(!Seen { what: What::Dir, ..seen }.is(&token));
         assert!(Seen { mode: Some(0), read: 1, ..seen }.is(&token), "neither mode nor reading is another version");
         assert_eq!(size_in(&Token::new(b"short")), None);
+    }
+
+    #[test]
+    fn a_time_that_may_be_another_is_not_known() {
+        for (mtime, known) in
+            [(0, true), (1_700_000_000, true), (0x7fff_ffff, true), (0x8000_0000, false), (u32::MAX, false)]
+        {
+            let seen = Seen { what: What::File, size: 7, mtime, mode: None, owner: None, read: 0 };
+            assert_eq!(seen.meta().mtime.map(Timestamp::as_second), known.then_some(i64::from(mtime)), "{mtime}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::plan::Inside;
 use crate::report::{HistoryEntry, TrashReason};
 use crate::state::BaseRow;
 
-use super::{Done, Failed, Means, tokens};
+use super::{Done, Failed, Means, alike, tokens};
 
 /// A file to be moved onto another.
 pub(super) struct Over<'a> {
@@ -181,7 +181,7 @@ impl Means<'_> {
             kind: Kind::File,
             hash: Some(hash),
             size: entry.size,
-            meta: there.meta.or(&entry.meta),
+            meta: alike(&self.run.pair, there.meta, &entry.meta),
             tokens: tokens(on.other(), &there.token, &entry.token),
         };
         let moved = self.entry("moved", to, on, Some(hash), base.size);

@@ -5,7 +5,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
 use serde_json::json;
 use wl_backend_local::Local;
 use wl_core::backend::Backend;
@@ -228,5 +230,48 @@ async fn a_change_in_the_middle_is_nowhere_overwritten() {
                 Which::BOTH.iter().flat_map(|on| large.files(*on)).map(|f| fs::read(f).unwrap()).collect();
             assert!(kept.contains(&b"theirs".to_vec()));
         }
+    }
+}
+
+/// The only file of a name below a directory of directories that are storages.
+fn modified(below: &Path, name: &str) -> SystemTime {
+    let files = fs::read_dir(below).unwrap().map(|dir| dir.unwrap().path().join("root").join(name));
+    let file = files.into_iter().find(|file| file.exists()).unwrap();
+    fs::metadata(file).unwrap().modified().unwrap()
+}
+
+/// SFTP has 32 bits for a time: what it makes of one that needs more is not carried back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_time_that_sftp_cannot_hold_is_left_as_it_is() {
+    let times = ["1950-01-02T03:04:05Z", "2200-01-02T03:04:05Z"].map(|time| time.parse::<Timestamp>().unwrap());
+    for types in [UP, DOWN] {
+        let (here, sshd) = (tempfile::tempdir().unwrap(), Sshd::start(Mode::Exec));
+        let world = World::new(types, two(types, here.path(), &sshd, sshd.port())).await;
+        let (home, away) = if types == UP { (Which::Source, Which::Target) } else { (Which::Target, Which::Source) };
+        for (time, size) in times.iter().flat_map(|time| [(time, 10), (time, 1 << 20)]) {
+            let path = RelPath::parse(&format!("{}-{size}", time.strftime("%Y"))).unwrap();
+            world.user(home).user_write(&path, &pairs::noise(size, 1)).await;
+            world.user(home).user_set_mtime(&path, *time).await;
+        }
+        let theirs = RelPath::parse("theirs").unwrap();
+        world.user(away).user_write(&theirs, b"theirs").await;
+        world.user(away).user_set_mtime(&theirs, times[0]).await;
+        let begun = SystemTime::now() - Duration::from_mins(1);
+        // The second is made while what was written on the server is young, the last one when it is old.
+        for wait in [0, 0, 3] {
+            tokio::time::sleep(Duration::from_secs(wait)).await;
+            world.once(&LocalSftp).await;
+            for (time, size) in times.iter().flat_map(|time| [(time, 10), (time, 1 << 20)]) {
+                let name = format!("{}-{size}", time.strftime("%Y"));
+                assert_eq!(modified(here.path(), &name), SystemTime::from(*time), "{types:?} {name}");
+            }
+            assert_eq!(modified(sshd.root(), "theirs"), SystemTime::from(times[0]));
+            let arrived = modified(here.path(), "theirs");
+            assert!((begun..SystemTime::now() + Duration::from_mins(1)).contains(&arrived), "{arrived:?}");
+        }
+        let usual: Timestamp = "2001-02-03T04:05:06Z".parse().unwrap();
+        world.user(home).user_set_mtime(&RelPath::parse("1950-10").unwrap(), usual).await;
+        world.once(&LocalSftp).await;
+        assert_eq!(modified(sshd.root(), "1950-10"), SystemTime::from(usual), "a time that it holds travels");
     }
 }
