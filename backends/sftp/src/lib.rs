@@ -15,6 +15,7 @@ mod hash;
 mod identity;
 mod leftovers;
 mod list;
+mod maker;
 mod part;
 mod patch;
 mod publish;

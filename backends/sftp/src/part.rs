@@ -10,6 +10,7 @@ use wl_core::error::{Error, Fault, Result};
 use wl_core::path::{PART_PREFIX, RelPath};
 
 use crate::error::{error, is_missing, is_plain_refusal};
+use crate::maker;
 use crate::root::{At, Root, no_parent, refused_if_gone};
 use crate::seen::{Seen, What};
 use crate::ssh::{Answer, Failure, Handle};
@@ -44,6 +45,11 @@ impl Default for Names {
         let now = jiff::Timestamp::now().as_nanosecond();
         let seed = format!("{now} {} {}", std::process::id(), ROOTS.fetch_add(1, Ordering::Relaxed));
         let instance = Hash::of(seed.as_bytes()).to_string()[..12].to_owned();
+        // Of a process that was killed it is known at once that it wants none of its parts any more.
+        let instance = match maker::mark(std::process::id()) {
+            Some(mark) => format!("{mark}.{instance}"),
+            None => instance,
+        };
         let (alive, given_up, sighted) = (Mutex::default(), Mutex::default(), Mutex::default());
         Self { instance, count: AtomicU64::new(0), alive, given_up, sighted }
     }
@@ -78,6 +84,15 @@ impl Names {
     /// What may be done with a part file of that date. The date may be one that its content is to have: it counts only
     /// beside the time in the name, or where the name has none, beside that of the first look at it.
     pub fn judge(&self, part: &RelPath, mtime: u32, now: u32) -> Verdict {
+        self.judge_after(FORGOTTEN, part, mtime, now)
+    }
+
+    /// The same in a directory that is to go: nobody is to go on with anything there, whoever lives is not silent.
+    pub fn judge_in_the_way(&self, part: &RelPath, mtime: u32, now: u32) -> Verdict {
+        self.judge_after(SILENT, part, mtime, now)
+    }
+
+    fn judge_after(&self, forgotten: u32, part: &RelPath, mtime: u32, now: u32) -> Verdict {
         if lock(&self.alive).contains(part) {
             return Verdict::Alive;
         }
@@ -87,11 +102,11 @@ impl Names {
             let age = stamp(since).map_or_else(|| self.known_for(part, now), |(since, _)| now.saturating_sub(since));
             (age > SILENT, Verdict::Rescue)
         } else if name.starts_with(AGAIN) {
-            (age > FORGOTTEN, Verdict::Dead)
+            (age > forgotten, Verdict::Dead)
         } else if let Some((since, instance)) = name.strip_prefix('u').and_then(stamp) {
             let silent = if mtime > now { u32::MAX } else { age };
             let old = now.saturating_sub(since).min(silent) > STALLED;
-            (old || instance == self.instance, Verdict::Dead)
+            (old || instance == self.instance || maker::has_ended(instance), Verdict::Dead)
         } else {
             // Whoever wrote it, by another protocol or on the server itself; what a user named so stays.
             (part.is_part() && self.known_for(part, now).min(age) > STALLED, Verdict::Dead)
@@ -382,6 +397,9 @@ mod tests {
         ] {
             assert_eq!(names.judge(part, mtime, now), verdict, "{part}");
         }
+        assert_eq!(names.judge_in_the_way(&part("again-00"), now - SILENT, now), Verdict::Alive);
+        assert_eq!(names.judge_in_the_way(&part("again-00"), now - SILENT - 1, now), Verdict::Dead);
+        assert_eq!(names.judge_in_the_way(&young, 7, now), Verdict::Alive);
     }
 
     #[test]
