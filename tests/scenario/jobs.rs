@@ -1,14 +1,18 @@
 //! Whole jobs over storages that fail, vanish or end what they began: how much is tried, and how soon a job gives up.
 
 use std::time::Duration;
+
 use tokio::time::{sleep, timeout};
 use wl_core::drive;
 use wl_core::error::{Error, Fault};
+use wl_core::filter::Filter;
 use wl_core::job::Which;
+use wl_core::survey::{Scope, Survey};
 use wl_syncer_generic::Generic;
 use wl_test_kit::memory::{Fate, What};
 use wl_test_kit::path;
 use wl_test_kit::sim::World;
+
 use crate::table::{now, on_both};
 use Which::{Source, Target};
 
@@ -73,4 +77,33 @@ async fn a_watcher_that_ends_at_once_is_not_begun_anew_without_a_pause() {
     done.unwrap();
     let rounds = world.side(Target).count(What::List) - before;
     assert!((2..=6).contains(&rounds), "{rounds} rounds");
+}
+
+/// As below `.cache` of a home directory: a `.wlignore` in any of the directories on the way is still to come.
+#[tokio::test]
+async fn a_window_ends_though_rules_are_still_to_come() {
+    let world = World::new();
+    let source = world.side(Source);
+    for n in 0..9000 {
+        source.user_write(&path(&format!(".cache/#/{n}.{}", if n % 100 == 0 { "tmp" } else { "txt" })), n.to_string());
+    }
+    source.user_write(&path(".cache/.wlignore"), "*.tmp");
+    world.side(Target).user_write(&path(".wlignore"), "10*.txt");
+    source.user_write(&path("b"), "b");
+    let run = world.run().unwrap();
+    let mut filter = Filter::new(&[]).unwrap();
+    let mut survey = Survey::new(&run.pair, &mut filter, &Scope::All).unwrap();
+    let (mut windows, mut names) = (Vec::new(), Vec::new());
+    loop {
+        let window = survey.next_window().await.unwrap();
+        windows.push(window.rows.len());
+        names.extend(window.rows.into_iter().map(|row| row.path.name().to_owned()));
+        if window.last {
+            break;
+        }
+    }
+    assert!(windows.len() > 1 && windows.iter().all(|rows| *rows <= 8192), "{windows:?}");
+    assert!(!names.iter().any(|name| name.ends_with(".tmp") || name.starts_with("10")));
+    assert!(["3.txt", "8999.txt", "b", ".wlignore"].iter().all(|name| names.iter().any(|other| other == name)));
+    assert!(!survey.restless && survey.problems.is_empty());
 }

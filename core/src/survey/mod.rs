@@ -137,6 +137,8 @@ pub struct Survey<'a> {
     empty: [bool; 2],
     /// Directories whose rules changed: everything below them must be looked at again.
     pub rules_changed: Vec<RelPath>,
+    /// Directories whose rules were asked for before the listings had come to them.
+    asked: BTreeSet<RelPath>,
     /// Which names the sides take for one.
     pub folds: [Folds; 2],
 }
@@ -164,6 +166,7 @@ impl<'a> Survey<'a> {
             unsettled: Vec::new(),
             empty: [false; 2],
             rules_changed: Vec::new(),
+            asked: BTreeSet::new(),
             folds: [Folds::default(); 2],
         })
     }
@@ -187,8 +190,12 @@ impl<'a> Survey<'a> {
             if raw.path.name() == IGNORE_FILE {
                 self.learn_rules(&raw).await;
             }
+            let is_full = self.window.len() + 1 >= WINDOW && !waits;
+            if is_full {
+                self.ask_for_rules(&raw.path).await?;
+            }
             self.window.push(raw);
-            if self.window.len() >= WINDOW && !waits && rules_are_known(&self.window) {
+            if is_full {
                 last = false;
                 break;
             }
@@ -275,13 +282,28 @@ impl<'a> Survey<'a> {
         Ok(Raw { path, base, entries, unknown, recorded })
     }
 
+    /// Learns every `.wlignore` that bears on the rows so far, the last of them at that path, and that the listings have not
+    /// come to.
+    async fn ask_for_rules(&mut self, last: &RelPath) -> Result<()> {
+        for dir in last.ancestors().chain([RelPath::root()]) {
+            let to_come = dir.join(IGNORE_FILE).is_ok_and(|rules| rules > *last);
+            if to_come && self.asked.insert(dir.clone()) {
+                let changed = rules::ask(self.pair, self.filter, &dir).await?;
+                self.rules_changed.extend(changed.then_some(dir));
+            }
+        }
+        Ok(())
+    }
+
     /// Reads a `.wlignore` on both sides into the filter.
     async fn learn_rules(&mut self, raw: &Raw) {
         let (changed, failed) = rules::learn(self.pair, self.filter, raw).await;
-        if changed {
-            self.rules_changed.extend(raw.path.parent());
-        }
         let dir = raw.path.parent().unwrap_or_else(RelPath::root);
+        if changed {
+            // Rows were handed on by what the rules said when they were asked for.
+            self.restless |= self.asked.contains(&dir);
+            self.rules_changed.push(dir.clone());
+        }
         for which in Which::BOTH.into_iter().filter(|which| raw.entries[*which as usize].is_some()) {
             let invalid = self.filter.invalid(&dir, which);
             if !invalid.is_empty() {
@@ -320,12 +342,6 @@ impl<'a> Survey<'a> {
 
 fn kind_of(raw: &Raw) -> Kind {
     if raw.is_dir_anywhere() { Kind::Dir } else { Kind::File }
-}
-
-/// Whether no `.wlignore` that is still to come can bear on the rows so far: in every directory on the way the place
-/// where it would stand has been passed.
-fn rules_are_known(window: &[Raw]) -> bool {
-    window.last().is_some_and(|raw| raw.path.segments().all(|segment| segment > IGNORE_FILE))
 }
 
 impl From<Error> for Obstacle {

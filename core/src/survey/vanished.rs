@@ -36,21 +36,21 @@ impl Survey<'_> {
                         // It was renamed to another spelling, or is listed in one.
                         continue;
                     }
-                    self.put_right(&mut raws[loss.index], &loss, look)?;
+                    self.put_right(&mut raws[loss.index], &loss, look);
                 }
             }
         }
         Ok(())
     }
 
-    fn put_right(&mut self, raw: &mut Raw, loss: &Loss, look: Result<Look>) -> Result<()> {
+    fn put_right(&mut self, raw: &mut Raw, loss: &Loss, look: Result<Look>) {
         let (kind, message) = match look {
-            Ok(Look::Absent) => return Ok(()),
+            Ok(Look::Absent) => return,
             Ok(Look::Entry(entry)) => {
                 raw.entries[loss.which as usize] = Some(entry);
                 // It may as well have come back just now.
                 if !raw.unchanged(loss.which) {
-                    return Ok(());
+                    return;
                 }
                 (ProblemKind::Name, "the storage holds it and does not list it: rename it".to_owned())
             }
@@ -59,7 +59,6 @@ impl Survey<'_> {
         };
         raw.unknown[loss.which as usize] = raw.entries[loss.which as usize].is_none();
         self.problem(loss.which, &loss.path, kind, message);
-        Ok(())
     }
 }
 
