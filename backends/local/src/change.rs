@@ -27,8 +27,8 @@ pub fn make_dir(handle: &Handle, path: &RelPath, meta: &Meta) -> Result<Touched>
     match rustix::fs::mkdirat(&*dir, path.name(), Mode::from_raw_mode(0o777)) {
         Ok(()) => {
             let Some(mode) = meta.mode else { return Ok(Touched::only(&dir)) };
-            let made = handle.open(path, OFlags::RDONLY | OFlags::DIRECTORY);
-            made.and_then(|made| set_mode(made, mode & 0o777)).map_err(|errno| error(errno, path))?;
+            let new = handle.open(path, OFlags::RDONLY | OFlags::DIRECTORY);
+            new.and_then(|new| set_mode(new, mode & 0o777)).map_err(|errno| error(errno, path))?;
             Ok(Touched::and_more(&dir))
         }
         Err(Errno::EXIST) => match sys::seen_at(dir.as_fd(), path.name()).map(|seen| seen.what) {

@@ -338,9 +338,9 @@ impl Jobs {
     /// Refuses what is kept equal already: by the job of that id, or under another id by one of the same pair.
     fn check_free(&self, definition: &Definition) -> Result<(), WireError> {
         let (id, key) = (definition.job_id(), pairs::key(definition));
-        let in_the_way = |job: &&Arc<Job>| match job.id() == id {
-            true => !job.gives_way(),
-            false => !job.is_over() && pairs::key(&job.definition()) == key,
+        let in_the_way = |job: &&Arc<Job>| {
+            let is_over = if job.id() == id { job.gives_way() } else { job.is_over() };
+            !is_over && (job.id() == id || pairs::key(&job.definition()) == key)
         };
         let Some(job) = self.table().values().find(in_the_way).cloned() else { return Ok(()) };
         let name = job.definition().container().to_owned();
