@@ -76,22 +76,22 @@ impl Link {
         self.call("ended", object(json!({ "job-id": job_id }))).await
     }
 
-    /// Clears a job that has ended, unless somebody has done so already.
+    /// Clears a job that has ended, unless somebody has done so already, or has started another in its place.
     pub async fn clear(&self, job_id: &str) -> Outcome<()> {
-        match self.client.call("stop", json!({ "job-id": job_id })).await {
-            Err(ClientError::Refused(WireError { class: ErrorClass::JobError, .. }))
-                if !self.jobs().await?.iter().any(|job| job.job_id == job_id) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(failure(&error)),
-            Ok(_) => Ok(()),
-        }
+        self.end(json!({ "job-id": job_id, "only-ended": true })).await
     }
 
-    /// Stops a job; the daemon forgets it. Returns when nothing of it runs any more.
+    /// Stops a job, unless somebody has done so already; the daemon forgets it. Returns when nothing of it runs any more.
     pub async fn stop(&self, job_id: &str) -> Outcome<()> {
-        self.call::<Value>("stop", object(json!({ "job-id": job_id }))).await.map(drop)
+        self.end(json!({ "job-id": job_id })).await
+    }
+
+    async fn end(&self, args: Value) -> Outcome<()> {
+        match self.client.call("stop", args).await {
+            // There is no such job.
+            Ok(_) | Err(ClientError::Refused(WireError { class: ErrorClass::JobError, .. })) => Ok(()),
+            Err(error) => Err(failure(&error)),
+        }
     }
 
     /// Ends the daemon and waits until it has.

@@ -56,6 +56,7 @@ pub async fn each(
                 ids.push(job.job_id.clone());
                 continue;
             }
+            (Next::Restart, Some(job)) if is_over(job) => link.clear(&job.job_id).await?,
             (Next::Restart | Next::Renew, Some(job)) => link.stop(&job.job_id).await?,
             _ => {}
         }
