@@ -282,6 +282,25 @@ fn interrupting_a_waited_one_shot_stops_it() {
 }
 
 #[test]
+fn interrupting_again_does_not_wait_for_the_stop() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let pair = Pair::with("", "", "bandwidth-limit: 100KiB");
+    pair.write("a/big", vec![1_u8; 5_000_000]);
+    let mut command = pair.home.command(&["container", "sync", "c", "--one-shot"]);
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    wait_until(|| pair.home.jobs().first().is_some_and(|job| job["current"][0] == "big"));
+    let daemon = pair.home.daemon().unwrap();
+    kill_process(daemon, Signal::STOP).unwrap();
+    // Signals of one kind that come at once are one.
+    wait_until(|| {
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        child.try_wait().unwrap().is_some()
+    });
+    kill_process(daemon, Signal::CONT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+#[test]
 fn no_colour_and_no_bars_where_nobody_looks() {
     let pair = Pair::new();
     pair.write("a/f", "1");

@@ -43,13 +43,16 @@ pub async fn sync(context: &Context, manifest: &Manifest, options: &SyncOptions,
     let ids = start::each(context, &link, manifest, &pairs, options, all).await?;
     remember_target(context, manifest, options, &pairs)?;
     if options.one_shot && !options.no_wait {
-        let mut ended = wait::for_the_end(context, &link, &ids).await?;
+        let first = wait::for_the_end(context, &link, &ids);
+        let mut ended = wait::unless_interrupted(context, &ids, first).await?;
         if pairs.len() > 1 && ended.calls_for_more() {
+            // They may begin under other ids than those that ran already.
+            let both: Vec<_> = ids.into_iter().chain(pairs.iter().map(|pair| pair.job_id.clone())).collect();
             let again = async {
                 let ids = start::each(context, &link, manifest, &pairs, options, all).await?;
                 wait::for_the_end(context, &link, &ids).await
             };
-            match again.await {
+            match wait::unless_interrupted(context, &both, again).await {
                 Ok(later) => ended = ended.and_then(later),
                 Err(failure) => {
                     ended.show(context, manifest)?;

@@ -65,12 +65,21 @@ impl Ended {
     }
 }
 
-/// Waits for one-shot jobs, and clears them. Interrupting stops them.
+/// Does what waits for one-shot jobs, or for their beginning. Interrupting stops them.
+pub async fn unless_interrupted<T>(
+    context: &Context,
+    ids: &[String],
+    waiting: impl Future<Output = Outcome<T>>,
+) -> Outcome<T> {
+    tokio::select! {
+        done = waiting => done,
+        () = interrupted() => Err(stop_all(context, ids).await),
+    }
+}
+
+/// Waits for one-shot jobs, and clears them.
 pub async fn for_the_end(context: &Context, link: &Link, ids: &[String]) -> Outcome<Ended> {
-    let ended = tokio::select! {
-        ended = follow(&context.screen, link, ids, Until::Ended) => ended?,
-        () = interrupted() => return Err(stop_all(context, ids).await),
-    };
+    let ended = follow(&context.screen, link, ids, Until::Ended).await?;
     for id in ids {
         link.clear(id).await?;
     }
@@ -129,7 +138,7 @@ fn synced(job: &JobStatus) -> String {
     format!("{} is synced.\n{}", jobs::pair(job), jobs::open_of(job))
 }
 
-/// Stops jobs over a connection of its own: the other one may wait for an answer.
+/// Stops jobs over a connection of its own: the other one may wait for an answer. Interrupting again waits no longer.
 async fn stop_all(context: &Context, ids: &[String]) -> Failure {
     let stop = async {
         if let Some(link) = context.running().await? {
@@ -139,7 +148,14 @@ async fn stop_all(context: &Context, ids: &[String]) -> Failure {
         }
         Ok(())
     };
-    match stop.await {
+    let stopped = tokio::select! {
+        stopped = stop => stopped,
+        () = interrupted() => {
+            return Failure::new("interrupted again: the job is told to stop, and may not have yet")
+                .hint("`wl status` tells whether it has");
+        }
+    };
+    match stopped {
         Ok(()) => Failure::new("interrupted: the job was stopped, and what it did so far stays done")
             .hint("sync again to go on"),
         Err(failure) => Failure::about(failure, "interrupted, but the job could not be stopped"),
