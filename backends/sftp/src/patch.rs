@@ -16,6 +16,7 @@ use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
 use crate::Sftp;
+use crate::error::error;
 use crate::facts::meet;
 use crate::part::Part;
 use crate::root::{At, Root};
@@ -180,7 +181,8 @@ fn broken(why: &str) -> Error {
     Error::new(Fault::Broken, why)
 }
 
-/// The part as it is to be published, if it holds that content.
+/// The part as it is to be published, if it holds that content. It gets its date last: with that it looks like one that nobody
+/// needs any more.
 async fn proven(
     root: &Arc<Root>,
     part: &Part,
@@ -188,9 +190,13 @@ async fn proven(
     old: Option<&Seen>,
     path: &RelPath,
 ) -> Result<Option<Seen>> {
+    let file = part.file()?;
+    let seen = Seen::of(&file.link().fstat(file).await.map_err(|failure| error(&failure, path))?);
+    if seen.size != new.size || !prove(root, part, new.size, new.hash, path).await? {
+        return Ok(None);
+    }
     let sealed = seal(root, part, new.meta, old, path).await?;
-    let whole = sealed.size == new.size && prove(root, part, new.size, new.hash, path).await?;
-    Ok(whole.then_some(sealed))
+    Ok((sealed.size == new.size).then_some(sealed))
 }
 
 /// The command that makes a part a copy of the present version, and then what the peer wants it to be.
@@ -292,7 +298,28 @@ async fn exchange(
 
 #[cfg(test)]
 mod tests {
+    use wl_test_kit::servers::Sshd;
+    use wl_test_kit::servers::sshd::Mode;
+
     use super::*;
+    use crate::tests::root_behind;
+
+    #[tokio::test]
+    async fn what_is_not_proven_gets_no_date() {
+        let sshd = Sshd::start(Mode::SftpOnly);
+        let root = root_behind(&sshd, sshd.port());
+        let (path, at) = (RelPath::parse("x").unwrap(), root.open().await.unwrap());
+        let part = Part::create(&root, &at, &path).await.unwrap();
+        let file = part.file().unwrap();
+        at.link.write(file, 0, Bytes::from_static(b"content")).await.unwrap();
+        let meta = Meta { mtime: "2020-02-02T02:02:02Z".parse().ok(), mode: None };
+        for (content, dated) in [(b"another", false), (b"content", true)] {
+            let new = New { size: 7, hash: Hash::of(content), meta: &meta };
+            let sealed = proven(&root, &part, &new, None, &path).await.unwrap();
+            let seen = Seen::of(&at.link.fstat(file).await.unwrap());
+            assert_eq!((sealed.is_some(), seen.mtime == 1_580_608_922), (dated, dated));
+        }
+    }
 
     #[test]
     fn only_plain_words_are_handed_to_a_shell() {
