@@ -192,12 +192,12 @@ pub(crate) async fn copy(
         match copy_at_once(place, traits, from, to, wanted).await {
             Err(error) if size > AT_ONCE && !error.fault.passes() && error.fault != Fault::Refused => {
                 tracing::debug!(to, "the server does not copy it at once: {error}");
-                parts::copy(place, traits, from, to, wanted).await?
+                Box::pin(parts::copy(place, traits, from, to, wanted)).await?
             }
             copied => copied?,
         }
     } else {
-        parts::copy(place, traits, from, to, wanted).await?
+        Box::pin(parts::copy(place, traits, from, to, wanted)).await?
     };
     if !traits.copy_source && wanted.onto != Onto::Itself {
         // The server copies whatever is there: it is that version if it still is.

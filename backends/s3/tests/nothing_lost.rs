@@ -291,7 +291,7 @@ async fn what_was_done_without_naming_it_is_found() {
 
 /// Each time by a storage that knows nothing yet, as after a while in which nothing was done.
 async fn a_directory_that_is_emptied_stays(server: &servers::S3) {
-    let bucket = Bucket::behind(server, &server.endpoint());
+    let bucket = Bucket::behind(server, server.endpoint());
     let empty = async |storage: &S3, files: &[&str]| {
         for file in files {
             let Ok(Look::Entry(entry)) = storage.stat(&path(file)).await else { panic!("{file} is there") };
@@ -305,7 +305,7 @@ async fn a_directory_that_is_emptied_stays(server: &servers::S3) {
     for file in ["d/1", "d/2", "a/b/1", "a/b/2", "e/1", "e/2"] {
         bucket.user_write(&path(file), b"x").await;
     }
-    let fresh = || storage(&server.endpoint(), &bucket.name);
+    let fresh = || storage(server.endpoint(), &bucket.name);
 
     let (emptied, below, again) = (fresh(), fresh(), fresh());
     empty(&emptied, &["d/1", "d/2"]).await;

@@ -42,7 +42,7 @@ impl Clock {
     pub fn is_due(&self) -> bool {
         self.lock().is_none_or(|measured| {
             let (least, most) = measured.at.elapsed();
-            most > GOOD_FOR || most - least > DOUBT
+            most > GOOD_FOR || most.abs_diff(least) > DOUBT
         })
     }
 
