@@ -671,7 +671,9 @@ async fn some_files_vanish_beside_many_open_conflicts() {
         world.settle().await;
         assert_eq!(world.conflicts().len(), known + never);
         let gone = [path("equal/0"), path("equal/1")];
-        gone.iter().for_each(|path| world.side(Source).user_delete(path));
+        for path in &gone {
+            world.side(Source).user_delete(path);
+        }
         world.settle().await;
         assert!(!gone.iter().any(|path| world.side(Target).user_exists(path)), "{world:?}");
     }
