@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 use wl_core::config::{Config, Places};
+use wl_core::lock::Lock;
 use wl_core::manifest::Manifest;
 use wl_core::report::JobStatus;
 
@@ -77,6 +78,11 @@ impl Context {
         wl_core::manifest::check_name(name).map_err(|error| Failure::manifest(&error))?;
         let file = Manifest::path_of(&self.places.base_dir, name);
         if file.exists() { Ok(file) } else { Err(self.no_such_container(name)) }
+    }
+
+    /// Keeps others from changing manifests: to be held from reading one to writing it, and not while a user is asked.
+    pub fn lock(&self) -> Outcome<Lock> {
+        Ok(Lock::take(&self.places.base_dir)?)
     }
 
     /// Every manifest by its container's name, or why it cannot be used.

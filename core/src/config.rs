@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::document::{Document, fault_of, has_comments, write_atomically};
 use crate::error::{Error, Fault, Result};
+use crate::lock::Lock;
 use crate::manifest::{bytes_a_second, expand_home};
 use crate::schema;
 
@@ -85,6 +86,7 @@ impl Config {
         if self.default_remote_for_container.get(container_uuid).is_some_and(|known| known == backend_id) {
             return Ok(false);
         }
+        let _lock = Lock::take(self.file.parent().unwrap_or(Path::new(".")))?;
         let document = read(&self.file)?;
         let before = fs::read_to_string(&self.file).unwrap_or_default();
         let mut value = document.as_ref().map_or_else(|| json!({}), |document| document.value.clone());

@@ -16,6 +16,7 @@ mod identity;
 pub mod inspect;
 pub mod job;
 pub mod limit;
+pub mod lock;
 pub mod manifest;
 pub mod merge;
 pub mod moment;

@@ -110,6 +110,24 @@ fn storages_come_and_go_and_files_stay() {
 }
 
 #[test]
+fn changes_made_at_once_are_all_kept() {
+    let home = Home::new();
+    home.ok(&["container", "create", "c", "a", "b"]);
+    let gone = storages(&home, "c")[1]["backend-id"].as_str().unwrap().to_owned();
+    let begin = |args: &[&str]| home.command(args).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let names: Vec<_> = (0..6).map(|number| format!("storage-{number}")).collect();
+    let mut begun: Vec<_> = names.iter().map(|name| begin(&["container", "add-storage", "c", name])).collect();
+    begun.push(begin(&["container", "remove-storage", "c", &gone]));
+    assert!(begun.iter_mut().all(|child| child.wait().unwrap().success()));
+    let mut kept: Vec<_> =
+        storages(&home, "c").iter().map(|one| one["location"].as_str().unwrap().to_owned()).collect();
+    kept.sort();
+    let mut expected: Vec<_> = names.iter().map(|name| home.text(name)).collect();
+    expected.insert(0, home.text("a"));
+    assert_eq!(kept, expected);
+}
+
+#[test]
 fn a_second_container_of_the_name_is_refused() {
     let home = Home::new();
     home.ok(&["container", "create", "c", "a"]);

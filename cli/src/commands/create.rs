@@ -25,7 +25,9 @@ pub async fn run(context: &Context, args: &Create) -> Outcome {
     for text in &args.storages {
         storages.push(storage(context, text).await?);
     }
+    let lock = context.lock()?;
     let manifest = write(context, &args.name, storages)?;
+    drop(lock);
     context.screen.say(format!("Made container `{}`: {}", manifest.name, manifest.file.display()));
     show(context, &manifest)?;
     Ok(Exit::Done)

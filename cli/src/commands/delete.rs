@@ -22,8 +22,10 @@ pub async fn run(context: &Context, args: &Name) -> Outcome {
         return Err(Failure::new(format!("container `{}` is being synced: its manifest was not deleted", args.name))
             .hint(format!("`wl container stop-sync {}` first", args.name)));
     }
+    let lock = context.lock()?;
     std::fs::remove_file(&manifest.file)
         .map_err(|error| Failure::new(format!("{} cannot be deleted: {error}", manifest.file.display())))?;
+    drop(lock);
     let file = manifest.file.display().to_string();
     let text = || format!("Deleted container `{}`. Its files stay where they are.", args.name);
     context.screen.show(&json!({ "deleted": args.name, "file": file }), |_| text())?;

@@ -46,7 +46,7 @@ pub fn run(context: &Context, args: &Name) -> Outcome {
             }
         }
     }
-    put_back(&copy, &file, &before).map_err(|failure| failure.hint(kept(context, args, &copy, &file)))?;
+    put_back(context, &copy, &file, &before).map_err(|failure| failure.hint(kept(context, args, &copy, &file)))?;
     context.screen.show(&json!({ "changed": true }), |_| {
         let name = &args.name;
         format!("Changed container `{name}`. A job that runs goes on with what it was started with, until the next `wl container sync {name}`.")
@@ -70,7 +70,8 @@ fn open_editor(file: &Path) -> Outcome<()> {
     }
 }
 
-fn put_back(copy: &Path, file: &Path, before: &[u8]) -> Outcome<()> {
+fn put_back(context: &Context, copy: &Path, file: &Path, before: &[u8]) -> Outcome<()> {
+    let _lock = context.lock()?;
     let now = fs::read(file).map_err(|error| cannot(file, "read", &error))?;
     if now != before {
         return Err(Failure::new(format!(

@@ -1,5 +1,6 @@
 //! `wl container add-storage` and `remove-storage`: change a manifest; the files stay where they are.
 
+use wl_core::Result;
 use wl_core::manifest::Manifest;
 
 use super::create;
@@ -10,11 +11,10 @@ use crate::pairs;
 
 /// Adds a storage.
 pub async fn add(context: &Context, args: &AddStorage) -> Outcome {
-    let mut manifest = context.manifest(&args.name)?;
+    context.manifest(&args.name)?;
     let storage = create::storage(context, &args.storage).await?;
     let place = storage.location();
-    manifest.add_storage(storage).map_err(|error| Failure::manifest(&error))?;
-    save(context, &manifest)?;
+    let (manifest, ()) = change(context, &args.name, |manifest| manifest.add_storage(storage))?;
     context.screen.say(format!("Container `{}` is kept at {place} too, once it is synced.", args.name));
     create::show(context, &manifest)?;
     Ok(Exit::Done)
@@ -22,7 +22,7 @@ pub async fn add(context: &Context, args: &AddStorage) -> Outcome {
 
 /// Takes a storage out, unless a job is running over it.
 pub async fn remove(context: &Context, args: &RemoveStorage) -> Outcome {
-    let mut manifest = context.manifest(&args.name)?;
+    let manifest = context.manifest(&args.name)?;
     let id = pairs::find(&manifest, &args.id)?.backend_id().to_owned();
     if let Some(link) = context.running().await? {
         let jobs = pairs::jobs_of(&manifest, link.jobs().await?);
@@ -34,12 +34,20 @@ pub async fn remove(context: &Context, args: &RemoveStorage) -> Outcome {
             .hint(format!("`wl container stop-sync {name}` first")));
         }
     }
-    let removed = manifest.remove_storage(&id).map_err(|error| Failure::manifest(&error))?;
-    save(context, &manifest)?;
+    let (manifest, removed) = change(context, &args.name, |manifest| manifest.remove_storage(&id))?;
     let place = removed.location();
     context.screen.say(format!("Container `{}` is not kept at {place} any more; what is there stays.", args.name));
     create::show(context, &manifest)?;
     Ok(Exit::Done)
+}
+
+/// Changes a manifest as it is now, with nobody else at it meanwhile.
+fn change<T>(context: &Context, name: &str, change: impl FnOnce(&mut Manifest) -> Result<T>) -> Outcome<(Manifest, T)> {
+    let _lock = context.lock()?;
+    let mut manifest = context.manifest(name)?;
+    let changed = change(&mut manifest).map_err(|error| Failure::manifest(&error))?;
+    save(context, &manifest)?;
+    Ok((manifest, changed))
 }
 
 fn save(context: &Context, manifest: &Manifest) -> Outcome<()> {

@@ -115,6 +115,19 @@ fn remembers_the_target_chosen_and_keeps_the_rest() {
 }
 
 #[test]
+fn targets_that_are_chosen_at_once_are_all_remembered() {
+    let dir = base("transfers: 3 # few\n");
+    let file = dir.path().join("config.yaml");
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let mut config = Config::load(&file).unwrap();
+            scope.spawn(move || config.remember_remote(&format!("u{number}"), "id").unwrap());
+        }
+    });
+    assert_eq!(Config::load(&file).unwrap().default_remote_for_container.len(), 8);
+}
+
+#[test]
 fn a_time_is_seconds_or_has_a_unit() {
     for (value, seconds) in [(json!(5), 5), (json!("5"), 5), (json!("5s"), 5), (json!("2m"), 120), (json!("1h"), 3600)]
     {
