@@ -66,6 +66,21 @@ impl Link {
         })
     }
 
+    /// Starts a job. Whether it did: not if somebody else has started it since it was looked.
+    pub async fn start(&self, args: Map<String, Value>) -> Outcome<bool> {
+        let job_id = args.get("job-id").and_then(Value::as_str).unwrap_or_default().to_owned();
+        match self.client.call("start", Value::Object(args)).await {
+            Ok(_) => Ok(true),
+            Err(ClientError::Refused(WireError { class: ErrorClass::JobError, .. }))
+                if self.jobs().await?.iter().any(|job| job.job_id == job_id)
+                    || self.ended(&job_id).await?.is_some() =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(failure(&error)),
+        }
+    }
+
     /// The jobs the daemon knows.
     pub async fn jobs(&self) -> Outcome<Vec<JobStatus>> {
         Ok(self.call::<Jobs>("jobs", Map::new()).await?.jobs)

@@ -31,6 +31,25 @@ fn two_storages_are_synced_without_a_manifest_first() {
     home.expect(2, &["sync", "laptop", "laptop/below"]).says(&["inside"]);
 }
 
+#[test]
+fn several_who_sync_one_pair_at_once_share_one_container() {
+    let home = Home::new();
+    for dir in ["laptop", "stick"] {
+        fs::create_dir(home.path(dir)).unwrap();
+    }
+    let begin = |number: usize| {
+        let pair = if number % 2 == 0 { ["laptop", "stick"] } else { ["stick", "laptop"] };
+        let mut command = home.command(&["sync", pair[0], pair[1], "--wait"]);
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+    };
+    for child in (0..6).map(begin).collect::<Vec<_>>() {
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(home.json(&["container", "list"])["containers"].as_array().unwrap().len(), 1);
+    assert_eq!(home.jobs().len(), 1);
+}
+
 /// A container that is found again is synced as its manifest says; whoever asks for something else is told so.
 #[test]
 fn what_is_asked_for_of_a_storage_holds_or_nothing_happens() {

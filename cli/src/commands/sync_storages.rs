@@ -14,18 +14,14 @@ const LONGEST: usize = 40;
 /// Syncs two storages.
 pub async fn run(context: &Context, args: &SyncStorages) -> Outcome {
     let storages = [create::named(&args.first)?, create::named(&args.second)?];
-    let manifest = if let Some(manifest) = find(context, &storages)? {
-        refuse_twins(&manifest)?;
-        refuse_otherwise(&manifest, &storages)?;
-        context.screen.say(format!("This is container `{}`.", manifest.name));
+    let manifest = if let Some(manifest) = found(context, &storages)? {
         manifest
     } else {
-        let name = free_name(context, &storages[0])?;
         let mut whole = Vec::new();
         for storage in &storages {
             whole.push(create::with_secrets(context, storage.clone()).await?);
         }
-        make(context, &name, whole, args.options.dry_run)?
+        if args.options.dry_run { plan_for(context, whole)? } else { make(context, &storages, whole)? }
     };
     let mut options = args.options.clone();
     if options.choice.source_storage.is_none() && options.choice.target_storage.is_none() {
@@ -35,6 +31,15 @@ pub async fn run(context: &Context, args: &SyncStorages) -> Outcome {
         options.choice.source_storage = first.map(|storage| storage.backend_id().to_owned());
     }
     sync(context, &manifest, &options, false).await
+}
+
+/// The container of these two, if there is one, and what it is called.
+fn found(context: &Context, storages: &[Storage; 2]) -> Outcome<Option<Manifest>> {
+    let Some(manifest) = find(context, storages)? else { return Ok(None) };
+    refuse_twins(&manifest)?;
+    refuse_otherwise(&manifest, storages)?;
+    context.screen.say(format!("This is container `{}`.", manifest.name));
+    Ok(Some(manifest))
 }
 
 /// What is asked for holds, or nothing happens: a manifest that says otherwise is for its user to change.
@@ -54,15 +59,23 @@ fn refuse_otherwise(manifest: &Manifest, storages: &[Storage; 2]) -> Outcome<()>
     Ok(())
 }
 
-/// Makes the container; for a dry run only as far as one must to plan.
-fn make(context: &Context, name: &str, storages: Vec<Storage>, dry_run: bool) -> Outcome<Manifest> {
-    if dry_run {
-        let elsewhere = tempfile::tempdir()
-            .map_err(|error| Failure::new(format!("no temporary directory can be made: {error}")))?;
-        context.screen.say(format!("This would make container `{name}`."));
-        return Manifest::create(elsewhere.path(), name, storages).map_err(|error| Failure::manifest(&error));
+/// As much of a container as one must have to plan: nothing of it stays.
+fn plan_for(context: &Context, storages: Vec<Storage>) -> Outcome<Manifest> {
+    let name = free_name(context, &storages[0])?;
+    let elsewhere =
+        tempfile::tempdir().map_err(|error| Failure::new(format!("no temporary directory can be made: {error}")))?;
+    context.screen.say(format!("This would make container `{name}`."));
+    Manifest::create(elsewhere.path(), &name, storages).map_err(|error| Failure::manifest(&error))
+}
+
+/// Makes the container of these two, unless somebody else has made it by now. `whole` is they with their secrets.
+fn make(context: &Context, storages: &[Storage; 2], whole: Vec<Storage>) -> Outcome<Manifest> {
+    let _lock = context.lock()?;
+    if let Some(manifest) = found(context, storages)? {
+        return Ok(manifest);
     }
-    let manifest = create::write(context, name, storages)?;
+    let name = free_name(context, &storages[0])?;
+    let manifest = create::write(context, &name, whole)?;
     context.screen.say(format!("Made container `{name}`: {}", manifest.file.display()));
     Ok(manifest)
 }

@@ -24,6 +24,9 @@ enum Next {
     Keep,
 }
 
+/// How often to look again when others start the same jobs.
+const TRIES: u32 = 20;
+
 /// Starts a job for each pair; their ids, also of those that ran already.
 pub async fn each(
     context: &Context,
@@ -33,6 +36,24 @@ pub async fn each(
     options: &SyncOptions,
     all: bool,
 ) -> Outcome<Vec<String>> {
+    for _ in 0..TRIES {
+        if let Some(ids) = try_each(context, link, manifest, pairs, options, all).await? {
+            return Ok(ids);
+        }
+    }
+    Err(Failure::new(format!("others start and stop the jobs of container `{}` all the time", manifest.name))
+        .hint("`wl status` shows what is running; try again"))
+}
+
+/// The same; none where somebody else has started one since it was looked: that one is then as any that runs.
+async fn try_each(
+    context: &Context,
+    link: &Link,
+    manifest: &Manifest,
+    pairs: &[Pair],
+    options: &SyncOptions,
+    all: bool,
+) -> Outcome<Option<Vec<String>>> {
     let jobs = pairs::jobs_of(manifest, link.jobs().await?);
     refuse_others(manifest, pairs, &jobs)?;
     let mut plan = Vec::new();
@@ -60,12 +81,14 @@ pub async fn each(
             (Next::Restart | Next::Renew, Some(job)) => link.stop(&job.job_id).await?,
             _ => {}
         }
-        let started: Outcome<Value> = link.call("start", args(context, manifest, &pair, options)).await;
+        let started = link.start(args(context, manifest, &pair, options)).await;
         if let (Err(failure), Next::Renew) = (&started, next) {
             let text = "the job was stopped to begin anew with what its manifest says now, but it cannot";
             return Err(Failure::about(failure.clone(), text));
         }
-        started?;
+        if !started? {
+            return Ok(None);
+        }
         let how = mode(if options.one_shot { Mode::OneShot } else { Mode::Continuous });
         let pair_and_way = line(manifest, &pair);
         context.screen.say(match next {
@@ -76,7 +99,7 @@ pub async fn each(
         });
         ids.push(pair.job_id);
     }
-    Ok(ids)
+    Ok(Some(ids))
 }
 
 /// What to do about a job that runs as it was asked for: it may run with what was said before.
