@@ -126,6 +126,22 @@ fn resolve_keeps_both_under_two_names() {
 }
 
 #[test]
+fn resolve_takes_more_paths_than_a_message_holds() {
+    let pair = Pair::new();
+    let deep = vec!["x".repeat(200); 17].join("/");
+    let paths: Vec<_> = (0..320).map(|number| format!("{deep}/{number}")).collect();
+    for path in &paths {
+        pair.write(&format!("a/{path}"), "1");
+        pair.write(&format!("b/{path}"), "2");
+    }
+    pair.sync(3, &[]);
+    let asked: Vec<_> = paths.iter().map(String::as_str).collect();
+    pair.home.ok(&[&["container", "resolve", "c", "--keep", A], asked.as_slice()].concat());
+    assert!(pair.conflicts().is_empty() && pair.is_equal());
+    assert_eq!(pair.read(&format!("b/{}", paths[319])), "1");
+}
+
+#[test]
 fn resolve_refuses_what_changed_since() {
     for side in ["a", "b"] {
         let pair = clashing();

@@ -18,6 +18,12 @@ use crate::render::reports;
 /// What is said in place of a storage to keep both versions.
 const BOTH: &str = "both";
 
+/// The bytes of paths in one request. JSON can write a byte as six, and a message has a MiB at most.
+const MOST_BYTES: usize = 100_000;
+
+/// The paths in one request: each may have a sentence in the answer.
+const MOST_PATHS: usize = 1000;
+
 /// `resolve --json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Resolved {
@@ -38,15 +44,19 @@ pub async fn run(context: &Context, args: &Resolve) -> Outcome {
     let mut refused: Vec<_> = paths.iter().filter_map(|path| asked.cannot(path)).collect();
     for (pair, _) in &open {
         for (keep, paths) in asked.of_pair(pair, &paths) {
-            let mut request = pair.args(&manifest);
-            request.insert("paths".into(), json!(paths));
-            request.insert("keep".into(), json!(keep));
-            match link.call::<Resolved>("resolve", request).await {
-                Ok(done) => all.resolved.extend(done.resolved),
-                Err(failure) => refused.push(failure.to_string()),
+            for some in at_a_time(&paths) {
+                let mut request = pair.args(&manifest);
+                request.insert("paths".into(), json!(some));
+                request.insert("keep".into(), json!(keep));
+                match link.call::<Resolved>("resolve", request).await {
+                    Ok(done) => all.resolved.extend(done.resolved),
+                    Err(failure) => refused.push(failure.to_string()),
+                }
             }
         }
     }
+    // A daemon that has ended says so each time.
+    refused.dedup();
     let of_kinds =
         open.iter().flat_map(|(_, open)| &open.conflicts).filter(|conflict| conflict.kind == ConflictKind::Kind);
     if of_kinds.into_iter().any(|conflict| all.resolved.contains(&conflict.path)) {
@@ -126,6 +136,39 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// As many paths in one request as a message holds for certain, beside what else is in it and with what is answered.
+fn at_a_time<'a>(paths: &'a [&'a str]) -> impl Iterator<Item = &'a [&'a str]> {
+    let mut rest = paths;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |path: &&&str| {
+            bytes += path.len();
+            bytes <= MOST_BYTES
+        };
+        let count = rest.iter().take(MOST_PATHS).take_while(fits).count().max(1);
+        let (some, after) = rest.split_at_checked(count)?;
+        rest = after;
+        Some(some)
+    })
+}
+
 fn has(open: &Conflicts, path: &str) -> bool {
     open.conflicts.iter().any(|conflict| conflict.path == path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_paths_are_asked_for_in_several_requests() {
+        let long = "x".repeat(MOST_BYTES / 2);
+        let short = vec!["x"; MOST_PATHS + 1];
+        let counts = |paths: &[&str]| at_a_time(paths).map(<[_]>::len).collect::<Vec<_>>();
+        assert_eq!(counts(&[]), []);
+        assert_eq!(counts(&short), [MOST_PATHS, 1]);
+        assert_eq!(counts(&[&long, &long, "x", &long]), [2, 2]);
+        let longest = long.repeat(3);
+        assert_eq!(counts(&[&longest, "x"]), [1, 1]);
+    }
 }
