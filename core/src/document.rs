@@ -165,8 +165,10 @@ fn lines_of_keys(text: &str, skipped: usize) -> HashMap<String, usize> {
     lines
 }
 
-/// Puts a file in place at once, with the mode of the one that it replaces; a new one is readable by its owner only.
+/// Puts a file in place at once, with the mode of the one that it replaces; a new one is readable by its owner only. Where
+/// its name is a link, it is the file at its end that is replaced.
 pub(crate) fn write_atomically(file: &Path, text: &str) -> Result<()> {
+    let file = &end_of_links(file)?;
     let failed = |error: io::Error| {
         let what = format!("cannot write {}: {error}; check the directory's permissions and room", file.display());
         Error::new(fault_of(&error), what)
@@ -188,6 +190,19 @@ pub(crate) fn create_atomically(file: &Path, text: &str) -> Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(failed(error)),
     }
+}
+
+/// The file that is meant by a name, which may be a link.
+fn end_of_links(file: &Path) -> Result<PathBuf> {
+    if !file.is_symlink() {
+        return Ok(file.to_owned());
+    }
+    file.canonicalize().map_err(|error| {
+        let to = fs::read_link(file).unwrap_or_default();
+        let (file, to) = (file.display(), to.display());
+        let what = format!("cannot write {file}: it is a link to {to}, which cannot be reached ({error}); put that back, or remove the link");
+        Error::new(fault_of(&error), what)
+    })
 }
 
 fn write_beside(file: &Path, text: &str) -> io::Result<PathBuf> {
@@ -279,5 +294,22 @@ mod tests {
         assert_eq!(fs::read_to_string(&file).unwrap(), "three");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_replaced_and_the_link_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let [deep, real, link] = ["deep", "deep/real", "link"].map(|name| dir.path().join(name));
+        fs::create_dir(&deep).unwrap();
+        fs::write(&real, "one").unwrap();
+        std::os::unix::fs::symlink("deep/real", &link).unwrap();
+        write_atomically(&link, "two").unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_to_string(&real).unwrap(), "two");
+        fs::remove_file(&real).unwrap();
+        let refused = write_atomically(&link, "three").unwrap_err();
+        assert!(refused.message.contains("it is a link to deep/real"), "{refused}");
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_dir(&deep).unwrap().count(), 0);
     }
 }

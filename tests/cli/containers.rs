@@ -128,6 +128,22 @@ fn changes_made_at_once_are_all_kept() {
 }
 
 #[test]
+fn a_manifest_that_is_a_link_stays_one() {
+    let home = Home::new();
+    home.ok(&["container", "create", "c", "a"]);
+    let (file, real) = (home.path("base/containers/c.container.yaml"), home.path("mine.yaml"));
+    fs::rename(&file, &real).unwrap();
+    std::os::unix::fs::symlink(&real, &file).unwrap();
+    home.ok(&["container", "add-storage", "c", "b"]);
+    let mut edit = home.command(&["container", "edit", "c"]);
+    let ran = Ran::of(edit.env("EDITOR", "sh -c 'echo title: mine >> \"$0\"'"));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(file.is_symlink());
+    let text = fs::read_to_string(&real).unwrap();
+    assert!(text.contains(&home.text("b")) && text.contains("title: mine"), "{text}");
+}
+
+#[test]
 fn a_second_container_of_the_name_is_refused() {
     let home = Home::new();
     home.ok(&["container", "create", "c", "a"]);

@@ -79,7 +79,8 @@ fn put_back(context: &Context, copy: &Path, file: &Path, before: &[u8]) -> Outco
             file.display()
         )));
     }
-    fs::rename(copy, file).map_err(|error| cannot(file, "written", &error))
+    let text = fs::read_to_string(copy).map_err(|error| cannot(copy, "read", &error))?;
+    Ok(Manifest::replace(file, &text)?)
 }
 
 /// Keeps a text that was not put in place, and says where and how to go on.

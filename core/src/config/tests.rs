@@ -128,6 +128,16 @@ fn targets_that_are_chosen_at_once_are_all_remembered() {
 }
 
 #[test]
+fn a_configuration_that_is_a_link_stays_one() {
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), base("transfers: 3\n"));
+    let (file, real) = (dir.path().join("config.yaml"), elsewhere.path().join("config.yaml"));
+    std::os::unix::fs::symlink(&real, &file).unwrap();
+    Config::load(&file).unwrap().remember_remote("u", "id").unwrap();
+    assert!(file.is_symlink());
+    assert_eq!(Config::load(&real).unwrap().default_remote_for_container["u"], "id");
+}
+
+#[test]
 fn a_time_is_seconds_or_has_a_unit() {
     for (value, seconds) in [(json!(5), 5), (json!("5"), 5), (json!("5s"), 5), (json!("2m"), 120), (json!("1h"), 3600)]
     {

@@ -150,6 +150,11 @@ impl Manifest {
         write_atomically(&self.file, &text)
     }
 
+    /// Puts another text in the place of a manifest's at once; the file's mode stays.
+    pub fn replace(file: &Path, text: &str) -> Result<()> {
+        write_atomically(file, text)
+    }
+
     /// Whether no comment is lost by saving it now.
     pub fn keeps_comments(&self) -> bool {
         let before = fs::read_to_string(&self.file).unwrap_or_default();
