@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -210,9 +210,9 @@ fn write_beside(file: &Path, text: &str) -> io::Result<PathBuf> {
     fs::create_dir_all(dir)?;
     let part = dir.join(format!(".wl-part-{}", uuid::Uuid::new_v4()));
     let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
-    let known = fs::metadata(file).map(|old| old.permissions());
-    let kept = known.map_or(Ok(()), |mode| out.set_permissions(mode));
-    let written = kept.and_then(|()| out.write_all(text.as_bytes())).and_then(|()| out.sync_all());
+    // Said outright: a umask may take from an owner what is an owner's.
+    let mode = fs::metadata(file).map_or_else(|_| fs::Permissions::from_mode(0o600), |old| old.permissions());
+    let written = out.set_permissions(mode).and_then(|()| out.write_all(text.as_bytes())).and_then(|()| out.sync_all());
     if written.is_err() {
         // What cannot be written can often not be removed either; the first failure is the one to tell.
         let _ = fs::remove_file(&part);
@@ -284,7 +284,6 @@ mod tests {
 
     #[test]
     fn a_file_is_replaced_at_once_and_private() {
-        use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("deep/f");
         assert!(create_atomically(&file, "one").unwrap());

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use serde_json::Value;
 use wl_test_kit::mounted::Mounted;
@@ -141,6 +142,27 @@ fn a_manifest_that_is_a_link_stays_one() {
     assert!(file.is_symlink());
     let text = fs::read_to_string(&real).unwrap();
     assert!(text.contains(&home.text("b")) && text.contains("title: mine"), "{text}");
+}
+
+/// `wl` begun by a line of shell.
+fn after(home: &Home, line: &str, args: &[&str]) -> Ran {
+    let wl = home.command(args);
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("{line} && exec \"$@\"")).arg("sh").arg(wl.get_program()).args(wl.get_args());
+    shell.env_remove("XDG_RUNTIME_DIR").env("HOME", home.path("home")).current_dir(home.path(""));
+    Ran::of(&mut shell)
+}
+
+#[test]
+fn a_new_manifest_is_its_owners_whatever_the_umask() {
+    let home = Home::new();
+    home.ok(&["container", "create", "first", "a"]);
+    for umask in ["0277", "0777", "0000"] {
+        let ran = after(&home, &format!("umask {umask}"), &["container", "create", umask, "a"]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let file = home.path(format!("base/containers/{umask}.container.yaml"));
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o600, "{umask}");
+    }
 }
 
 #[test]
