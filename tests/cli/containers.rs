@@ -166,6 +166,18 @@ fn a_new_manifest_is_its_owners_whatever_the_umask() {
 }
 
 #[test]
+fn a_directory_that_was_deleted_is_missed_only_by_who_names_nothing_else() {
+    let home = Home::new();
+    let gone = "mkdir gone && cd gone && rmdir ../gone";
+    let (a, b) = (home.text("a"), home.text("b"));
+    let ran = after(&home, gone, &["container", "create", "c", &a, &b]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let ran = after(&home, gone, &["container", "add-storage", "c", "x"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    ran.says(&["`x` is no storage", "current directory"]);
+}
+
+#[test]
 fn a_second_container_of_the_name_is_refused() {
     let home = Home::new();
     home.ok(&["container", "create", "c", "a"]);

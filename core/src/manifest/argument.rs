@@ -15,8 +15,8 @@ impl Storage {
     /// A path may be followed by a query, `?read-only=true`: what follows a `?` is one if nothing is under the whole path
     /// and every key in it is one that local storages have.
     pub fn from_argument(text: &str) -> Result<Self> {
-        let cwd = std::env::current_dir();
-        let cwd = cwd.map_err(|error| wrong(&format!("cannot tell the current directory: {error}")))?;
+        // One that was deleted is missed only where a path begins in it.
+        let cwd = std::env::current_dir().unwrap_or_default();
         Self::from_argument_in(text, &cwd, std::env::var("HOME").ok().as_deref())
     }
 
@@ -226,7 +226,14 @@ fn absolute(text: &str, cwd: &Path, home: Option<&str>) -> Result<String> {
     if text.is_empty() {
         return Err(wrong("an empty text is no storage: give a path or a URL"));
     }
-    let path = lexical(&cwd.join(expand_home(text, home)));
+    let path = cwd.join(expand_home(text, home));
+    if !path.is_absolute() {
+        return Err(wrong(
+            "it begins in the current directory, and nobody can tell which that is, as after it was deleted: change to \
+             another one, or give the whole path",
+        ));
+    }
+    let path = lexical(&path);
     path.into_os_string().into_string().map_err(|_| wrong("its absolute path is not UTF-8: choose another directory"))
 }
 
