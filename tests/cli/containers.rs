@@ -178,6 +178,14 @@ fn a_directory_that_was_deleted_is_missed_only_by_who_names_nothing_else() {
 }
 
 #[test]
+fn a_base_dir_without_room_is_told_of() {
+    let home = Home::new();
+    let Some(_mounted) = Mounted::in_memory(&home.base(), 64) else { return };
+    assert!(fs::write(home.path("base/fill"), vec![1; 128 << 10]).is_err());
+    home.expect(1, &["daemon", "start"]).says(&["cannot be started", "No space left", "base/state"]);
+}
+
+#[test]
 fn a_second_container_of_the_name_is_refused() {
     let home = Home::new();
     home.ok(&["container", "create", "c", "a"]);

@@ -127,12 +127,27 @@ fn log_file(places: &Places) -> Option<&Path> {
 
 /// What a daemon said before it failed to begin, and where its log is.
 fn last_words(places: &Places, said: &Path, logged: u64, what: &str) -> String {
-    let begin = format!("the sync daemon cannot be started: {what}");
+    let mute = mute(said).map_or_else(String::new, |error| {
+        let dir = places.state_dir.display();
+        format!("; it could not say why, for nothing can be written in {dir}: {error}; make room or grant that")
+    });
+    let begin = format!("the sync daemon cannot be started: {what}{mute}");
     let log = log_file(places);
     let ends = [Some((said, 0)), log.map(|log| (log, logged))].into_iter().flatten();
     let ends = ends.filter_map(|(file, from)| Some(format!("\nthe end of {}:\n{}", file.display(), tail(file, from)?)));
     let place = log.map(|log| format!("\nthe log is {}", log.display()));
     ends.chain(place).fold(begin, |text, end| text + &end)
+}
+
+/// Why there is nothing in the file for what a daemon says, if nothing can be written there.
+fn mute(said: &Path) -> Option<io::Error> {
+    /// What a file system may keep without room for it is shorter.
+    const SOME: [u8; 4096] = [b'\n'; 4096];
+    let is_empty = fs::metadata(said).is_ok_and(|found| found.len() == 0);
+    let tried = is_empty.then(|| fs::write(said, SOME))?;
+    // It stays empty, or that will be told as what failed.
+    let _ = fs::write(said, []);
+    tried.err()
 }
 
 /// The last lines of what a file holds behind that many bytes, if there are any.
