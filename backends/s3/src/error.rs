@@ -229,7 +229,9 @@ fn without_credentials(error: &CredentialsError) -> Error {
     match error {
         CredentialsError::CredentialsNotLoaded(_) => Error::new(
             Fault::Denied,
-            "there are no AWS credentials: add `credentials` to the storage, or set up the environment or a profile",
+            "there are no AWS credentials, neither a profile nor any in the environment of the sync daemon, which is that of \
+             the command that started it: `wl daemon stop` and run this again where they are set, or name them in the \
+             storage's `credentials`, such as `secret-key: {env: NAME}`",
         ),
         CredentialsError::ProviderTimedOut(_) => {
             Error::new(Fault::Offline, "the provider of the AWS credentials did not answer in time")

@@ -87,6 +87,14 @@ fn house(server: &S3, path: &'static str, body: Action) -> Http {
 }
 
 #[test]
+fn none_anywhere_and_whose_environment_was_looked_at() {
+    let home = tempfile::tempdir().unwrap();
+    let env = [("AWS_EC2_METADATA_DISABLED", "true".to_owned())];
+    let said = opened_as(&params("http://127.0.0.1:9", "bucket"), home.path(), &env);
+    assert!(said.contains("the environment of the sync daemon") && said.contains("`wl daemon stop`"), "{said}");
+}
+
+#[test]
 fn a_containers() {
     let server = moto::start();
     let (bucket, home) = (server.fresh_bucket(), tempfile::tempdir().unwrap());
