@@ -305,7 +305,7 @@ fn a_changed_manifest_keeps_header_mode_and_comments() {
 #[test]
 fn one_directory_under_two_names_is_no_second_storage() {
     let home = Home::new();
-    for dir in ["photos/2026", "twin", "holds/it"] {
+    for dir in ["photos/2026/may", "photos/2025", "twin", "holds/it", "part"] {
         fs::create_dir_all(home.path(dir)).unwrap();
     }
     std::os::unix::fs::symlink(home.path("photos"), home.path("link")).unwrap();
@@ -325,5 +325,14 @@ fn one_directory_under_two_names_is_no_second_storage() {
         refused("twin", "holds", &["one directory under two names"]);
     }
     drop(mounted);
+    if let Some(part) = Mounted::again(&home.path("photos/2026"), &home.path("part")) {
+        for (one, other) in [("photos", "part"), ("photos", "part/new"), ("photos/2026", "part/may"), ("link", "part")]
+        {
+            refused(one, other, &["one is inside the other", "mounted"]);
+            refused(other, one, &["one is inside the other", "mounted"]);
+        }
+        home.ok(&["container", "create", "apart", "part", "photos/2025"]);
+        drop(part);
+    }
     home.ok(&["container", "create", "c", "photos", "holds"]);
 }
