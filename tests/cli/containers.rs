@@ -117,9 +117,9 @@ fn changes_made_at_once_are_all_kept() {
     let gone = storages(&home, "c")[1]["backend-id"].as_str().unwrap().to_owned();
     let begin = |args: &[&str]| home.command(args).stderr(std::process::Stdio::null()).spawn().unwrap();
     let names: Vec<_> = (0..6).map(|number| format!("storage-{number}")).collect();
-    let mut begun: Vec<_> = names.iter().map(|name| begin(&["container", "add-storage", "c", name])).collect();
-    begun.push(begin(&["container", "remove-storage", "c", &gone]));
-    assert!(begun.iter_mut().all(|child| child.wait().unwrap().success()));
+    let mut children: Vec<_> = names.iter().map(|name| begin(&["container", "add-storage", "c", name])).collect();
+    children.push(begin(&["container", "remove-storage", "c", &gone]));
+    assert!(children.iter_mut().all(|child| child.wait().unwrap().success()));
     let mut kept: Vec<_> =
         storages(&home, "c").iter().map(|one| one["location"].as_str().unwrap().to_owned()).collect();
     kept.sort();

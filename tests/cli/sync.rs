@@ -38,7 +38,7 @@ fn several_who_sync_one_pair_at_once_share_one_container() {
         fs::create_dir(home.path(dir)).unwrap();
     }
     let begin = |number: usize| {
-        let pair = if number % 2 == 0 { ["laptop", "stick"] } else { ["stick", "laptop"] };
+        let pair = if number.is_multiple_of(2) { ["laptop", "stick"] } else { ["stick", "laptop"] };
         let mut command = home.command(&["sync", pair[0], pair[1], "--wait"]);
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap()
     };

@@ -165,7 +165,7 @@ mod tests {
         let long = "x".repeat(MOST_BYTES / 2);
         let short = vec!["x"; MOST_PATHS + 1];
         let counts = |paths: &[&str]| at_a_time(paths).map(<[_]>::len).collect::<Vec<_>>();
-        assert_eq!(counts(&[]), []);
+        assert!(counts(&[]).is_empty());
         assert_eq!(counts(&short), [MOST_PATHS, 1]);
         assert_eq!(counts(&[&long, &long, "x", &long]), [2, 2]);
         let longest = long.repeat(3);
