@@ -126,7 +126,9 @@ pub async fn continuous(run: &Run, carrier: &dyn Carrier) -> Result<()> {
     let (mut scope, mut lost) = (Scope::All, false);
     loop {
         if watch.again.is_some_and(|at| at <= Instant::now()) {
+            // What changed while nobody watched, no watcher has told.
             watch = rewatched(run, watch).await;
+            scope = Scope::All;
         }
         let round = engine.round(&scope).await;
         let failed = round.is_err();

@@ -92,18 +92,22 @@ pub(crate) struct Executor<'a> {
 struct Halted {
     /// Nothing at all, and why.
     all: Option<Error>,
-    /// What needs room on a side.
-    full: [bool; 2],
+    /// What needs room on a side that has none.
+    full: [Option<Error>; 2],
 }
 
 impl Halted {
     fn bars(&self, step: &Step) -> bool {
-        self.all.is_some() || step.needs_room() && self.full[step.on() as usize]
+        self.all.is_some() || self.full_for(step).is_some()
+    }
+
+    fn full_for(&self, step: &Step) -> Option<&Error> {
+        self.full[step.on() as usize].as_ref().filter(|_| step.needs_room())
     }
 }
 
 impl<'a> Executor<'a> {
-    pub fn new(means: Means<'a>, turn: Taken<'a>) -> Self {
+    pub fn new(means: Means<'a>, turn: Taken<'a>, doubtful: Vec<Intent>) -> Self {
         Self {
             means,
             base: BTreeMap::new(),
@@ -113,7 +117,7 @@ impl<'a> Executor<'a> {
             barred: Vec::new(),
             settling: BTreeSet::new(),
             intended: false,
-            doubtful: Vec::new(),
+            doubtful,
             results: Results::default(),
             halted: Mutex::default(),
             turn: Some(turn),
@@ -250,7 +254,12 @@ impl<'a> Executor<'a> {
                 self.take(step, done);
             }
             Some(Err(failed)) => self.fail(step, failed, halted),
-            None => {}
+            // It waits for room with the others.
+            None => {
+                if let Some(Error { message, .. }) = lock(halted).full_for(step).cloned() {
+                    self.problem(step.path(), step.on(), ProblemKind::Full, message);
+                }
+            }
         }
         if self.base.len() >= BATCH || self.last_commit.elapsed() >= BATCH_TIME {
             self.commit()?;
@@ -315,7 +324,9 @@ impl<'a> Executor<'a> {
             Fault::Offline => lock(halted).all = Some(error.clone()),
             Fault::Full => {
                 self.full_in_a_row[on as usize] += 1;
-                lock(halted).full[on as usize] |= self.full_in_a_row[on as usize] >= FULL_ENOUGH;
+                if self.full_in_a_row[on as usize] >= FULL_ENOUGH {
+                    lock(halted).full[on as usize] = Some(error.clone());
+                }
             }
             _ => {}
         }
@@ -340,6 +351,7 @@ impl<'a> Executor<'a> {
 
     /// Lets the base take the rest: nothing more is intended, and only what is in doubt is looked at before the next round.
     fn finish(&mut self) -> Result<()> {
+        self.doubtful.retain(|intent| !self.base.contains_key(&intent.path));
         self.batch.all_done = self.intended;
         self.batch.intents.clone_from(&self.doubtful);
         self.commit()
@@ -348,6 +360,7 @@ impl<'a> Executor<'a> {
     /// Lets the base take what happened so far.
     pub fn commit(&mut self) -> Result<()> {
         self.last_commit = Instant::now();
+        self.doubtful.retain(|intent| !self.base.contains_key(&intent.path));
         let mut batch = std::mem::take(&mut self.batch);
         batch.base.extend(std::mem::take(&mut self.base));
         self.means.run.pair.state.commit(batch)

@@ -11,6 +11,7 @@ use crate::backend::Look;
 use crate::entry::{Entry, Hash, Kind};
 use crate::error::{Error, Fault, Result};
 use crate::job::Pair;
+use crate::report::ProblemKind;
 use crate::state::{BaseRow, Batch, Becoming, Intent};
 
 /// A storage whose modification times are at least so fine tells one version from another by them, in nanoseconds.
@@ -28,24 +29,25 @@ enum Found {
     Doubtful,
 }
 
-/// Lets the base take what had been done, and forgets the intents that it could be told of. Fails if a storage went away.
-pub(crate) async fn recover(pair: &Pair) -> Result<()> {
+/// Lets the base take what had been done, and forgets the intents that it could be told of; those that are still in doubt.
+/// Fails if a storage went away.
+pub(crate) async fn recover(pair: &Pair) -> Result<Vec<Intent>> {
     let intents = pair.state.intents()?;
     if intents.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let look = |intent| async move { (look_at(pair, &intent).await, intent) };
     let mut looks = futures::stream::iter(intents).map(look).buffer_unordered(pair.in_flight());
-    let (mut batch, mut made) = (Batch::default(), 0);
+    let (mut batch, mut made, mut doubtful) = (Batch::default(), 0, Vec::new());
     let ended = loop {
-        let Some((found, Intent { path, .. })) = looks.next().await else { break Ok(()) };
+        let Some((found, intent)) = looks.next().await else { break Ok(()) };
         match found {
             Ok(Found::Made(row)) => {
                 made += 1;
-                batch.base.push((path, row));
+                batch.base.push((intent.path, row));
             }
-            Ok(Found::NotMade) => batch.not_done.push(path),
-            Ok(Found::Doubtful) => {}
+            Ok(Found::NotMade) => batch.not_done.push(intent.path),
+            Ok(Found::Doubtful) => doubtful.push(intent),
             Err(error) => break Err(error),
         }
         if batch.base.len() + batch.not_done.len() >= BATCH {
@@ -59,7 +61,7 @@ pub(crate) async fn recover(pair: &Pair) -> Result<()> {
         );
     }
     pair.state.commit(batch)?;
-    ended
+    ended.map(|()| doubtful)
 }
 
 async fn look_at(pair: &Pair, intent: &Intent) -> Result<Found> {
@@ -74,6 +76,8 @@ async fn look_at(pair: &Pair, intent: &Intent) -> Result<Found> {
             Ok(None) => Ok(Found::NotMade),
             Err(error) => unknown(error),
         },
+        // What is no file and no directory is somebody else's.
+        (_, Look::Blocked(obstacle)) if obstacle.kind != ProblemKind::Skipped => Ok(Found::Doubtful),
         _ => Ok(Found::NotMade),
     }
 }

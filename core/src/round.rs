@@ -148,12 +148,13 @@ impl<'a> Engine<'a> {
         let roots = self.look_at_roots().await?;
         // What an earlier round did not come to is planned anew.
         self.run.monitor.plan_over();
+        let mut doubtful = Vec::new();
         if !self.recovered {
-            tokio::select! {
-                done = recover(pair) => done?,
+            doubtful = tokio::select! {
+                doubtful = recover(pair) => doubtful?,
                 () = self.run.stop.cancelled() => return Err(Error::stopped()),
                 () = pair.turn.wanted() => return Ok(Round::full_due()),
-            }
+            };
         }
         // Until this round has come to its end with nothing in doubt.
         self.recovered = false;
@@ -169,7 +170,7 @@ impl<'a> Engine<'a> {
         let mut survey = Survey::new(pair, &mut filter, scope)?.knowing_folds(self.folds);
         let limits = self.limits.clone();
         let means = Means { run: self.run, carrier: self.carrier, limits, at: Timestamp::now() };
-        let mut executor = Executor::new(means, turn);
+        let mut executor = Executor::new(means, turn, doubtful);
         // What this round itself adds says nothing about the share of what vanished.
         let known = pair.state.agreed()?.0;
         let mut within = None;

@@ -148,7 +148,7 @@ fn an_instances() {
         _ => Action::Pass,
     });
     let said = opened(&without, &bucket, home.path(), &at(&without));
-    assert!(said.contains("Denied") && said.contains("add `credentials` to the storage"), "{said}");
+    assert!(said.contains("Denied") && said.contains("name them in the storage's `credentials`"), "{said}");
 }
 
 /// What `aws sso login` leaves in a home directory: a profile, and a token that ends then.

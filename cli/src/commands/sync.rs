@@ -13,6 +13,7 @@ use crate::failure::{Exit, Failure, Outcome};
 use crate::link::Link;
 use crate::pairs::{self, Pair};
 use crate::render::jobs;
+use crate::signals::interrupted;
 
 /// `sync --dry-run --json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -37,10 +38,10 @@ pub async fn sync(context: &Context, manifest: &Manifest, options: &SyncOptions,
         pair.unidirectional = options.unidirectional;
     }
     if options.dry_run {
-        return plan(context, manifest, &pairs, options).await;
+        return unless_gone(plan(context, manifest, &pairs, options)).await;
     }
     let link = context.link().await?;
-    let ids = start::each(context, &link, manifest, &pairs, options, all).await?;
+    let ids = unless_gone(start::each(context, &link, manifest, &pairs, options, all)).await?;
     remember_target(context, manifest, options, &pairs)?;
     if options.one_shot && !options.no_wait {
         let first = wait::for_the_end(context, &link, &ids);
@@ -65,6 +66,14 @@ pub async fn sync(context: &Context, manifest: &Manifest, options: &SyncOptions,
         wait::until_synced(context, &link, &ids).await
     } else {
         started(context, &link, &ids).await
+    }
+}
+
+/// Does that, unless it is interrupted: once a secret was asked for, a signal ends nobody by itself.
+async fn unless_gone<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    tokio::select! {
+        done = work => done,
+        () = interrupted() => Err(Failure::new("interrupted; `wl status` shows which jobs run")),
     }
 }
 

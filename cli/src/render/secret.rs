@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 
+use futures::FutureExt as _;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::failure::{Failure, Outcome};
@@ -33,7 +34,9 @@ impl Drop for AsItWas {
 /// turns a Ctrl-C into a signal, which would end this program before the terminal is as it was.
 pub async fn ask(question: String, what: &str) -> Outcome<String> {
     let was = AsItWas::now();
-    let gone = std::pin::pin!(interrupted());
+    let mut gone = std::pin::pin!(interrupted());
+    // From here on a signal is heard, and does not end this program before it can give the terminal back.
+    let _ = gone.as_mut().now_or_never();
     let reading = tokio::task::spawn_blocking(|| rpassword::prompt_password(question));
     let typed = tokio::select! {
         () = gone => Err(io::ErrorKind::Interrupted.into()),

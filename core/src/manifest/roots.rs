@@ -63,7 +63,8 @@ impl Standing {
 
     /// Whether a part of this one is mounted where the other is: the way to it in the file system leads to it from here.
     fn leads_to(&self, other: &Self) -> bool {
-        let (Some(own), Some(theirs)) = (&self.place, &other.place) else { return false };
+        // What is not there leads nowhere.
+        let (Some(_), Some(own), Some(theirs)) = (self.own, &self.place, &other.place) else { return false };
         // What `mountinfo` tells is no proof (NFS has `/` for every root), but what is at the end of that way is.
         own.device == theirs.device
             && theirs.path.strip_prefix(&own.path).is_ok_and(|way| {

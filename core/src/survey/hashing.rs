@@ -1,6 +1,7 @@
 //! Hashes only what tokens cannot vouch for, and only where merging needs it.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 
@@ -11,6 +12,9 @@ use crate::job::{Pair, Which};
 use crate::merge::{Row, Seen};
 use crate::path::RelPath;
 use crate::report::ProblemKind;
+
+/// What was hashed is remembered this often, while more is.
+const KEPT_EVERY: Duration = Duration::from_secs(1);
 
 /// One file to be hashed.
 struct Task {
@@ -104,6 +108,7 @@ async fn hash_all(pair: &Pair, tasks: Vec<Task>) -> Result<Vec<(Task, Result<Has
     };
     let mut hashing = futures::stream::iter(tasks).map(hash).buffer_unordered(pair.in_flight());
     let (mut done, mut ended) = (Vec::new(), Ok(()));
+    let (mut kept, mut last) = (0, Instant::now());
     while let Some(one) = hashing.next().await {
         match one {
             Ok(one) => done.push(one),
@@ -112,7 +117,17 @@ async fn hash_all(pair: &Pair, tasks: Vec<Task>) -> Result<Vec<(Task, Result<Has
                 break;
             }
         }
+        // Whoever ends this, to stop or to give way, loses no more than that.
+        if last.elapsed() >= KEPT_EVERY {
+            remember(pair, &done[kept..])?;
+            (kept, last) = (done.len(), Instant::now());
+        }
     }
+    remember(pair, &done[kept..])?;
+    ended.map(|()| done)
+}
+
+fn remember(pair: &Pair, done: &[(Task, Result<Hash>)]) -> Result<()> {
     for which in Which::BOTH {
         let fresh: Vec<_> = done
             .iter()
@@ -123,7 +138,7 @@ async fn hash_all(pair: &Pair, tasks: Vec<Task>) -> Result<Vec<(Task, Result<Has
             pair.store.remember_hashes(&pair.side(which).place, &fresh)?;
         }
     }
-    ended.map(|()| done)
+    Ok(())
 }
 
 /// What a side holds as far as no hash is needed for it.

@@ -83,10 +83,17 @@ pub(super) async fn ask(pair: &Pair, filter: &mut Filter, dir: &RelPath) -> Resu
     let mut in_doubt = false;
     for which in Which::BOTH {
         let looked = pair.side(which).backend.stat(&raw.path).await;
-        match looked.map_err(|error| on_side(pair, which, &error))? {
-            Look::Absent => {}
-            Look::Entry(entry) => raw.entries[which as usize] = Some(entry),
-            Look::Blocked(obstacle) => {
+        match looked {
+            Ok(Look::Absent) => {}
+            Ok(Look::Entry(entry)) => raw.entries[which as usize] = Some(entry),
+            Err(error) if error.fault.passes() || error.fault == Fault::Stopped => {
+                return Err(on_side(pair, which, &error));
+            }
+            Err(_) => {
+                raw.unknown[which as usize] = true;
+                in_doubt = true;
+            }
+            Ok(Look::Blocked(obstacle)) => {
                 raw.unknown[which as usize] = true;
                 // What is no file has no rules.
                 in_doubt |= obstacle.kind != ProblemKind::Skipped;

@@ -97,6 +97,11 @@ impl Job {
         self.ended.load(Ordering::Acquire)
     }
 
+    /// Whether nothing of it will run by itself: it has ended, or was made to fail.
+    pub fn is_done(&self) -> bool {
+        self.has_ended() || matches!(*self.doing(), Doing::Failed)
+    }
+
     /// Whether another job of the same id may take its place.
     pub fn gives_way(&self) -> bool {
         self.is_waiting() || self.is_over()

@@ -160,7 +160,7 @@ impl Jobs {
 
     /// The same for a job that has ended, so that nobody stops another that has taken its place.
     pub async fn stop_ended(&self, job_id: &str) -> Result<String, WireError> {
-        self.stop_if(job_id, Job::has_ended).await
+        self.stop_if(job_id, Job::is_done).await
     }
 
     async fn stop_if(&self, job_id: &str, is_meant: impl Fn(&Job) -> bool) -> Result<String, WireError> {
@@ -342,7 +342,9 @@ impl Jobs {
             let is_over = if job.id() == id { job.gives_way() } else { job.is_over() };
             !is_over && (job.id() == id || pairs::key(&job.definition()) == key)
         };
-        let Some(job) = self.table().values().find(in_the_way).cloned() else { return Ok(()) };
+        // The file system is looked at, which may take for ever: not while the table is held.
+        let jobs: Vec<_> = self.table().values().cloned().collect();
+        let Some(job) = jobs.iter().find(in_the_way) else { return Ok(()) };
         let name = job.definition().container().to_owned();
         let text = format!(
             "sync of container {name} is already running (job {}): stop it first with `wl container stop-sync {name}`",

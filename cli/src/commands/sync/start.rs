@@ -1,5 +1,7 @@
 //! Starting jobs, unless they run already.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use wl_core::manifest::Manifest;
 use wl_core::report::{JobState, JobStatus, Mode};
@@ -26,6 +28,7 @@ enum Next {
 
 /// How often to look again when others start the same jobs.
 const TRIES: u32 = 20;
+const BETWEEN: Duration = Duration::from_millis(50);
 
 /// Starts a job for each pair; their ids, also of those that ran already.
 pub async fn each(
@@ -40,6 +43,7 @@ pub async fn each(
         if let Some(ids) = try_each(context, link, manifest, pairs, options, all).await? {
             return Ok(ids);
         }
+        tokio::time::sleep(BETWEEN).await;
     }
     Err(Failure::new(format!("others start and stop the jobs of container `{}` all the time", manifest.name))
         .hint("`wl status` shows what is running; try again"))
