@@ -243,10 +243,12 @@ impl Backend for Local {
 
 fn look(root: &Root, path: &RelPath) -> Result<Look> {
     let handle = root.open()?;
+    let seen = handle.look(path);
+    // Asked afterwards: what is unmounted just now is missed, too.
     if handle.misses(path) {
         return Ok(Look::Blocked(mounts::missing()));
     }
-    let seen = match handle.look(path) {
+    let seen = match seen {
         Ok(None) => return Ok(Look::Absent),
         Ok(Some(seen)) => seen,
         Err(errno) => return Ok(Look::Blocked(error::obstacle(errno))),

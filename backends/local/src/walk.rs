@@ -79,10 +79,11 @@ struct Level {
 
 impl Walker {
     fn walk(&mut self, under: &RelPath) -> Result<(), Gone> {
+        let opened = self.handle.open(under, OFlags::RDONLY | OFlags::DIRECTORY);
+        // Asked afterwards: what is unmounted just now is missed, too.
         if self.handle.misses(under) {
             return self.out.push(Listed::Blocked(under.clone(), missing()));
         }
-        let opened = self.handle.open(under, OFlags::RDONLY | OFlags::DIRECTORY);
         match opened.and_then(|dir| Ok((sys::seen_of(&dir)?.dev, dir))) {
             Ok((dev, dir)) => self.enter(dir, dev, under.clone())?,
             Err(Errno::NOENT | Errno::NOTDIR) => {}
@@ -157,13 +158,19 @@ impl Walker {
             return self.out.push(Listed::Entry(path, entry));
         }
         let Some(level) = self.levels.last() else { return Ok(()) };
-        if self.handle.mounts.misses(&path, seen.dev, level.dev) {
+        let above = level.dev;
+        if self.handle.mounts.misses(&path, seen.dev, above) {
             return self.out.push(Listed::Blocked(path, missing()));
         }
         self.out.push(Listed::Entry(path.clone(), entry))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match rustix::fs::openat(&level.dir, path.name(), flags, Mode::empty()) {
-            Ok(dir) => self.enter(dir, seen.dev, path),
+        let opened = rustix::fs::openat(&level.dir, path.name(), flags, Mode::empty());
+        match opened.and_then(|dir| Ok((sys::seen_of(&dir)?.dev, dir))) {
+            // It was unmounted since it was looked at.
+            Ok((dev, _)) if self.handle.mounts.misses(&path, dev, above) => {
+                self.out.push(Listed::Blocked(path, missing()))
+            }
+            Ok((dev, dir)) => self.enter(dir, dev, path),
             Err(Errno::NOENT) => Ok(()),
             // A file or a link took its place just now.
             Err(Errno::NOTDIR) => self.out.push(Listed::Blocked(path, obstacle(Errno::BUSY))),

@@ -64,19 +64,18 @@ async fn remove_marker(place: &Arc<Place>, path: &RelPath, marker: &Object) -> R
     }
     place.around.gone(&marker.key);
     let removed = match keep_parent(place, path, &marker.key).await {
-        Ok(()) => delete_marker(place, &traits, marker).await,
+        // One that is gone already is as good.
+        Ok(()) => match delete_marker(place, &traits, marker).await {
+            Err(error) if error.fault == Fault::Missing => Ok(()),
+            done => done,
+        },
         failed => failed,
     };
-    match removed {
-        Err(error) if error.fault != Fault::Missing => {
-            place.around.put(&marker.key);
-            Err(error)
-        }
-        _ => {
-            place.around.gone(&marker.key);
-            Ok(())
-        }
+    match &removed {
+        Ok(()) => place.around.gone(&marker.key),
+        Err(_) => place.around.put(&marker.key),
     }
+    removed
 }
 
 async fn delete_marker(place: &Arc<Place>, traits: &Traits, marker: &Object) -> Result<()> {

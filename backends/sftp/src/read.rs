@@ -71,6 +71,7 @@ fn has_bytes(piece: &Result<Bytes>) -> bool {
 
 /// Opens that version. It is looked at first: opening a named pipe would wait for its other end.
 async fn open(root: &Arc<Root>, at: &At, path: &RelPath, token: &Token) -> Result<(Handle, Seen)> {
+    let mut met = false;
     let seen = loop {
         let seen = match at.look(path).await? {
             Found::Seen(seen) if seen.is(token) => seen,
@@ -82,7 +83,7 @@ async fn open(root: &Arc<Root>, at: &At, path: &RelPath, token: &Token) -> Resul
         }
         // It could change now and keep its date, and a mixture would be read: by then the date says so. A small file is
         // read twice instead.
-        if root.clock.is_due() {
+        if !std::mem::replace(&mut met, true) && root.clock.is_due() {
             meet(root).await?;
         }
         tokio::time::sleep(POLL).await;

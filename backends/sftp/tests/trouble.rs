@@ -260,9 +260,12 @@ async fn nobody_goes_on_with_a_part_that_has_become_a_file() {
         let content = content(&large);
         async move { first.replace(&path("x"), content, &Guard::Absent, None).await }
     });
-    while !root.join("x").exists() {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    let has_begun = async {
+        while !root.join("x").exists() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), has_begun).await.expect("it takes its name");
     line.change(|conditions| conditions.stalled = true);
     writing.abort();
     let _ = writing.await;
