@@ -1,6 +1,8 @@
 //! The root, what dead writers left, and the probe.
 
-use wl_core::backend::{Guard, Listed};
+use std::time::Duration;
+
+use wl_core::backend::{Backend, Guard, Listed};
 use wl_core::error::Fault;
 use wl_core::path::RelPath;
 
@@ -44,9 +46,23 @@ pub async fn a_missing_root_is_missing(bench: &dyn Bench) {
     assert_eq!(backend.root().await.map_err(|error| error.fault), Err(Fault::Missing));
 }
 
+/// Removes the root; once more where a storage that tries out its server just wrote into it.
+async fn goes(bench: &dyn Bench, backend: &dyn Backend) -> bool {
+    for _ in 0..50 {
+        if !bench.remove_root().await {
+            return false;
+        }
+        if backend.root().await.is_err_and(|error| error.fault == Fault::Missing) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    true
+}
+
 pub async fn makes_a_missing_root(bench: &dyn Bench) {
     let backend = bench.backend().await;
-    if !bench.remove_root().await {
+    if !goes(bench, &*backend).await {
         return does_not_apply("its root cannot be removed");
     }
     let can = backend.can_make_root().await;
