@@ -174,7 +174,7 @@ impl Backend for Local {
     async fn remove(&self, path: &RelPath, token: &Token, trash: Option<&RelPath>) -> Result<()> {
         let (root, at, token, wanted) = (self.root.clone(), path.clone(), token.clone(), trash.cloned());
         let remove = move || {
-            let handle = root.open()?;
+            let handle = root.open_to_change()?;
             publish::remove(&handle, &at, &token, &Trash::new(&handle, wanted.as_ref()))
         };
         let dir = self.pool.run(remove).await?;
@@ -186,19 +186,19 @@ impl Backend for Local {
             return self.make_root().await;
         }
         let (root, at, meta) = (self.root.clone(), path.clone(), *meta);
-        let touched = self.pool.run(move || change::make_dir(&*root.open()?, &at, &meta)).await?;
+        let touched = self.pool.run(move || change::make_dir(&*root.open_to_change()?, &at, &meta)).await?;
         self.committer.durable(path, vec![touched]).await
     }
 
     async fn remove_dir(&self, path: &RelPath) -> Result<()> {
         let (root, at) = (self.root.clone(), path.clone());
-        let dir = self.pool.run(move || change::remove_dir(&root.open()?, &at)).await?;
+        let dir = self.pool.run(move || change::remove_dir(&root.open_to_change()?, &at)).await?;
         self.committer.durable(path, vec![Touched::only(&dir)]).await
     }
 
     async fn move_within(&self, from: &RelPath, token: &Token, to: &RelPath) -> Result<Entry> {
         let (root, source, token, target) = (self.root.clone(), from.clone(), token.clone(), to.clone());
-        let moved = move || publish::move_within(&root.open()?, &source, &token, &target);
+        let moved = move || publish::move_within(&root.open_to_change()?, &source, &token, &target);
         let (entry, dirs) = self.pool.run(moved).await?;
         let touched = dirs.iter().map(Touched::only).collect();
         self.committer.durable(to, touched).await.map(|()| entry)
@@ -207,7 +207,8 @@ impl Backend for Local {
     async fn copy_within(&self, known: Known<'_>, to: &RelPath) -> Result<Entry> {
         let (root, source, token, target) = (self.root.clone(), known.path.clone(), known.token.clone(), to.clone());
         let _turn = self.writers.acquire().await.map_err(|_| Error::stopped())?;
-        let copied = self.pool.run_long(move |_| change::copy(&root.open()?, &source, &token, &target)).await?;
+        let copied =
+            self.pool.run_long(move |_| change::copy(&root.open_to_change()?, &source, &token, &target)).await?;
         write::publish(self, copied, &Guard::Absent, None).await
     }
 
@@ -225,7 +226,7 @@ impl Backend for Local {
 
     async fn set_meta(&self, path: &RelPath, token: &Token, meta: &Meta) -> Result<Entry> {
         let (root, at, token, meta) = (self.root.clone(), path.clone(), token.clone(), *meta);
-        let set = move || change::set_meta(&*root.open()?, &at, &token, &meta);
+        let set = move || change::set_meta(&*root.open_to_change()?, &at, &token, &meta);
         let (entry, touched) = self.pool.run(set).await?;
         self.committer.durable(path, vec![touched]).await.map(|()| entry)
     }

@@ -140,12 +140,16 @@ impl Part {
             let _ = rustix::fs::fchown(&*self.fd, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
         }
         let mode = meta.mode.or(old.map(|old| old.mode)).unwrap_or(usual_mode) & 0o777;
-        match set_mode(&*self.fd, mode) {
-            // File systems without permission bits refuse to be told any.
-            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => {}
-            done => done?,
-        }
-        meta.mtime.map_or(Ok(()), |mtime| set_mtime(&*self.fd, mtime))
+        if_taken(set_mode(&*self.fd, mode))?;
+        meta.mtime.map_or(Ok(()), |mtime| if_taken(set_mtime(&*self.fd, mtime)))
+    }
+}
+
+/// File systems without permission bits, or whose files are another user's, refuse to be told any, or a time.
+fn if_taken(done: Result<(), Errno>) -> Result<(), Errno> {
+    match done {
+        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        done => done,
     }
 }
 

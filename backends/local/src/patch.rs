@@ -72,7 +72,7 @@ impl Local {
 
 /// A copy of the present version under a part name; none where the system cannot copy.
 fn begin(root: &Root, path: &RelPath, token: &Token, called_off: &dyn Fn() -> bool) -> Result<Option<Begun>> {
-    let handle = root.open()?;
+    let handle = root.open_to_change()?;
     let dir = handle.parent(path)?;
     let Some(old) = check(&dir, path, &Guard::Unchanged(token.clone()))? else { return Err(Error::changed(path)) };
     let version = Version::open(&handle, path, token)?;

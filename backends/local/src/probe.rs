@@ -70,9 +70,14 @@ pub fn facts(nature: Option<&Nature>) -> Facts {
     }
 }
 
-/// Finds out by trying, under temporary names.
+/// Finds out by trying, under temporary names. Nothing is tried where nothing may be written.
 pub fn probe(root: &Root) -> Result<Facts> {
     let handle = root.open()?;
+    if root.is_read_only() {
+        let mut facts = facts(Some(&handle.nature));
+        facts.windows.extend(watches());
+        return Ok(facts);
+    }
     let dir = handle.dir(&RelPath::root()).map_err(|errno| error(errno, &RelPath::root()))?;
     let part = || Part::create(&dir).map_err(|errno| error(errno, &RelPath::root()));
     let (mut one, two) = (part()?, part()?);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,7 +13,7 @@ use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
 use crate::error::{error, words};
-use crate::mounts::Mounts;
+use crate::mounts::{Mounts, missing};
 use crate::part::{set_mode, set_mtime};
 use crate::scratch::Scratch;
 use crate::seen::{Clock, Seen, What};
@@ -24,6 +24,8 @@ pub struct Root {
     path: PathBuf,
     read_only: bool,
     last: Mutex<Option<Last>>,
+    /// Which directory was told of last, as the one that what follows is meant for.
+    told: Mutex<Option<(u64, u64)>>,
 }
 
 /// The directory that was there last, open only while it is used: an idle storage can be unmounted.
@@ -120,6 +122,7 @@ impl Keeps {
 pub struct Handle {
     fd: OwnedFd,
     dev: u64,
+    ino: u64,
     /// What was found out about its file system.
     pub nature: Arc<Nature>,
     /// What is mounted below it.
@@ -149,12 +152,17 @@ impl AsFd for Handle {
 impl Root {
     /// A place, whatever is there. One that is `read_only` is given no file, not even for a moment, but one without a name.
     pub fn new(path: PathBuf, read_only: bool) -> Self {
-        Self { path, read_only, last: Mutex::new(None) }
+        Self { path, read_only, last: Mutex::default(), told: Mutex::default() }
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether nothing may be written there.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// Opens the directory that is there now.
@@ -181,9 +189,27 @@ impl Root {
         };
         let mounts = same.map_or_else(Arc::default, |last| last.mounts.clone());
         let (id, dirs) = ((seen.dev, seen.ino), Mutex::default());
-        let handle = Arc::new(Handle { fd, dev: seen.dev, nature: nature.clone(), mounts: mounts.clone(), dirs });
+        let (dev, ino) = id;
+        let handle = Arc::new(Handle { fd, dev, ino, nature: nature.clone(), mounts: mounts.clone(), dirs });
         *last = Some(Last { id, nature, mounts, measured, handle: Arc::downgrade(&handle) });
         Ok(handle)
+    }
+
+    /// Opens the directory for a change, if it is the one that was told of last: a change that was decided on by what was
+    /// in one directory is not made in another that has taken its place, as under a disk that was unmounted meanwhile.
+    pub fn open_to_change(&self) -> Result<Arc<Handle>> {
+        let handle = self.open()?;
+        match *self.told() {
+            Some(told) if told != (handle.dev, handle.ino) => {
+                Err(self
+                    .named(Fault::Refused, "another directory is here now than a moment ago: it is looked at again"))
+            }
+            _ => Ok(handle),
+        }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Option<(u64, u64)>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The text that tells this directory from any other that may take its place. A birth time says more than a device
@@ -191,6 +217,7 @@ impl Root {
     pub fn identity(&self) -> Result<String> {
         let handle = self.open()?;
         let seen = sys::seen_of(&*handle).map_err(|errno| self.error(errno))?;
+        *self.told() = Some((seen.dev, seen.ino));
         Ok(match seen.born {
             Some(at) => format!("{} born {}.{:09}", seen.ino, at.sec, at.ns),
             None => format!("{} on {:x}", seen.ino, seen.dev),
@@ -199,6 +226,7 @@ impl Root {
 
     /// Makes the directory if its parent exists.
     pub fn make(&self) -> Result<()> {
+        *self.told() = None;
         match rustix::fs::mkdir(&self.path, Mode::from_raw_mode(0o777)) {
             Ok(()) => Ok(()),
             Err(Errno::EXIST) => self.open().map(drop),
@@ -264,11 +292,14 @@ impl Handle {
         Ok(dir)
     }
 
-    /// The directory a path is in.
+    /// The directory a path is in, to change what is there: refused where what was mounted is not.
     pub fn parent(&self, path: &RelPath) -> Result<Arc<Dir>> {
         let Some(parent) = path.parent() else {
             return Err(Error::new(Fault::Refused, "this is the storage's root").at(path));
         };
+        if self.misses(&parent) {
+            return Err(Error::new(Fault::Refused, missing().message).at(path));
+        }
         self.dir(&parent).map_err(|errno| match errno {
             Errno::NOENT | Errno::NOTDIR => {
                 Error::new(Fault::Missing, "the directory it belongs in does not exist").at(path)
@@ -341,6 +372,29 @@ fn usual_mode(dir: BorrowedFd<'_>) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As under a disk that is unmounted during a round.
+    #[test]
+    fn what_takes_the_place_of_a_root_is_not_changed_before_it_was_told_of() {
+        let home = tempfile::tempdir().unwrap();
+        let (place, aside) = (home.path().join("root"), home.path().join("aside"));
+        let root = Root::new(place.clone(), false);
+        root.make().unwrap();
+        root.identity().unwrap();
+        assert!(root.open_to_change().is_ok());
+        std::fs::rename(&place, &aside).unwrap();
+        std::fs::create_dir(&place).unwrap();
+        let refused = root.open_to_change().map(drop).unwrap_err();
+        assert_eq!(refused.fault, Fault::Refused);
+        assert!(root.open().is_ok(), "to be looked at");
+        std::fs::remove_dir(&place).unwrap();
+        std::fs::rename(&aside, &place).unwrap();
+        assert!(root.open_to_change().is_ok());
+        std::fs::rename(&place, &aside).unwrap();
+        std::fs::create_dir(&place).unwrap();
+        root.identity().unwrap();
+        assert!(root.open_to_change().is_ok());
+    }
 
     #[test]
     fn a_clock_that_was_measured_long_ago_is_measured_again() {

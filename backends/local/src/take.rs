@@ -60,7 +60,7 @@ fn take(
     guard: &Guard,
     progress: &Progress<'_>,
 ) -> Result<Option<(Finished, Hash)>> {
-    let handle = root.open()?;
+    let handle = root.open_to_change()?;
     let dir = handle.parent(path)?;
     let old = check(&dir, path, guard)?;
     let meta = version.meta()?;

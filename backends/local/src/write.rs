@@ -37,7 +37,7 @@ impl Writing {
         guard: &Guard,
         called_off: &dyn Fn() -> bool,
     ) -> Result<Self> {
-        let handle = root.open()?;
+        let handle = root.open_to_change()?;
         let dir = handle.parent(path)?;
         let old = check(&dir, path, guard)?;
         let writer = Writer::begin(&dir, path, content, called_off)?;
