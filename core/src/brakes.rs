@@ -13,6 +13,8 @@ const ALL_AT_ONCE: u64 = 2;
 pub struct Batch {
     /// Files about to be deleted on each side. Moves do not count.
     pub deletes: [u64; 2],
+    /// Known files that vanished from each side without being deleted on the other.
+    pub lost: [u64; 2],
     /// Files deleted on each side a short while ago.
     pub recent: [u64; 2],
     /// Files both sides are known to agree on now.
@@ -36,8 +38,19 @@ pub fn check(batch: &Batch, names: [&str; 2]) -> Option<String> {
 
 fn check_side(batch: &Batch, names: [&str; 2], on: Which) -> Option<String> {
     let (here, there) = (on as usize, on.other() as usize);
-    let deletes = batch.deletes[here];
-    if deletes == 0 || batch.allowed {
+    let (deletes, lost) = (batch.deletes[here], batch.lost[here]);
+    if batch.allowed {
+        return None;
+    }
+    // What would be written there would be taken for kept, and for deleted once the old root is back.
+    if batch.replaced[here] && lost > 0 {
+        return Some(format!(
+            "the root of {} was replaced by another directory, which lacks {lost} files that it had; nothing was changed. \
+             Bring the old root back, or run once with --allow-deletes",
+            names[here]
+        ));
+    }
+    if deletes == 0 {
         return None;
     }
     if batch.replaced[there] {
@@ -89,6 +102,15 @@ mod tests {
         let strict = |batch| Batch { max_delete: 0, ..batch };
         assert!(stops(strict(deletes([1, 0], 1000))) && !stops(strict(deletes([0, 0], 1000))));
         assert!(!stops(Batch { max_delete: 100, ..deletes([0, 1000], 1000) }));
+    }
+
+    #[test]
+    fn a_replaced_root_that_lacks_files_stops_though_nothing_is_deleted() {
+        let replaced = Batch { replaced: [false, true], ..deletes([0, 0], 100) };
+        assert!(!stops(replaced));
+        assert!(stops(Batch { lost: [0, 1], ..replaced }));
+        assert!(!stops(Batch { lost: [1, 0], ..replaced }));
+        assert!(!stops(Batch { lost: [0, 1], allowed: true, ..replaced }));
     }
 
     #[test]

@@ -15,7 +15,8 @@ use crate::watch::Watch;
 
 /// The first and the longest wait for a fault to pass.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// A job in ERROR looks again this often.
+/// A job in ERROR looks again this often at first, and then less and less often, as after a fault that passes: a look may
+/// be a listing of everything, or one more failed login.
 const ERROR_LOOK: Duration = Duration::from_secs(5);
 /// The trash is swept this often.
 const SWEEP: Duration = Duration::from_hours(24);
@@ -123,7 +124,7 @@ pub async fn continuous(run: &Run, carrier: &dyn Carrier) -> Result<()> {
     let mut watch = Watch::begin(run).await;
     let mut backoff = Backoff::new();
     let mut swept: Option<Instant> = None;
-    let (mut scope, mut lost) = (Scope::All, false);
+    let (mut scope, mut lost, mut away) = (Scope::All, false, false);
     loop {
         if watch.again.is_some_and(|at| at <= Instant::now()) {
             // What changed while nobody watched, no watcher has told.
@@ -147,7 +148,11 @@ pub async fn continuous(run: &Run, carrier: &dyn Carrier) -> Result<()> {
             Err(error) if error.fault == Fault::Stopped => return Ok(()),
             Err(error) => lost |= trouble(run, &mut watch, &mut backoff, &error),
         }
-        // A watcher watches what was there when it began: not what was mounted over it since, nor what has come back.
+        // A watcher watches what was there when it began: not what was mounted over it since, nor what has come back, be it
+        // below the root.
+        let is_away = engine.problems().any(|problem| problem.kind == ProblemKind::Offline);
+        lost |= away && !is_away;
+        away = is_away;
         if engine.roots() != watched.as_ref() || lost && !failed {
             watched = engine.roots().cloned();
             lost = false;
@@ -232,7 +237,7 @@ fn trouble(run: &Run, watch: &mut Watch, backoff: &mut Backoff, error: &Error) -
     }
     run.monitor.set_error(Some(error.to_string()));
     run.monitor.set_state(JobState::Error);
-    watch.coalescer().all(now + ERROR_LOOK);
+    watch.coalescer().all(now + backoff.next().max(ERROR_LOOK));
     error.fault != Fault::Refused
 }
 

@@ -5,10 +5,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use crate::error::{Error, Fault, Result};
-use crate::job::Which;
+use crate::job::{Run, Which};
 use crate::path::{IGNORE_FILE, RelPath};
 use crate::plan::{Plan, Step};
 use crate::report::{Problem, ProblemKind};
@@ -29,6 +30,9 @@ const UNIT: u64 = 64 * 1024;
 const LARGE: u64 = 8 << 20;
 /// After so many refusals for lack of room in a row, nothing more is put on that side in this round.
 const FULL_ENOUGH: u32 = 8;
+
+/// So many paths in a round may fail as if the storage could not be reached, though it can be, before it is believed.
+pub(crate) const FEW_ALONE: u32 = 8;
 
 /// So many copied paths are told.
 const FEW: usize = 64;
@@ -73,6 +77,8 @@ pub(crate) struct Executor<'a> {
     batch: Batch,
     last_commit: Instant,
     full_in_a_row: [u32; 2],
+    /// How many paths failed alone.
+    alone: u32,
     /// Directories that could not be made, or do not give way: what goes there need not be tried, nor told of.
     barred: Vec<(Which, RelPath)>,
     /// Conflicts that are over once the step about them has succeeded.
@@ -114,6 +120,7 @@ impl<'a> Executor<'a> {
             batch: Batch::default(),
             last_commit: Instant::now(),
             full_in_a_row: [0; 2],
+            alone: 0,
             barred: Vec::new(),
             settling: BTreeSet::new(),
             intended: false,
@@ -133,9 +140,16 @@ impl<'a> Executor<'a> {
     /// cannot be written.
     pub async fn execute(&mut self, plan: Plan) -> Result<()> {
         self.settling = plan.settling;
+        let takes_from_trash = plan.groups.iter().flatten().any(Step::takes_from_trash);
+        self.means.at = Timestamp::now();
         for group in plan.groups {
             if self.gave_way() {
                 break;
+            }
+            // What is kept counts from when it came there, and copying may take days. What one group puts there and another
+            // takes has one place.
+            if !takes_from_trash {
+                self.means.at = Timestamp::now();
             }
             self.run_group(group).await?;
         }
@@ -186,6 +200,10 @@ impl<'a> Executor<'a> {
                 let _share = budget.acquire_many(share(step.bytes())).await;
                 let barred = run.stop.is_cancelled() || lock(halted).bars(&step);
                 let result = if barred { None } else { Some(means.perform(&step).await) };
+                let result = match result {
+                    Some(Err(failed)) => Some(Err(told_apart(run, failed).await)),
+                    result => result,
+                };
                 (step, result)
             }
         };
@@ -293,7 +311,7 @@ impl<'a> Executor<'a> {
     }
 
     fn fail(&mut self, step: &Step, failed: Failed, halted: &Mutex<Halted>) {
-        let Failed { error, on, reading } = failed;
+        let Failed { error, on, reading, alone } = failed;
         if !reading {
             // What a second attempt meets after the first, whose answer was lost, is refused; but so is what meets somebody
             // else's version, which must not be taken for ours by less than its sha256.
@@ -321,6 +339,7 @@ impl<'a> Executor<'a> {
                 }
                 return;
             }
+            Fault::Offline if alone && self.alone < FEW_ALONE => self.alone += 1,
             Fault::Offline => lock(halted).all = Some(error.clone()),
             Fault::Full => {
                 self.full_in_a_row[on as usize] += 1;
@@ -369,6 +388,13 @@ impl<'a> Executor<'a> {
 
 fn lock(halted: &Mutex<Halted>) -> MutexGuard<'_, Halted> {
     halted.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A failure as of a storage that cannot be reached may be this path's alone, as where a disk behind a server cannot read
+/// it: the others must not wait for that.
+async fn told_apart(run: &Run, failed: Failed) -> Failed {
+    let alone = failed.error.fault == Fault::Offline && run.pair.side(failed.on).backend.root().await.is_ok();
+    Failed { alone, ..failed }
 }
 
 /// A step's share of the budget.

@@ -118,14 +118,15 @@ fn planned(pair: &Pair, step: &Step) -> PlannedAction {
     PlannedAction { action, path, from: Some(there), to: Some(here), bytes: step.bytes(), reason }
 }
 
-/// Says beside every deletion that the guard would stop it, if it would.
+/// Says beside every deletion that the guard would stop it, if it would; beside everything where it stops without one.
 async fn hold_deletes(pair: &Pair, plan: &Plan, actions: &mut [PlannedAction]) -> Result<()> {
-    if plan.deletes == [0; 2] {
+    if plan.deletes == [0; 2] && plan.lost == [0; 2] {
         return Ok(());
     }
     let roots = look_at_roots(pair).await?;
     let batch = brakes::Batch {
         deletes: plan.deletes,
+        lost: plan.lost,
         recent: [0; 2],
         known: pair.state.agreed()?.0,
         replaced: roots.replaced,
@@ -136,8 +137,9 @@ async fn hold_deletes(pair: &Pair, plan: &Plan, actions: &mut [PlannedAction]) -
     };
     let names = Which::BOTH.map(|which| pair.side(which).view.location.as_str());
     if let Some(reason) = brakes::check(&batch, names) {
-        let deletes = actions.iter_mut().filter(|planned| planned.action == Action::Delete);
-        deletes.for_each(|planned| {
+        let none = plan.deletes == [0; 2];
+        let held = actions.iter_mut().filter(|planned| none || planned.action == Action::Delete);
+        held.for_each(|planned| {
             planned.reason = format!("{}, but the deletion guard stops it: {reason}", planned.reason);
         });
     }

@@ -168,6 +168,8 @@ impl<'a> Engine<'a> {
             Scope::Paths(_) => self.filter.clone(),
         };
         let mut survey = Survey::new(pair, &mut filter, scope)?.knowing_folds(self.folds);
+        // What it lacks is to be known before anything is put there.
+        survey.in_one_window = roots.replaced.contains(&true);
         let limits = self.limits.clone();
         let means = Means { run: self.run, carrier: self.carrier, limits, at: Timestamp::now() };
         let mut executor = Executor::new(means, turn, doubtful);
@@ -187,7 +189,8 @@ impl<'a> Engine<'a> {
             merge(&mut window.rows, pair.options.unidirectional, &mut within);
             let plan = plan(&window.rows, &terms);
             // The root may have gone since it was looked at: what vanished with it was not deleted.
-            let again = if plan.deletes == [0; 2] { None } else { Some(look_at_roots(pair).await?) };
+            let vanished = plan.deletes != [0; 2] || plan.lost != [0; 2];
+            let again = if vanished { Some(look_at_roots(pair).await?) } else { None };
             self.check_brakes(&plan, known, again.as_ref().unwrap_or(&roots))?;
             self.announce(&plan);
             self.advance(&mut executor, &plan, &window).await?;
@@ -216,7 +219,7 @@ impl<'a> Engine<'a> {
         let round = Round {
             unsettled: self.hurried(unsettled, scope, &mut problems),
             restless: survey.restless || executor.results.rules_moved,
-            waits: executor.results.waits.take(),
+            waits: executor.results.waits.take().or(survey.waits.take()),
             rules_changed: std::mem::take(&mut survey.rules_changed),
             copied: std::mem::take(&mut executor.results.copied),
             full_due: false,
@@ -241,13 +244,14 @@ impl<'a> Engine<'a> {
 
     /// Refuses to delete too much; `known` is how many files both sides agreed on when the round began.
     fn check_brakes(&mut self, plan: &Plan, known: u64, roots: &Roots) -> Result<()> {
-        if plan.deletes == [0; 2] {
+        if plan.deletes == [0; 2] && plan.lost == [0; 2] {
             return Ok(());
         }
         let now = Instant::now();
         let pair = &*self.run.pair;
         let batch = brakes::Batch {
             deletes: plan.deletes,
+            lost: plan.lost,
             recent: self.recent_deletes.sum(now),
             known: known.min(pair.state.agreed()?.0),
             replaced: roots.replaced,
@@ -369,7 +373,7 @@ impl<'a> Engine<'a> {
             pair.state.set_problems(&self.problems.iter().cloned().collect::<Vec<_>>())?;
         }
         if *scope == Scope::All {
-            pair.state.set_roots(roots.remembered.each_ref().map(String::as_str))?;
+            self.remember_roots(roots)?;
             for side in pair.sides.iter().filter(|side| !side.read_only) {
                 // Leftovers that cannot be removed now are met again by the next listing.
                 tokio::select! {
@@ -380,6 +384,22 @@ impl<'a> Engine<'a> {
             }
         }
         self.report(&[])
+    }
+
+    /// A root that is another one than before is believed once all of it could be looked at.
+    fn remember_roots(&self, roots: &Roots) -> Result<()> {
+        let pair = &*self.run.pair;
+        let known = pair.state.roots()?;
+        let is_doubted = |which: Which| {
+            let hides = |kind| !matches!(kind, ProblemKind::Skipped | ProblemKind::Name | ProblemKind::ReadOnly);
+            let mut here = self.problems.iter().filter(|problem| problem.storage == pair.id(which));
+            roots.replaced[which as usize] && here.any(|problem| hides(problem.kind))
+        };
+        let texts = Which::BOTH.map(|which| match &known[which as usize] {
+            Some(known) if is_doubted(which) => known.as_str(),
+            _ => roots.remembered[which as usize].as_str(),
+        });
+        pair.state.set_roots(texts)
     }
 
     /// Tells what is open now; `more` are problems that no round finds.

@@ -42,6 +42,8 @@ pub(crate) struct Failed {
     pub on: Which,
     /// Whether it was reading that failed.
     pub reading: bool,
+    /// Whether a storage that is said to be out of reach answers all the same.
+    pub alone: bool,
 }
 
 /// What steps are carried out with.
@@ -79,7 +81,7 @@ impl Means<'_> {
             Step::RemoveDir { path, on, for_file } => self.remove_dir(path, *on, *for_file).await,
             Step::SetMeta { path, on, token, meta, base } => self.set_meta(path, *on, token, meta, base).await,
         };
-        done.map_err(|error| Failed { error: error.at(step.path()), on, reading: false })
+        done.map_err(|error| Failed { error: error.at(step.path()), on, reading: false, alone: false })
     }
 
     async fn copy(
@@ -114,11 +116,11 @@ impl Means<'_> {
         let read_error = read_error.lock().unwrap_or_else(PoisonError::into_inner).take();
         let written = match (result, read_error) {
             (Ok(written), _) => written,
-            (Err(_), Some(error)) => return Err(Failed { error, on: from, reading: true }),
+            (Err(_), Some(error)) => return Err(Failed { error, on: from, reading: true, alone: false }),
             (Err(error), None) => {
                 let on = from.other();
                 let error = trash::explained(&*pair.side(on).backend, trash.as_ref(), error).await;
-                return Err(Failed { error, on, reading: false });
+                return Err(Failed { error, on, reading: false, alone: false });
             }
         };
         if *guard == Guard::Absent {
@@ -154,13 +156,13 @@ impl Means<'_> {
             let (inner, observe, failed) = (inner.clone(), observe.clone(), failed.clone());
             Box::pin(async move {
                 let reading = inner.read(offset).await.map(|reading| reading.wrapped(observe));
-                reading.inspect_err(|error| note(&failed, error))
+                noted(&failed, reading)
             })
         });
         let failed = read_error.clone();
         content.identified(place, path, &entry.token).hashed_by(move || {
             let (there, failed) = (there.clone(), failed.clone());
-            Box::pin(async move { there.sha256().await.inspect_err(|error| note(&failed, error)) })
+            Box::pin(async move { noted(&failed, there.sha256().await) })
         })
     }
 
@@ -250,6 +252,12 @@ impl Means<'_> {
 
 fn note(failed: &Mutex<Option<Error>>, error: &Error) {
     *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+}
+
+/// Whoever reads again after a failure, and can, has no failure to read any more: what fails then is the writing.
+fn noted<T>(failed: &Mutex<Option<Error>>, result: Result<T>) -> Result<T> {
+    *failed.lock().unwrap_or_else(PoisonError::into_inner) = result.as_ref().err().cloned();
+    result
 }
 
 /// The base of a file that was copied from one side to the other.

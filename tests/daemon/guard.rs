@@ -168,6 +168,24 @@ fn a_replaced_root_is_no_deletion() {
     pair.assert_equal();
 }
 
+/// What was put into an empty mount point would count as kept there.
+#[test]
+fn a_replaced_target_is_not_filled_though_nothing_is_deleted() {
+    let pair = Pair::new();
+    fill(&pair, 0..3);
+    pair.sync(0, &["--unidirectional"]);
+    fs::rename(pair.b(""), pair.home.path("aside")).unwrap();
+    fs::create_dir(pair.b("")).unwrap();
+    pair.write("a/new", "1");
+    let args = ["container", "sync", "c", "--one-shot", "--unidirectional"];
+    pair.home.expect(1, &args).says(&["root", "replaced", "lacks 3 files"]);
+    assert!(!pair.has("b/new"));
+    fs::remove_dir(pair.b("")).unwrap();
+    fs::rename(pair.home.path("aside"), pair.b("")).unwrap();
+    pair.sync(0, &["--unidirectional"]);
+    pair.assert_equal();
+}
+
 #[test]
 fn a_root_replaced_by_a_copy_goes_on() {
     let pair = agreed(30, "");

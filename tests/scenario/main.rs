@@ -3,6 +3,7 @@
 //! Two storages in memory, the engine between them, no daemon, no clock. Where we decide otherwise than a peer, the reason
 //! stands beside the row.
 
+mod alone;
 mod bisync;
 mod exhaustive;
 mod jobs;

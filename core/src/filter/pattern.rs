@@ -119,7 +119,8 @@ fn named_class(text: &str) -> Option<(&'static str, &str)> {
         ("[:space:]", " \t-\r"),
         ("[:upper:]", "A-Z"),
         ("[:xdigit:]", "0-9a-fA-F"),
-        ("[:punct:]", "!-,.:-@[-`{-~-"),
+        // Does not begin with a `!`, and holds the dash inside a range: it may stand anywhere among others.
+        ("[:punct:]", ":-@[-`{-~!-."),
     ];
     NAMED.iter().find_map(|(name, members)| Some((*members, text.strip_prefix(name)?)))
 }

@@ -103,6 +103,11 @@ pub struct Inside {
 }
 
 impl Step {
+    /// Whether it copies what another step has put into the trash.
+    pub fn takes_from_trash(&self) -> bool {
+        matches!(self, Self::Copy { inside: Some(Inside { kept: Some(_), .. }), .. })
+    }
+
     /// The path it is about.
     pub fn path(&self) -> &RelPath {
         match self {
@@ -197,6 +202,8 @@ pub struct Plan {
     pub in_the_way: Vec<(RelPath, Which)>,
     /// Files each side would lose. Moves do not count.
     pub deletes: [u64; 2],
+    /// Files that both sides had, that vanished from each, and that the other keeps: nothing is to be deleted there.
+    pub lost: [u64; 2],
 }
 
 /// What planning must know of the two sides.
@@ -289,8 +296,15 @@ impl<'a> Draft<'a> {
             Verdict::Unknown => {
                 self.plan.in_the_way.extend(dir_against_file(row).map(|which| (row.path.clone(), which)));
             }
-            Verdict::Leave | Verdict::Hold | Verdict::Suppressed => {}
+            Verdict::Leave => self.leave(row, Which::Target),
+            Verdict::Hold | Verdict::Suppressed => {}
         }
+    }
+
+    /// What vanished from a side and is not followed.
+    fn leave(&mut self, row: &Row, on: Which) {
+        let was_file = row.base.as_ref().is_some_and(|base| base.kind == Kind::File);
+        self.plan.lost[on as usize] += u64::from(was_file && row.on(on) == Seen::Absent);
     }
 
     fn clash(&mut self, row: &Row, kind: ConflictKind) {
@@ -307,6 +321,7 @@ impl<'a> Draft<'a> {
         let on = from.other();
         if self.terms.read_only[on as usize] {
             self.plan.held_back.push((row.path.clone(), on));
+            self.leave(row, from);
             return;
         }
         let depth = row.path.segments().count();
@@ -353,14 +368,22 @@ impl<'a> Draft<'a> {
         let entries = [source, target];
         let changed = Which::BOTH.into_iter().find(|which| differs(&entries[*which as usize].meta, &base.meta));
         let touched = touched(base, entries);
-        let changed = changed.or(touched);
+        // What they never had in common.
+        let (open_time, open_mode) = (base.meta.mtime.is_none(), base.meta.mode.is_none() && self.terms.modes);
+        let changed = changed.or(touched.filter(|_| open_time || open_mode));
         let from = changed.unwrap_or(Which::Source);
         let on = from.other();
         // What a listing does not know is taken to be as it was.
         let [meta, there] = [from, on].map(|which| entries[which as usize].meta.or(&base.meta));
-        // A time that they never had in common travels from where it was set since, and not beside a mode.
-        let is_timed = base.meta.mtime.is_some() || touched == Some(from);
-        let meta = if is_timed { meta } else { self.terms.alike(meta, &there) };
+        // Such a time travels from where it was set since, and not beside a mode. Such a mode only where nothing else was
+        // set: whoever touches a file does not mean to show it to others.
+        let alike = self.terms.alike(meta, &there);
+        let is_set = touched == Some(from);
+        let is_same_time = !open_time && !differs(&Meta { mode: None, ..meta }, &base.meta);
+        let meta = Meta {
+            mtime: if !open_time || is_set { meta.mtime } else { alike.mtime },
+            mode: if !open_mode || is_set && is_same_time { meta.mode } else { alike.mode },
+        };
         let Some(fresh) = agreed(row, meta) else { return };
         let follows = changed.is_some()
             && differs(&meta, &there)
@@ -411,20 +434,20 @@ impl Terms {
         both(rounded(one), rounded(two)) || self.modes && modes
     }
 
-    /// What both sides hold alike, where one was given what the other has: a time that it holds another one for is nobody's,
-    /// or the next pass would carry that one back.
+    /// What both sides hold alike, where one was given what the other has: a time, or a mode, that it holds another one for
+    /// is nobody's, or the next pass would carry that one back.
     pub fn alike(&self, given: Meta, held: &Meta) -> Meta {
         let given = given.or(held);
-        let other = self.differ(&Meta { mode: None, ..given }, held);
-        Meta { mtime: given.mtime.filter(|_| !other), ..given }
+        let other_time = self.differ(&Meta { mode: None, ..given }, held);
+        let other_mode = self.differ(&Meta { mtime: None, ..given }, held);
+        Meta { mtime: given.mtime.filter(|_| !other_time), mode: given.mode.filter(|_| !other_mode) }
     }
 }
 
-/// The side that was touched since, where they never had a time in common: the other one is as it was.
+/// The side that was touched since: the other one is as it was.
 fn touched(base: &BaseRow, entries: [&Entry; 2]) -> Option<Which> {
     let same = |which: Which| Some(base.tokens[which as usize].as_ref()?.same(&entries[which as usize].token));
     match Which::BOTH.map(same) {
-        _ if base.meta.mtime.is_some() => None,
         [Some(false), Some(true)] => Some(Which::Source),
         [Some(true), Some(false)] => Some(Which::Target),
         _ => None,
@@ -464,73 +487,4 @@ fn remove(row: &Row, on: Which, entry: &Entry) -> Option<Step> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::entry::{Hash, Token};
-
-    const TERMS: Terms = Terms {
-        read_only: [false; 2],
-        moves: [false; 2],
-        copies: [false; 2],
-        unidirectional: false,
-        mtime_resolution_ns: Some(1_000_000_000),
-        modes: true,
-    };
-
-    fn at(time: Option<&str>, mode: u32) -> Meta {
-        Meta { mtime: time.map(|time| time.parse().unwrap()), mode: Some(mode) }
-    }
-
-    /// The target holds another time than the source, as both know. What is set where, of what each side has, given
-    /// whether it is another version of the same content than in the base.
-    fn set(source: (Meta, bool), target: (Meta, bool)) -> Option<(Which, Meta)> {
-        let (path, hash) = (RelPath::parse("x").unwrap(), Hash::of(b"x"));
-        let [old, new] = [b"old", b"new"].map(|token| Token::new(token));
-        let entry = |(meta, is_new)| {
-            let token = if is_new { &new } else { &old }.clone();
-            Some(Entry { kind: Kind::File, size: 1, meta, token })
-        };
-        let (meta, tokens) = (at(None, 0o644), [Some(old.clone()), Some(old.clone())]);
-        let base = Some(BaseRow { path: path.clone(), kind: Kind::File, hash: Some(hash), size: 1, meta, tokens });
-        let (entries, seen) = ([entry(source), entry(target)], [Seen::File(hash); 2]);
-        let row = Row { path, base, entries, seen, recorded: None, verdict: Verdict::Equal };
-        match plan(&[row], &TERMS).groups.concat().pop() {
-            Some(Step::SetMeta { on, meta, .. }) => Some((on, meta)),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn a_time_that_was_never_in_common_travels_from_where_it_was_set() {
-        let (then, now) = (at(Some("1950-01-02T03:04:05Z"), 0o644), at(Some("2026-01-02T03:04:05Z"), 0o644));
-        assert_eq!(set((then, false), (now, false)), None);
-        assert_eq!(set((then, true), (now, false)), Some((Which::Target, then)));
-        assert_eq!(set((then, false), (now, true)), Some((Which::Source, now)));
-        assert_eq!(set((then, true), (now, true)), None, "nobody knows which");
-        let private = Meta { mode: Some(0o600), ..now };
-        assert_eq!(
-            set((then, false), (private, false)),
-            Some((Which::Source, at(None, 0o600))),
-            "a mode travels alone"
-        );
-    }
-
-    #[test]
-    fn a_time_that_a_side_holds_another_one_for_is_nobodys() {
-        let (terms, at) = (TERMS, |time| at(time, 0o644));
-        let (given, now) = (Some("1950-01-02T03:04:05.6Z"), Some("2026-01-02T03:04:05Z"));
-        for (given, held, both) in [
-            (given, now, None),
-            (given, Some("1950-01-02T03:04:05Z"), given),
-            (given, None, given),
-            (None, now, now),
-            (None, None, None),
-        ] {
-            assert_eq!(terms.alike(at(given), &at(held)), at(both), "{given:?} {held:?}");
-        }
-        let timeless = Terms { mtime_resolution_ns: None, ..terms };
-        assert_eq!(timeless.alike(at(given), &at(now)), at(given), "a side that keeps no times says nothing of them");
-        let other = Meta { mode: Some(0o600), ..at(given) };
-        assert_eq!(terms.alike(at(given), &other), at(given), "a mode is what it is to be");
-    }
-}
+mod tests;

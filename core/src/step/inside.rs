@@ -37,7 +37,7 @@ impl Means<'_> {
     ) -> Result<Option<Done>, Failed> {
         let (pair, on) = (&self.run.pair, from.other());
         let backend = &pair.side(on).backend;
-        let failed = |error| Failed { error, on, reading: false };
+        let failed = |error| Failed { error, on, reading: false, alone: false };
         if !backend.facts().server_copy {
             return Ok(None);
         }
@@ -141,7 +141,7 @@ impl Means<'_> {
     /// expected there, and only then does the old name go.
     pub(super) async fn move_over(&self, over: &Over<'_>) -> Result<Done, Failed> {
         let Over { path, to, on, known, there, guard } = *over;
-        let failed = |error: Error| Failed { error: error.at(path), on, reading: false };
+        let failed = |error: Error| Failed { error: error.at(path), on, reading: false, alone: false };
         let written = match self.put_within(on, to, known, guard).await {
             Ok(Some(written)) => written,
             Err(error) if error.fault == Fault::Stopped => return Err(failed(error)),

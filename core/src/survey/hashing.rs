@@ -7,7 +7,8 @@ use futures::StreamExt as _;
 
 use super::{Raw, Survey};
 use crate::entry::{Entry, Hash, Kind, Token};
-use crate::error::{Error, Fault, Result};
+use crate::error::{Fault, Result};
+use crate::execute::FEW_ALONE;
 use crate::job::{Pair, Which};
 use crate::merge::{Row, Seen};
 use crate::path::RelPath;
@@ -89,29 +90,42 @@ impl Survey<'_> {
             // An open conflict does not hinder the job: it waits for the next hint.
             Fault::Missing | Fault::Refused if task.in_conflict => {}
             Fault::Missing | Fault::Refused => self.unsettled.push(task.path.clone()),
-            _ => {
-                let Error { message, .. } = error;
-                self.problem(task.which, &task.path, ProblemKind::Unreadable, message);
+            Fault::Offline => {
+                self.problem(task.which, &task.path, ProblemKind::Offline, error.message.clone());
+                self.waits = Some(error);
             }
+            _ => self.problem(task.which, &task.path, ProblemKind::Unreadable, error.message),
         }
         Seen::Unknown
     }
 }
 
 /// Hashes all of them, unless a storage cannot be reached: then none of the others is tried, and what was hashed is kept.
+/// A few may fail as if it could not be, though it answers, as where a disk behind a server cannot read them.
 async fn hash_all(pair: &Pair, tasks: Vec<Task>) -> Result<Vec<(Task, Result<Hash>)>> {
     let hash = |task: Task| async move {
         match pair.side(task.which).backend.hash(&task.path, &task.token).await {
-            Err(error) if matches!(error.fault, Fault::Offline | Fault::Stopped) => Err(error),
+            Err(error) if error.fault == Fault::Stopped => Err(error),
+            Err(error) if error.fault == Fault::Offline && pair.side(task.which).backend.root().await.is_err() => {
+                Err(error)
+            }
             result => Ok((task, result)),
         }
     };
+    let mut alone = 0;
     let mut hashing = futures::stream::iter(tasks).map(hash).buffer_unordered(pair.in_flight());
     let (mut done, mut ended) = (Vec::new(), Ok(()));
     let (mut kept, mut last) = (0, Instant::now());
     while let Some(one) = hashing.next().await {
         match one {
-            Ok(one) => done.push(one),
+            Ok((_, Err(error))) if error.fault == Fault::Offline && alone == FEW_ALONE => {
+                ended = Err(error);
+                break;
+            }
+            Ok(one) => {
+                alone += u32::from(one.1.as_ref().is_err_and(|error| error.fault == Fault::Offline));
+                done.push(one);
+            }
             Err(error) => {
                 ended = Err(error);
                 break;

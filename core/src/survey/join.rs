@@ -7,11 +7,12 @@ use tokio::sync::mpsc;
 use super::cursor::Cursor;
 use super::{Raw, kind_of};
 use crate::backend::Prune;
+use crate::entry::Kind;
 use crate::error::Result;
 use crate::filter::Filter;
 use crate::job::{Pair, Which};
 use crate::path::RelPath;
-use crate::report::Problem;
+use crate::report::{Problem, ProblemKind};
 use crate::state::{BaseRow, ConflictRow, PairState};
 
 /// Base rows read at once.
@@ -81,8 +82,14 @@ impl Join {
         }
     }
 
-    pub fn problems(&mut self) -> Vec<Problem> {
-        self.sides.iter_mut().flat_map(|side| side.problems.drain(..)).collect()
+    /// What the listings could not tell, but for what is excluded.
+    pub fn problems(&mut self, filter: &Filter) -> Vec<Problem> {
+        let is_excluded = |problem: &Problem| {
+            let kind = if problem.kind == ProblemKind::Skipped { Kind::File } else { Kind::Dir };
+            RelPath::parse(&problem.path).is_ok_and(|path| filter.excludes(&path, kind))
+        };
+        let told = self.sides.iter_mut().flat_map(|side| side.problems.drain(..));
+        told.filter(|problem| !is_excluded(problem)).collect()
     }
 
     fn next_path(&self) -> Option<RelPath> {

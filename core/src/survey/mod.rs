@@ -131,6 +131,8 @@ pub struct Survey<'a> {
     pub problems: Vec<Problem>,
     /// Whether something changed while it was looked at, so that another look is due soon.
     pub restless: bool,
+    /// A fault that may pass, of paths that could not be hashed for it.
+    pub waits: Option<Error>,
     /// What changed while it was hashed.
     pub unsettled: Vec<RelPath>,
     /// Sides whose root is still to be made.
@@ -141,6 +143,8 @@ pub struct Survey<'a> {
     asked: BTreeSet<RelPath>,
     /// Which names the sides take for one.
     pub folds: [Folds; 2],
+    /// Whether nothing is handed on before all was looked at.
+    pub in_one_window: bool,
 }
 
 impl<'a> Survey<'a> {
@@ -163,11 +167,13 @@ impl<'a> Survey<'a> {
             excluded: Vec::new(),
             problems: Vec::new(),
             restless: false,
+            waits: None,
             unsettled: Vec::new(),
             empty: [false; 2],
             rules_changed: Vec::new(),
             asked: BTreeSet::new(),
             folds: [Folds::default(); 2],
+            in_one_window: false,
         })
     }
 
@@ -190,7 +196,7 @@ impl<'a> Survey<'a> {
             if raw.path.name() == IGNORE_FILE {
                 self.learn_rules(&raw).await;
             }
-            let is_full = self.window.len() + 1 >= WINDOW && !waits;
+            let is_full = self.window.len() + 1 >= WINDOW && !waits && !self.in_one_window;
             if is_full {
                 self.ask_for_rules(&raw.path).await?;
             }
@@ -213,7 +219,7 @@ impl<'a> Survey<'a> {
                 if let Some(raw) = join.next(self.filter).await? {
                     return Ok(Some(raw));
                 }
-                self.problems.append(&mut join.problems());
+                self.problems.extend(join.problems(self.filter));
                 self.excluded.append(&mut join.excluded);
                 self.join = None;
             }

@@ -47,6 +47,6 @@ impl Walk {
 
     /// What could not be listed.
     pub fn problems(&mut self) -> Vec<Problem> {
-        self.join.problems()
+        self.join.problems(&self.filter)
     }
 }
