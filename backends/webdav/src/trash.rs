@@ -3,10 +3,8 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-use jiff::Timestamp;
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::{PART_PREFIX, RelPath};
-use wl_core::report::TrashReason;
 
 use crate::change::make_collection;
 use crate::server::Server;
@@ -59,7 +57,7 @@ pub fn recovered(path: &RelPath) -> RelPath {
     // Under its own name a part would not be listed.
     let name = path.name().strip_prefix(PART_PREFIX).unwrap_or(path.name());
     let path = path.parent().and_then(|dir| dir.join(name).ok()).unwrap_or_else(|| path.clone());
-    wl_core::trash::place(Timestamp::now(), TrashReason::Overwritten, &path)
+    wl_core::trash::rescued(&path)
 }
 
 /// The error of a user's version that is neither where it was nor in the trash, but still under the name it was moved to.
