@@ -9,6 +9,9 @@ use wl_core::path::{PART_PREFIX, RelPath};
 use crate::change::make_collection;
 use crate::server::Server;
 
+/// So many directories are remembered.
+const REMEMBERED: usize = 4096;
+
 /// Directories that were made already.
 #[derive(Default)]
 pub struct Made(Mutex<HashSet<RelPath>>);
@@ -19,7 +22,12 @@ impl Made {
     }
 
     fn add(&self, dir: RelPath) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(dir);
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Each round that fills the trash makes new ones.
+        if made.len() >= REMEMBERED {
+            made.clear();
+        }
+        made.insert(dir);
     }
 
     /// Forgets them all: one was found missing.
