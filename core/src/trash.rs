@@ -1,7 +1,8 @@
 //! What a sync overwrote or deleted, kept under `.wl-trash/` at the storage's root.
 //!
 //! Each round that fills it makes a directory there, `<time>-<reason>`, below which the paths stand as they were: what is
-//! kept can be found and understood without wl.
+//! kept can be found and understood without wl. What a storage moved aside and could not put back, because somebody had
+//! taken its name, lies in `<time>-rescued-overwritten`: no sync was to overwrite that.
 
 use std::time::Duration;
 
@@ -18,15 +19,60 @@ use crate::report::{Problem, ProblemKind, TrashEmptied, TrashEntry, TrashList, T
 /// How a directory of the trash says when it was filled: UTC, to the microsecond, free of colons.
 const STAMP: &str = "%Y%m%dT%H%M%S.%6fZ";
 
+/// What follows the time where something was rescued.
+const RESCUED: &str = "-rescued";
+
+/// How long a rescued version is kept at least, however short `keep-deleted` is: nobody meant it to go.
+const RESCUED_FOR: Duration = Duration::from_hours(30 * 24);
+
 /// Where a path is kept.
 pub fn place(at: Timestamp, reason: TrashReason, path: &RelPath) -> RelPath {
-    let reason = match reason {
-        TrashReason::Overwritten => "overwritten",
-        TrashReason::Deleted => "deleted",
-    };
-    let stamp = at.strftime(STAMP);
-    // INVARIANT: neither name has a slash, a NUL or dots alone.
-    RelPath::parse(&format!("{TRASH_DIR}/{stamp}-{reason}")).unwrap_or_else(|_| root()).join_path(path)
+    Filled { at, reason, rescued: false }.dir().join_path(path)
+}
+
+/// Where a version of a path is kept that nobody expected, and nobody named a place for.
+pub fn rescued(path: &RelPath) -> RelPath {
+    Filled { at: Timestamp::now(), reason: TrashReason::Overwritten, rescued: true }.dir().join_path(path)
+}
+
+/// What the name of a directory of the trash says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Filled {
+    at: Timestamp,
+    reason: TrashReason,
+    rescued: bool,
+}
+
+impl Filled {
+    fn dir(self) -> RelPath {
+        let reason = match self.reason {
+            TrashReason::Overwritten => "overwritten",
+            TrashReason::Deleted => "deleted",
+        };
+        let (stamp, rescued) = (self.at.strftime(STAMP), if self.rescued { RESCUED } else { "" });
+        // INVARIANT: neither name has a slash, a NUL or dots alone.
+        RelPath::parse(&format!("{TRASH_DIR}/{stamp}{rescued}-{reason}")).unwrap_or_else(|_| root())
+    }
+
+    /// What the directory says that a place is in, or is; none if it is something else.
+    fn of(place: &RelPath) -> Option<Self> {
+        let (stamp, reason) = place.segments().nth(1)?.rsplit_once('-')?;
+        let reason = match reason {
+            "overwritten" => TrashReason::Overwritten,
+            "deleted" => TrashReason::Deleted,
+            _ => return None,
+        };
+        let (stamp, rescued) = stamp.strip_suffix(RESCUED).map_or((stamp, false), |stamp| (stamp, true));
+        let at =
+            jiff::civil::DateTime::strptime(STAMP, stamp).ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+        Some(Self { at, reason, rescued })
+    }
+
+    /// Whether it has been kept for longer than that, and than what was rescued is.
+    fn is_due(self, now: Timestamp, keep: Duration) -> bool {
+        let keep = if self.rescued { keep.max(RESCUED_FOR) } else { keep };
+        now.checked_sub(keep).is_ok_and(|due| self.at < due)
+    }
 }
 
 pub(crate) fn root() -> RelPath {
@@ -54,8 +100,7 @@ pub(crate) async fn explained(backend: &dyn Backend, trash: Option<&RelPath>, er
 /// Something in one storage's trash.
 #[derive(Debug, Clone)]
 struct Kept {
-    at: Timestamp,
-    reason: TrashReason,
+    filled: Filled,
     /// Where it is.
     place: RelPath,
     /// Where it was.
@@ -64,17 +109,9 @@ struct Kept {
 }
 
 /// What `<time>-<reason>/<path>` says; none if it is something else.
-fn read_place(place: &RelPath) -> Option<(Timestamp, TrashReason, RelPath)> {
-    let mut parts = place.as_str().splitn(3, '/').skip(1);
-    let (dir, path) = (parts.next()?, parts.next()?);
-    let (stamp, reason) = dir.rsplit_once('-')?;
-    let reason = match reason {
-        "overwritten" => TrashReason::Overwritten,
-        "deleted" => TrashReason::Deleted,
-        _ => return None,
-    };
-    let at = jiff::civil::DateTime::strptime(STAMP, stamp).ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
-    Some((at, reason, RelPath::parse(path).ok()?))
+fn read_place(place: &RelPath) -> Option<(Filled, RelPath)> {
+    let path = place.as_str().splitn(3, '/').nth(2)?;
+    Some((Filled::of(place)?, RelPath::parse(path).ok()?))
 }
 
 /// What a storage keeps, and what of it could not be listed.
@@ -105,8 +142,8 @@ async fn kept_on(pair: &Pair, which: Which) -> Keeps {
             match item {
                 Listed::Entry(place, entry) if entry.is_dir() => keeps.dirs.push(place),
                 Listed::Entry(place, entry) => {
-                    if let Some((at, reason, path)) = read_place(&place) {
-                        keeps.files.push(Kept { at, reason, place, path, entry });
+                    if let Some((filled, path)) = read_place(&place) {
+                        keeps.files.push(Kept { filled, place, path, entry });
                     }
                 }
                 Listed::Blocked(place, why) | Listed::Cut(place, why) => {
@@ -158,7 +195,7 @@ async fn describe(pair: &Pair, which: Which, kept: &Kept) -> Result<TrashEntry> 
         hash
     };
     let (path, storage) = (kept.path.to_string(), pair.id(which).to_owned());
-    Ok(TrashEntry { path, storage, at: kept.at, hash, bytes: kept.entry.size, reason: kept.reason })
+    Ok(TrashEntry { path, storage, at: kept.filled.at, hash, bytes: kept.entry.size, reason: kept.filled.reason })
 }
 
 /// Puts what was kept of a path back where it was, on the storage that kept it: the newest, or the one of that time. What
@@ -173,9 +210,9 @@ pub async fn restore(run: &Run, path: &RelPath, at: Option<Timestamp>) -> Result
     }
     // A time in whole seconds, as people read it, means all of that second.
     let is_of_second =
-        |kept: &Kept, at: Timestamp| at.subsec_nanosecond() == 0 && kept.at.as_second() == at.as_second();
-    let fits = |kept: &Kept| at.is_none_or(|at| kept.at == at || is_of_second(kept, at));
-    let newest = candidates.into_iter().filter(|(_, kept)| fits(kept)).max_by_key(|(_, kept)| kept.at);
+        |kept: Timestamp, at: Timestamp| at.subsec_nanosecond() == 0 && kept.as_second() == at.as_second();
+    let fits = |kept: Timestamp| at.is_none_or(|at| kept == at || is_of_second(kept, at));
+    let newest = candidates.into_iter().filter(|(_, kept)| fits(kept.filled.at)).max_by_key(|(_, kept)| kept.filled.at);
     let Some((which, kept)) = newest else {
         let text = "the trash keeps nothing of this path from then; `wl container trash NAME list` shows what it keeps";
         return Err(Error::new(Fault::Missing, text).at(path));
@@ -211,24 +248,23 @@ pub(crate) async fn make_parents(backend: &dyn Backend, path: &RelPath) -> Resul
 /// Removes everything kept on both storages, unless one is read-only; how many files that were, and what stayed.
 pub async fn empty(run: &Run) -> Result<TrashEmptied> {
     let _turn = run.pair.turn.of_user(&run.stop).await?;
-    Ok(remove_until(&run.pair, None).await)
+    Ok(remove(&run.pair, |_| true).await)
 }
 
 /// Removes what has been kept for longer than that; how many files that were, and what stayed.
 pub async fn sweep(pair: &Pair, keep: Duration) -> TrashEmptied {
-    match Timestamp::now().checked_sub(keep) {
-        Ok(due) => remove_until(pair, Some(due)).await,
-        Err(_) => TrashEmptied::default(),
-    }
+    let now = Timestamp::now();
+    remove(pair, |place| Filled::of(place).is_some_and(|filled| filled.is_due(now, keep))).await
 }
 
-/// Removes what was put into a trash before that time, or all of it, and the directories that become empty.
-async fn remove_until(pair: &Pair, due: Option<Timestamp>) -> TrashEmptied {
+/// Removes what is due of what was put into a trash, and the directories that become empty. A directory that is not due stays
+/// although it lists as empty: what the storage does not list may be in it.
+async fn remove(pair: &Pair, is_due: impl Fn(&RelPath) -> bool) -> TrashEmptied {
     let mut emptied = TrashEmptied::default();
     for which in Which::BOTH.into_iter().filter(|which| !pair.side(*which).read_only) {
         let (side, Keeps { files, dirs, problems }) = (pair.side(which), kept_on(pair, which).await);
         emptied.problems.extend(problems);
-        let files = files.into_iter().filter(|kept| due.is_none_or(|due| kept.at < due));
+        let files = files.into_iter().filter(|kept| is_due(&kept.place));
         let removed = stream::iter(files).map(async |kept| {
             let done = side.backend.remove(&kept.place, &kept.entry.token, None).await;
             done.map_err(|error| problem(side, &kept.place, error.into()))
@@ -242,7 +278,7 @@ async fn remove_until(pair: &Pair, due: Option<Timestamp>) -> TrashEmptied {
             }
         }
         if emptied.removed > before {
-            for dir in dirs.into_iter().rev() {
+            for dir in dirs.into_iter().rev().filter(|dir| is_due(dir)) {
                 // One that still holds something is not due yet.
                 let _ = side.backend.remove_dir(&dir).await;
             }
@@ -261,11 +297,32 @@ mod tests {
         let path = RelPath::parse("a/b c.txt").unwrap();
         let place = place(at, TrashReason::Overwritten, &path);
         assert_eq!(place.as_str(), ".wl-trash/20261122T190502.123456Z-overwritten/a/b c.txt");
-        assert_eq!(read_place(&place), Some((at, TrashReason::Overwritten, path)));
+        let filled = Filled { at, reason: TrashReason::Overwritten, rescued: false };
+        assert_eq!(read_place(&place), Some((filled, path.clone())));
+        assert_eq!((read_place(&filled.dir()), Filled::of(&filled.dir())), (None, Some(filled)));
+        let rescued = read_place(&rescued(&path));
+        assert!(matches!(&rescued, Some((Filled { rescued: true, .. }, was)) if *was == path), "{rescued:?}");
         for other in
             [".wl-trash/x/y", ".wl-trash/20261122T190502.123456Z-lost/y", ".wl-trash/20261122T190502.123456Z-deleted"]
         {
             assert_eq!(read_place(&RelPath::parse(other).unwrap()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_was_rescued_is_kept_for_its_time_however_little_is_kept() {
+        const DAY: Duration = Duration::from_hours(24);
+        let now = Timestamp::now();
+        for (rescued, days, keep, due) in [
+            (false, 1, 0, true),
+            (false, 1, 2, false),
+            (true, 29, 0, false),
+            (true, 31, 0, true),
+            (true, 31, 60, false),
+            (true, 61, 60, true),
+        ] {
+            let filled = Filled { at: now - DAY * days, reason: TrashReason::Overwritten, rescued };
+            assert_eq!(filled.is_due(now, DAY * keep), due, "{rescued} {days} {keep}");
         }
     }
 }

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::{sleep, timeout};
 use wl_core::drive;
 use wl_core::error::{Error, Fault};
 use wl_core::filter::Filter;
 use wl_core::job::Which;
+use wl_core::path::RelPath;
+use wl_core::report::TrashReason;
 use wl_core::survey::{Scope, Survey};
+use wl_core::trash;
 use wl_syncer_generic::Generic;
 use wl_test_kit::memory::{Fate, What};
 use wl_test_kit::path;
@@ -59,6 +63,27 @@ async fn a_job_is_stopped_while_the_trash_is_swept() {
         Fate::Hangs
     });
     timeout(Duration::from_secs(5), drive::one_shot(&run, &Generic)).await.expect("it ends").unwrap();
+}
+
+/// What a storage does not list may be in a directory that came into the trash: it stays as long as everything else there.
+#[tokio::test]
+async fn only_what_is_due_is_removed_from_a_trash() {
+    let world = World::new();
+    let (now, old) = (Timestamp::now(), Timestamp::now() - Duration::from_hours(48));
+    let file = trash::place(old, TrashReason::Deleted, &path("d/x"));
+    let (young, rescued) = (trash::place(now, TrashReason::Deleted, &path("dir")), trash::rescued(&path("kept")));
+    world.side(Target).user_write(&file, "x");
+    world.side(Target).user_write(&rescued, "x");
+    world.side(Target).user_mkdir(&young);
+    let run = world.run().unwrap();
+    let is_there = |path: &RelPath| world.side(Target).user_exists(path);
+    assert_eq!(trash::sweep(&run.pair, Duration::from_hours(24)).await.removed, 1);
+    assert!(!is_there(&file.parent().unwrap()) && is_there(&young) && is_there(&rescued), "{world:?}");
+    world.side(Target).user_write(&file, "x");
+    assert_eq!(trash::sweep(&run.pair, Duration::ZERO).await.removed, 1);
+    assert!(!is_there(&young) && is_there(&rescued), "{world:?}");
+    assert_eq!(trash::empty(&run).await.unwrap().removed, 1);
+    assert!(!is_there(&rescued), "{world:?}");
 }
 
 /// Everything is looked at each time that watching begins anew.

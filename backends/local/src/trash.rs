@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use wl_core::error::Result;
 use wl_core::path::RelPath;
-use wl_core::report::TrashReason;
+use wl_core::trash::rescued;
 
 use crate::error::error;
 use crate::part::{Part, held_name, set_mode, set_mtime};
@@ -76,7 +75,7 @@ impl Trash {
         if !crate::part::is_held(&displaced.name) {
             return;
         }
-        let wanted = recovered(path);
+        let wanted = rescued(path);
         let moved = match self.keep(displaced, &wanted) {
             Err(Errno::XDEV) => self.copy_away(displaced, &wanted),
             kept => kept.map(drop),
@@ -142,18 +141,13 @@ fn until_still(source: &OwnedFd, mut copy: impl FnMut(&Seen) -> Result<Place, Er
     Err(Errno::BUSY)
 }
 
-/// Where a version is kept that nobody expected, and nobody named a place for.
-fn recovered(path: &RelPath) -> RelPath {
-    wl_core::trash::place(Timestamp::now(), TrashReason::Overwritten, path)
-}
-
 /// Moves a held file, which a crash left, into the trash.
 pub fn recover(handle: &Arc<Handle>, held: &RelPath) -> Result<()> {
     let from = Place { dir: handle.parent(held)?, name: held.name().to_owned() };
     let trash = Trash::new(handle, None);
     let name = held.name().trim_start_matches('.');
     let path = held.parent().and_then(|parent| parent.join(name).ok());
-    let wanted = recovered(path.as_ref().unwrap_or(held));
+    let wanted = rescued(path.as_ref().unwrap_or(held));
     match trash.keep(&from, &wanted) {
         Err(Errno::XDEV) => trash.copy_away(&from, &wanted).map_err(|errno| error(errno, held)),
         kept => kept.map(drop).map_err(|errno| error(errno, held)),

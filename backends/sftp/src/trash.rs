@@ -3,10 +3,9 @@
 use std::collections::HashSet;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use jiff::Timestamp;
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::{PART_PREFIX, RelPath};
-use wl_core::report::TrashReason;
+use wl_core::trash::rescued;
 
 use crate::copy::in_steps;
 use crate::error::{error, is_missing, is_plain_refusal};
@@ -94,21 +93,16 @@ impl<'a> Trash<'a> {
     /// What was displaced was not expected, and its name is taken by now: it is kept in any case.
     pub async fn rescue(&self, held: &RelPath) {
         if is_held(held) {
-            self.carry(held, self.wanted.unwrap_or(&recovered(self.path))).await;
+            self.carry(held, self.wanted.unwrap_or(&rescued(self.path))).await;
         }
     }
-}
-
-/// Where a version is kept that nobody expected, and nobody named a place for.
-fn recovered(path: &RelPath) -> RelPath {
-    wl_core::trash::place(Timestamp::now(), TrashReason::Overwritten, path)
 }
 
 /// Moves a held file, which a crash left, into the trash.
 pub async fn recover(root: &Arc<Root>, at: &At, held: &RelPath) -> Result<()> {
     let shown = held.name().trim_start_matches('.');
     let path = held.parent().and_then(|parent| parent.join(shown).ok());
-    let wanted = recovered(path.as_ref().unwrap_or(held));
+    let wanted = rescued(path.as_ref().unwrap_or(held));
     carry(root, at, held, &wanted).await.map_err(|failure| error(&failure, held))
 }
 

@@ -325,26 +325,34 @@ pub async fn sweep(server: &Arc<Server>) -> Result<usize> {
         }
     }
     for part in server.parts.take_seen() {
-        if part == parts_dir() {
-            continue;
+        match clear(server, &part).await {
+            Ok(cleared) => swept += usize::from(cleared),
+            Err(error) => tracing::warn!(%part, "a leftover stays for now: {error}"),
         }
-        let there = match server.parts.fate(&part) {
-            Fate::Stays => continue,
-            Fate::Goes | Fate::IsKept => server.see(&part).await?,
-        };
-        let Some(there) = there else { continue };
-        if server.parts.fate(&part) == Fate::IsKept {
-            rescue(server, &part, there.is_dir).await?;
-        } else if there.is_dir && !is_own(&part) {
-            continue;
-        } else if there.is_dir {
-            // A trial that was cut off.
-            let response = server.client.send(Ask::new("DELETE", server.client.base.dir(&part)), None).await?;
-            drain(response).await;
-        } else {
-            discard(server, &part).await;
-        }
-        swept += 1;
     }
     Ok(swept + chunks::sweep(server).await)
+}
+
+/// Removes one of those; whether it was to go, and was there.
+async fn clear(server: &Arc<Server>, part: &RelPath) -> Result<bool> {
+    if *part == parts_dir() {
+        return Ok(false);
+    }
+    let there = match server.parts.fate(part) {
+        Fate::Stays => return Ok(false),
+        Fate::Goes | Fate::IsKept => server.see(part).await?,
+    };
+    let Some(there) = there else { return Ok(false) };
+    if server.parts.fate(part) == Fate::IsKept {
+        rescue(server, part, there.is_dir).await?;
+    } else if there.is_dir && !is_own(part) {
+        return Ok(false);
+    } else if there.is_dir {
+        // A trial that was cut off.
+        let response = server.client.send(Ask::new("DELETE", server.client.base.dir(part)), None).await?;
+        drain(response).await;
+    } else {
+        discard(server, part).await;
+    }
+    Ok(true)
 }

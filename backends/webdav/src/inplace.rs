@@ -11,11 +11,12 @@ use wl_core::path::RelPath;
 
 use crate::client::{Ask, drain};
 use crate::error::of_answer;
+use crate::kept::{keep, kept_in};
 use crate::read::hash;
 use crate::server::Server;
 use crate::transfer::{Whole, collect, done};
 use crate::version::{ETag, Seen};
-use crate::write::{WEAK_PAUSE, WEAK_TRIES, discard_if_there, holds, keep, kept_in};
+use crate::write::{WEAK_PAUSE, WEAK_TRIES, holds};
 
 /// A content up to this size is held in memory, so that nothing can fail in the middle of sending it. A larger one takes
 /// the server long to store: its name had better be free for a moment than hold a part for long.
@@ -35,17 +36,17 @@ pub async fn replace(
     let guard = Guard::Unchanged(token.clone());
     let whole = collect(content).await?;
     let (size, sent) = (whole.bytes.len() as u64, whole.hash);
-    holds(server, path, &guard).await?;
-    let copy = match kept_in(server, trash).await? {
-        Some(trash) => Some(keep(server, path, token, trash).await?),
+    let there = holds(server, path, &guard).await?;
+    let kept = match kept_in(server, trash).await? {
+        Some(trash) => Some(keep(server, path, token, there.and_then(|seen| seen.size), trash).await?),
         None => None,
     };
     let result = match send(server, path, &guard, &whole).await {
         Ok(answer) => settle(server, path, token, answer, size, sent).await,
         Err(error) => Err(error),
     };
-    if let (Err(_), Some(copy)) = (&result, copy) {
-        discard_if_there(server, path, &guard, &copy).await;
+    if let (Err(error), Some(kept)) = (&result, kept) {
+        kept.change_failed(server, error).await;
     }
     result
 }

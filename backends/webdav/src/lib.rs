@@ -16,6 +16,7 @@ mod direct;
 mod error;
 mod findings;
 mod inplace;
+mod kept;
 mod learning;
 mod list;
 mod lock;

@@ -18,6 +18,7 @@ use crate::client::{Ask, Client, pieces};
 use crate::config::Settings;
 use crate::deep;
 use crate::error::{of_answer, of_status};
+use crate::kept::Unsettled;
 use crate::learning::Learning;
 use crate::looks::Looks;
 use crate::multistatus::{self, Item, REQUEST, REQUEST_ALL};
@@ -36,6 +37,7 @@ pub struct Server {
     pub parts: Parts,
     /// Directories of the trash that were made.
     pub made: Made,
+    pub unsettled: Unsettled,
     pub trees: Trees,
     pub looks: Looks,
     pub turns: Turns,
@@ -78,6 +80,7 @@ impl Server {
             client,
             parts: Parts::default(),
             made: Made::default(),
+            unsettled: Unsettled::default(),
             trees: Trees::default(),
             looks: Looks::default(),
             turns,

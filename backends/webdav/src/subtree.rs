@@ -8,10 +8,12 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use reqwest::StatusCode;
 use wl_core::backend::{Listed, Prune};
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::RelPath;
 
+use crate::error::{of_status, timed_out};
 use crate::list::{by_bytes, listed_as, path_of};
 use crate::server::{Depth, Server, is_changing};
 
@@ -104,10 +106,17 @@ pub async fn below(server: &Server, dir: &RelPath, prune: Option<&Prune>) -> Bel
             // a directory that it may not read.
             if !error.fault.passes() && error.fault != Fault::Missing && error != is_changing(dir) {
                 server.trees.are_refused();
+            } else if came_too_late(&error) {
+                // It may be more than can be told in time: nobody waits for it in each pass.
+                server.trees.is_too_large(dir);
             }
             Below::Unsaid
         }
     }
+}
+
+fn came_too_late(error: &Error) -> bool {
+    [timed_out(), of_status(StatusCode::GATEWAY_TIMEOUT)].iter().any(|late| late.message == error.message)
 }
 
 struct Found<'a> {

@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-use jiff::Timestamp;
 use wl_core::error::{Error, Fault, Result};
 use wl_core::path::{PART_PREFIX, RelPath};
-use wl_core::report::TrashReason;
 
 use crate::change::make_collection;
 use crate::server::Server;
+
+/// So many directories are remembered.
+const REMEMBERED: usize = 4096;
 
 /// Directories that were made already.
 #[derive(Default)]
@@ -21,7 +22,12 @@ impl Made {
     }
 
     fn add(&self, dir: RelPath) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(dir);
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Each round that fills the trash makes new ones.
+        if made.len() >= REMEMBERED {
+            made.clear();
+        }
+        made.insert(dir);
     }
 
     /// Forgets them all: one was found missing.
@@ -59,7 +65,7 @@ pub fn recovered(path: &RelPath) -> RelPath {
     // Under its own name a part would not be listed.
     let name = path.name().strip_prefix(PART_PREFIX).unwrap_or(path.name());
     let path = path.parent().and_then(|dir| dir.join(name).ok()).unwrap_or_else(|| path.clone());
-    wl_core::trash::place(Timestamp::now(), TrashReason::Overwritten, &path)
+    wl_core::trash::rescued(&path)
 }
 
 /// The error of a user's version that is neither where it was nor in the trash, but still under the name it was moved to.

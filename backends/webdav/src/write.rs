@@ -17,13 +17,12 @@ use crate::chunks::upload;
 use crate::client::{TRIES, Try, drain};
 use crate::error::{of_answer, of_status};
 use crate::inplace;
-use crate::learning::not_known_yet;
+use crate::kept::{keep, kept_in};
 use crate::lock::Lock;
 use crate::note;
 use crate::read::{hash, head, read};
 use crate::server::Server;
-use crate::transfer::{Over, Uploaded, copy_to, done, move_at_once, move_to, no_directory};
-use crate::trash::make_parents;
+use crate::transfer::{Over, Uploaded, done, move_at_once, move_to, no_directory};
 use crate::version::Seen;
 
 /// From here on it pays to look before uploading whether the guard still holds.
@@ -179,30 +178,38 @@ async fn exchange(
     let there = holds(server, path, &guard).await?;
     // Before anything is locked: to copy a large file may take longer than a lock lives.
     let kept = match kept_in(server, trash).await? {
-        Some(trash) => Some(keep(server, path, token, trash).await?),
+        Some(trash) => Some(keep(server, path, token, there.as_ref().and_then(|seen| seen.size), trash).await?),
         None => None,
     };
     let result = if conditions == Conditions::Lock {
-        move_locked(server, part, path, uploaded, &guard).await
+        match Lock::take(server, path).await {
+            Ok(lock) => move_locked(server, lock, part, path, uploaded, &guard).await,
+            Err(error) => {
+                if let Some(kept) = kept {
+                    kept.discard_if_there(server).await;
+                }
+                return Err(gone_is_refused(error, path));
+            }
+        }
     } else {
         let failure = move_over(server, part, path, &guard, conditions, there).await.err();
         settle(server, part, path, uploaded, &guard, failure).await
     };
-    if let (Err(_), Some(kept)) = (&result, kept) {
-        discard_if_there(server, path, &guard, &kept).await;
+    if let (Err(error), Some(kept)) = (&result, kept) {
+        kept.change_failed(server, error).await;
     }
     result
 }
 
-/// Locks a file and, if it is the known version then, moves a part over it.
+/// Moves a part over a file that is locked, if it is the known version.
 async fn move_locked(
     server: &Arc<Server>,
+    lock: Lock,
     part: &RelPath,
     path: &RelPath,
     uploaded: &Uploaded,
     guard: &Guard,
 ) -> Result<Written> {
-    let lock = Lock::take(server, path).await.map_err(|error| gone_is_refused(error, path))?;
     let moved = async {
         holds(server, path, guard).await?;
         let condition = Over::If(lock.condition(server));
@@ -245,45 +252,6 @@ async fn move_over(
         tokio::time::sleep(WEAK_PAUSE).await;
         there = holds(server, path, guard).await?;
     }
-}
-
-/// Discards what was kept of a version if that is there still. Otherwise it may be all that is left of it: a request
-/// that is refused may have been done when it was sent first, and somebody else may have written after this writer.
-pub async fn discard_if_there(server: &Server, path: &RelPath, guard: &Guard, kept: &RelPath) {
-    if holds(server, path, guard).await.is_ok() {
-        discard(server, kept).await;
-    }
-}
-
-/// Where a version is kept that is about to be replaced: nowhere if the server does not copy. Fails while that is not known:
-/// nothing is replaced unkept only because a server is slow.
-pub async fn kept_in<'a>(server: &Server, trash: Option<&'a RelPath>) -> Result<Option<&'a RelPath>> {
-    let Some(trash) = trash else { return Ok(None) };
-    let copies = server.abilities().await?.copies.ok_or_else(not_known_yet)?;
-    Ok(copies.then_some(trash))
-}
-
-/// Copies the version that is about to be replaced into the trash.
-pub async fn keep(server: &Server, path: &RelPath, token: &Token, trash: &RelPath) -> Result<RelPath> {
-    let place = trash.clone();
-    for tried in 0..2 {
-        make_parents(server, &place).await?;
-        let response = copy_to(server, path, &place).await?;
-        let error = of_answer(&response).at(path);
-        let status = drain(response).await;
-        if done(status) {
-            // What was copied is the version that is there both before and after.
-            holds(server, path, &Guard::Unchanged(token.clone())).await?;
-            return Ok(place);
-        }
-        // It may be the file that is not there any more, or a directory of the trash.
-        holds(server, path, &Guard::Unchanged(token.clone())).await?;
-        if tried > 0 || !matches!(status, StatusCode::NOT_FOUND | StatusCode::CONFLICT | StatusCode::FORBIDDEN) {
-            return Err(error);
-        }
-        server.made.forget();
-    }
-    Err(Error::changed(path))
 }
 
 /// What a refusal of a MOVE or COPY means: Apache answers 500 where a directory is missing, nginx 409 where one is in the way.

@@ -128,6 +128,55 @@ async fn what_was_replaced_is_kept_although_the_request_is_refused_when_repeated
     }
 }
 
+/// What is asked of a server and not answered may be done yet: until then the old version may be all that is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_replaced_stays_kept_until_it_is_known_what_became_of_the_request() {
+    for size in [9 << 20, 10] {
+        let bench = Bench::on(servers::apache::start()).await;
+        bench.user_writes_old_x();
+        bench.proxy.decide(|request| {
+            let change = request.method == "PUT" && request.path == "/dav/x" || is_to(request, "MOVE", "x");
+            if change { Action::Close } else { Action::Pass }
+        });
+        let new = vec![b'n'; size];
+        assert_eq!(bench.replace_kept(&new, ".wl-trash/one/x").await.err(), Some(Fault::Offline), "{size}");
+        assert_eq!(bench.held(".wl-trash/one/x").as_deref(), Some(&b"old"[..]), "{size}");
+        bench.proxy.decide(|_| Action::Pass);
+        bench.replace_kept(&new, ".wl-trash/two/x").await.unwrap();
+        assert_eq!(bench.held(".wl-trash/one/x"), None, "{size}: it is kept once");
+        assert_eq!(bench.held(".wl-trash/two/x").as_deref(), Some(&b"old"[..]), "{size}");
+    }
+}
+
+/// A proxy waits for less time than it takes to copy much.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_not_answered_is_looked_for() {
+    let bench = Bench::on(servers::apache::start()).await;
+    for (time, action) in [("one", Action::LoseAnswer), ("two", Action::status(504))] {
+        bench.user_writes_old_x();
+        let root = bench.server.root().to_owned();
+        bench.proxy.decide(move |request| {
+            if request.method != "COPY" {
+                return Action::Pass;
+            }
+            if time == "two" {
+                fs::copy(root.join("x"), root.join(".wl-trash/two/x")).unwrap();
+            }
+            action.clone()
+        });
+        bench.replace_kept(b"new", &format!(".wl-trash/{time}/x")).await.unwrap();
+        assert_eq!(bench.held(&format!(".wl-trash/{time}/x")).as_deref(), Some(&b"old"[..]), "{time}");
+    }
+    // What comes later yet is taken by the next try.
+    bench.user_writes_old_x();
+    bench.proxy.decide(|request| if request.method == "COPY" { Action::status(504) } else { Action::Pass });
+    assert_eq!(bench.replace_kept(b"new", ".wl-trash/three/x").await.err(), Some(Fault::Offline));
+    fs::copy(bench.server.root().join("x"), bench.server.root().join(".wl-trash/three/x")).unwrap();
+    bench.replace_kept(b"new", ".wl-trash/four/x").await.unwrap();
+    assert_eq!(bench.held(".wl-trash/three/x"), None);
+    assert_eq!(bench.held(".wl-trash/four/x").as_deref(), Some(&b"old"[..]));
+}
+
 /// A copy takes as long as it takes, and a lock does not wait for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_replaced_is_kept_before_it_is_locked() {
