@@ -232,12 +232,7 @@ mod portable {
     }
 
     // Widths differ by system.
-    #[allow(
-        clippy::unnecessary_cast,
-        clippy::cast_lossless,
-        clippy::cast_sign_loss,
-        clippy::cast_possible_truncation
-    )]
+    #[allow(clippy::unnecessary_cast, clippy::cast_lossless, clippy::cast_sign_loss, clippy::cast_possible_truncation)]
     fn seen(found: &rustix::fs::Stat) -> Seen {
         Seen {
             what: What::of(FileType::from_raw_mode(found.st_mode)),
