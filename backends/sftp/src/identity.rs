@@ -39,13 +39,13 @@ pub fn is_named(text: &str) -> bool {
     text.split_once(" born ").is_some_and(|(_, born)| !matches!(born.trim(), "" | "0" | "-"))
 }
 
-/// The text that tells this directory from any other that may take its place: by inode and birth time where commands can
-/// be run, else by its file system.
+/// The text that tells this directory from any other that may take its place: by inode and birth time where a command can
+/// tell them, else by its file system.
 pub async fn identity(root: &Arc<Root>) -> Result<String> {
     let at = root.open().await?;
     let (there, met) = join!(root.seen(&at), facts::meet(root));
     there.and(met)?;
-    if shell(root).await?.is_some() {
+    if shell(root).await?.is_some_and(|shell| shell.stats) {
         if let Some(text) = root.introduced.take() {
             return Ok(text);
         }
