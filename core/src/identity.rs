@@ -14,6 +14,11 @@ pub(crate) fn remembered(known: Option<&str>, now: &str, is_named: impl Fn(&str)
     [now].into_iter().chain(others).collect::<Vec<_>>().join("\n")
 }
 
+/// Whether nothing that is remembered of a root tells it from another.
+pub(crate) fn is_unnamed(known: &str, is_named: impl Fn(&str) -> bool) -> bool {
+    !known.lines().any(is_named)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,6 +40,13 @@ mod tests {
             ("on a\n1 born 5", "2 born 6", true),
         ] {
             assert_eq!(is_another(known, now, is_named), another, "{known:?} {now}");
+        }
+    }
+
+    #[test]
+    fn one_name_among_what_is_remembered_is_a_name() {
+        for (known, unnamed) in [("1 born 5", false), ("on a\n1 born 5", false), ("on a", true)] {
+            assert_eq!(is_unnamed(known, is_named), unnamed, "{known:?}");
         }
     }
 

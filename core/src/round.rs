@@ -11,7 +11,7 @@ use crate::entry::Kind;
 use crate::error::{Error, Fault, Result};
 use crate::execute::{Executor, Results, Tally};
 use crate::filter::Filter;
-use crate::identity::{is_another, remembered};
+use crate::identity::{is_another, is_unnamed, remembered};
 use crate::job::{Pair, Run, Which};
 use crate::limit::Limit;
 use crate::merge::merge;
@@ -80,12 +80,15 @@ pub(crate) struct Roots {
     remembered: [String; 2],
     /// Whether each is another one than before.
     pub replaced: [bool; 2],
+    /// Whether nothing that was remembered of each could tell.
+    unnamed: [bool; 2],
 }
 
 impl Roots {
     /// Whether nothing tells each of them from another that took its place.
     pub fn nameless(&self, pair: &Pair) -> [bool; 2] {
-        Which::BOTH.map(|which| !pair.side(which).backend.is_named(&self.ids[which as usize]))
+        let is_named = |which: Which| pair.side(which).backend.is_named(&self.ids[which as usize]);
+        Which::BOTH.map(|which| self.unnamed[which as usize] || !is_named(which))
     }
 }
 
@@ -480,11 +483,15 @@ pub(crate) async fn look_at_roots(pair: &Pair) -> Result<Roots> {
         let is_named = |text: &str| pair.side(which).backend.is_named(text);
         (known.is_some_and(|known| is_another(known, now, is_named)), remembered(known, now, is_named))
     });
+    let unnamed = Which::BOTH.map(|which| {
+        let is_named = |text: &str| pair.side(which).backend.is_named(text);
+        known[which as usize].as_deref().is_some_and(|known| is_unnamed(known, is_named))
+    });
     let (replaced, remembered) = (told.each_ref().map(|(replaced, _)| *replaced), told.map(|(_, text)| text));
     if first {
         pair.state.set_roots(remembered.each_ref().map(String::as_str))?;
     }
-    Ok(Roots { ids, remembered, replaced })
+    Ok(Roots { ids, remembered, replaced, unnamed })
 }
 
 pub(crate) fn unmade_root(pair: &Pair, which: Which, error: &Error) -> Error {

@@ -636,6 +636,26 @@ async fn everything_vanished_from_a_place_that_nothing_names() {
     }
 }
 
+/// A file system that names nothing was unmounted, and the directory below it has a name.
+#[tokio::test]
+async fn a_place_that_nothing_named_gives_way_to_one_that_has_a_name() {
+    for on in Which::BOTH {
+        let world = World::new();
+        world.side(on).has_no_name();
+        on_both(&world, "a=1 d/ d/b=2").await;
+        world.settle().await;
+        Tree::parse("").put_on(world.side(on));
+        world.side(on).has_a_name();
+        let stopped = world.round().await.unwrap_err();
+        assert!(stopped.fault == Fault::Refused && stopped.message.contains("all 2 files vanished"), "{stopped}");
+        // What returns shows that it is the place, and from now on it is known by its name.
+        Tree::parse("a=1 d/ d/b=2").put_on(world.side(on));
+        ends_with(&world, "a=1 d/ d/b=2").await;
+        Tree::parse("").put_on(world.side(on));
+        ends_with(&world, "").await;
+    }
+}
+
 /// What comes in the same pass does not make a mass deletion a small one.
 #[tokio::test]
 async fn many_files_vanish_while_many_more_appear() {

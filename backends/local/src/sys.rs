@@ -231,7 +231,8 @@ mod portable {
         rustix::fs::fstat(file).map(|found| seen(&found))
     }
 
-    #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss, clippy::cast_possible_truncation)] // widths differ by system
+    // Widths differ by system.
+    #[allow(clippy::unnecessary_cast, clippy::cast_lossless, clippy::cast_sign_loss, clippy::cast_possible_truncation)]
     fn seen(found: &rustix::fs::Stat) -> Seen {
         Seen {
             what: What::of(FileType::from_raw_mode(found.st_mode)),
@@ -267,6 +268,7 @@ mod portable {
     }
 
     /// Room is not taken beforehand.
+    #[allow(clippy::unnecessary_wraps)] // as on Linux
     pub fn allocate(_: impl AsFd, _: u64) -> Result<()> {
         Ok(())
     }
@@ -280,6 +282,7 @@ mod portable {
     }
 
     /// It is read and written.
+    #[allow(clippy::unnecessary_wraps)] // as on Linux
     pub fn copy_piece(_: BorrowedFd<'_>, _: BorrowedFd<'_>, _: u64, _: usize) -> Result<Option<usize>> {
         Ok(None)
     }

@@ -49,7 +49,7 @@ pub fn facts(root: &Root) -> Facts {
             None => "not connected yet".to_owned(),
         },
     ];
-    if known.met && known.shell.is_none() {
+    if known.met && !known.shell.is_some_and(|shell| shell.stats) {
         windows.push(
             "the root is told from another that takes its place by its file system alone: two directories of the same one \
              look the same"

@@ -33,19 +33,20 @@ impl Introduced {
     }
 }
 
-/// Whether such a text is of one directory alone: an inode is used again, and a file system that keeps no time of birth says
-/// `0`, `-` or nothing for it.
+/// Whether such a text is of one directory alone: an inode is used again, and for a file system that keeps no time of birth
+/// each `stat` says something else, but no number other than 0.
 pub fn is_named(text: &str) -> bool {
-    text.split_once(" born ").is_some_and(|(_, born)| !matches!(born.trim(), "" | "0" | "-"))
+    let is_time = |born: &str| born.bytes().all(|byte| byte.is_ascii_digit()) && born.bytes().any(|byte| byte != b'0');
+    text.split_once(" born ").is_some_and(|(_, born)| is_time(born.trim()))
 }
 
-/// The text that tells this directory from any other that may take its place: by inode and birth time where commands can
-/// be run, else by its file system.
+/// The text that tells this directory from any other that may take its place: by inode and birth time where a command can
+/// tell them, else by its file system.
 pub async fn identity(root: &Arc<Root>) -> Result<String> {
     let at = root.open().await?;
     let (there, met) = join!(root.seen(&at), facts::meet(root));
     there.and(met)?;
-    if shell(root).await?.is_some() {
+    if shell(root).await?.is_some_and(|shell| shell.stats) {
         if let Some(text) = root.introduced.take() {
             return Ok(text);
         }
@@ -81,6 +82,8 @@ mod tests {
             ("131074 born 1732312345", true),
             ("131074 born 0", false),
             ("131074 born -", false),
+            ("131074 born ?", false),
+            ("131074 born W", false),
             ("131074 born ", false),
             ("131074 born", false),
             ("on 9f", false),

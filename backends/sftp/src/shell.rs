@@ -27,6 +27,8 @@ pub struct Shell {
     pub watches: bool,
     /// GNU `cp`, fed by `xargs`.
     pub copies: bool,
+    /// `stat -c`, which names the root.
+    pub stats: bool,
 }
 
 /// What a script prints before anything that counts: start-up files of a shell may print what they like.
@@ -74,6 +76,7 @@ const ASK: &str = "\
     if printf x | timeout 9 openssl dgst -sha256 -r 2>/dev/null | grep -q ^2d711642b726b044; then echo digests; fi; \
     if command -v inotifywait >/dev/null 2>&1 && inotifywait --help 2>/dev/null | grep -q -e --no-newline; then echo watches; fi; \
     if cp --help 2>/dev/null | grep -q -e --reflink; then echo copies; fi; \
+    if stat -c %i . >/dev/null 2>&1; then echo stats; fi; \
     echo \"here $(stat -c \"%Y %a %u %g\" .)\"; \
     echo \"root $(stat -c \"%i born %W\" .)\"; \
     echo ended";
@@ -169,7 +172,8 @@ async fn hear(root: &Arc<Root>, at: &At) -> Result<Heard> {
         let (lists, hashes) = (has("lists"), has("hashes"));
         // The same `xargs` hands over the names.
         let copies = hashes && has("copies");
-        return Ok(Heard::Here(Shell { lists, hashes, digests: has("digests"), watches: has("watches"), copies }));
+        let (digests, watches, stats) = (has("digests"), has("watches"), has("stats"));
+        return Ok(Heard::Here(Shell { lists, hashes, digests, watches, copies, stats }));
     }
     let still = root.seen(at).await?.same(&seen);
     Ok(if proven || still { Heard::Elsewhere } else { Heard::Changing })
@@ -276,6 +280,22 @@ mod tests {
         fs::write(sshd.home().join(".bashrc"), format!("export PATH={}:$PATH\n", bin.display())).unwrap();
         assert_eq!(shell(&root).await, Ok(None));
         assert_eq!(fs::read_dir(sshd.root()).unwrap().count(), 0, "a witness was left");
+    }
+
+    /// As on macOS and FreeBSD: it would be asked again for ever.
+    #[tokio::test]
+    async fn a_stat_that_takes_no_format_is_done_without() {
+        let sshd = Sshd::start(Mode::Exec);
+        let (root, bin) = (root_on(&sshd), sshd.home().join("bin"));
+        fs::create_dir(&bin).unwrap();
+        fs::write(bin.join("stat"), "#!/bin/sh\necho \"stat: illegal option -- c\" >&2; exit 1\n").unwrap();
+        fs::set_permissions(bin.join("stat"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(sshd.home().join(".bashrc"), format!("export PATH={}:$PATH\n", bin.display())).unwrap();
+        for _ in 0..2 {
+            let found = identity(&root).await.unwrap();
+            assert!(found.starts_with("on ") && !is_named(&found), "{found}");
+        }
+        assert!(shell(&root).await.unwrap().is_some_and(|shell| shell.hashes), "the other commands are used");
     }
 
     /// Every byte that a path can hold, through a real shell.

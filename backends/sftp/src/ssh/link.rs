@@ -1,12 +1,12 @@
 //! One connection: requests go in, answers come out.
 
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::fd::OwnedFd;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 use wl_core::error::{Error, Fault, Result};
@@ -187,7 +187,9 @@ pub(super) enum Job {
 pub(super) struct Shared {
     state: Mutex<State>,
     /// Becomes readable when the thread is to look again.
-    pub wake: OwnedFd,
+    pub wake: UnixStream,
+    /// Its other end.
+    waker: UnixStream,
     /// Whether the thread waits for somebody to take what a command wrote.
     pub stalled: AtomicBool,
     /// What was asked by somebody who waits for the answer, and not answered yet.
@@ -205,11 +207,12 @@ pub(super) struct State {
 
 impl Shared {
     pub fn new() -> Result<Arc<Self>> {
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
-        let wake = wake.map_err(|errno| Error::new(Fault::Busy, format!("no more files can be opened: {errno}")))?;
+        let [wake, waker] =
+            wake().map_err(|error| Error::new(Fault::Busy, format!("no more files can be opened: {error}")))?;
         Ok(Arc::new(Self {
             state: Mutex::default(),
             wake,
+            waker,
             stalled: AtomicBool::new(false),
             unanswered: AtomicUsize::new(0),
         }))
@@ -237,8 +240,8 @@ impl Shared {
 
     /// Makes the thread look again.
     pub fn poke(&self) {
-        // Fails only where it would overflow: it is readable then.
-        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        // Fails only where it is full: the other end is readable then.
+        let _ = (&self.waker).write(&[1]);
     }
 
     /// Somebody took what a command wrote.
@@ -258,6 +261,14 @@ impl Shared {
         state.lost = Some(why);
         drop(std::mem::take(&mut state.jobs));
     }
+}
+
+/// The two ends of what wakes a connection's thread. Neither waits.
+fn wake() -> std::io::Result<[UnixStream; 2]> {
+    let (wake, waker) = UnixStream::pair()?;
+    wake.set_nonblocking(true)?;
+    waker.set_nonblocking(true)?;
+    Ok([wake, waker])
 }
 
 /// An answer on its way to who asked. An open file that nobody takes is closed.

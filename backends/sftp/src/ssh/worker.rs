@@ -282,7 +282,8 @@ impl Worker {
         }
         let (socket, woken) = (fds[0].revents(), fds[1].revents());
         if woken.contains(PollFlags::IN) {
-            let _ = rustix::io::read(&self.shared.wake, &mut [0; 8]);
+            // What is left of it wakes once more.
+            let _ = (&self.shared.wake).read(&mut [0; 64]);
         }
         if !socket.is_empty() && socket != PollFlags::OUT {
             self.heard = Instant::now();

@@ -218,6 +218,11 @@ impl Memory {
         self.disk().nameless = true;
     }
 
+    /// From now on its root is told from another again.
+    pub fn has_a_name(&self) {
+        self.disk().nameless = false;
+    }
+
     /// From now on whoever watches it is told nothing, and that soon.
     pub fn ends_watching(&self) {
         self.disk().unwatched = true;

@@ -172,8 +172,8 @@ impl Backend for Storage {
         Ok(if disk.nameless { "memory".to_owned() } else { format!("memory {id}") })
     }
 
-    fn is_named(&self, _root: &str) -> bool {
-        !self.0.disk().nameless
+    fn is_named(&self, root: &str) -> bool {
+        root != "memory"
     }
 
     async fn make_root(&self) -> Result<()> {
