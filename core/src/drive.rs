@@ -141,7 +141,7 @@ pub async fn continuous(run: &Run, carrier: &dyn Carrier) -> Result<()> {
             }
             Ok(round) => {
                 if scope == Scope::All {
-                    engine.forbid_deletes();
+                    run.pair.forbid_deletes();
                 }
                 after_round(run, &mut engine, &mut watch, &mut backoff, round, &scope)?;
             }

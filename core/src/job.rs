@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -112,9 +113,21 @@ pub struct Pair {
     pub store: State,
     /// Held by whoever changes the pair: a round, or the user's resolving or restoring.
     pub turn: Turn,
+    /// Whether leave to delete, which was given for one run, is used up. A run that fails and begins anew has it no more.
+    pub leave_used: AtomicBool,
 }
 
 impl Pair {
+    /// Whether mass deletions do not stop the job now.
+    pub fn deletes_allowed(&self) -> bool {
+        self.options.allow_deletes && !self.leave_used.load(Ordering::Relaxed)
+    }
+
+    /// From now on mass deletions stop the job again.
+    pub fn forbid_deletes(&self) {
+        self.leave_used.store(true, Ordering::Relaxed);
+    }
+
     /// One of the two.
     pub fn side(&self, which: Which) -> &Side {
         &self.sides[which as usize]

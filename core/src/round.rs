@@ -36,7 +36,6 @@ pub struct Engine<'a> {
     limits: Vec<Limit>,
     problems: BTreeSet<Problem>,
     recent_deletes: Recent,
-    deletes_allowed: bool,
     /// Whether nothing is left half done, or in doubt, by an earlier round.
     recovered: bool,
     /// Which roots were there when they were looked at last.
@@ -104,7 +103,6 @@ impl<'a> Engine<'a> {
             limits: side_limits.chain(pair.options.bandwidth_limit).map(Limit::new).collect(),
             problems: pair.state.problems()?.into_iter().collect(),
             recent_deletes: Recent::default(),
-            deletes_allowed: pair.options.allow_deletes,
             recovered: false,
             roots: None,
             folds: [Folds::default(); 2],
@@ -121,11 +119,6 @@ impl<'a> Engine<'a> {
     /// What could not be synced as of the last round.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.problems.iter()
-    }
-
-    /// From now on mass deletions stop the job again.
-    pub fn forbid_deletes(&mut self) {
-        self.deletes_allowed = false;
     }
 
     /// Looks at both roots, and makes those that are missing at first contact.
@@ -261,7 +254,7 @@ impl<'a> Engine<'a> {
             conflicts: known_in_conflict(pair, plan)?,
             nameless: roots.nameless(pair),
             max_delete: pair.options.max_delete,
-            allowed: self.deletes_allowed,
+            allowed: pair.deletes_allowed(),
         };
         let names = Which::BOTH.map(|which| pair.side(which).view.location.as_str());
         let Some(reason) = brakes::check(&batch, names) else { return Ok(()) };

@@ -326,3 +326,20 @@ fn no_colour_and_no_bars_where_nobody_looks() {
     let ran: Ran = pair.home.wl(&["container", "sync", "c", "--one-shot"]);
     assert!(!(ran.stdout + &ran.stderr).contains('\u{1b}'));
 }
+
+#[test]
+fn a_job_that_cannot_begin_anew_goes_on() {
+    let home = Home::new();
+    let secret = home.path("secret");
+    fs::write(&secret, "x").unwrap();
+    let storage = format!("webdav+http://me@127.0.0.1:9/?password=file:{}", secret.display());
+    home.ok(&["container", "create", "c", "a", &storage]);
+    home.ok(&["container", "sync", "c"]);
+    wait_until(|| home.jobs().iter().any(|job| job["error"].is_string()));
+    fs::remove_file(&secret).unwrap();
+    home.expect(1, &["container", "sync", "c"]).says(&["was left as it is", "secret"]);
+    assert_eq!(home.jobs().len(), 1);
+    fs::write(&secret, "x").unwrap();
+    home.ok(&["container", "sync", "c"]);
+    home.ok(&["container", "stop-sync", "c"]);
+}

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use wl_core::drive;
 use wl_core::error::{Error, Fault};
 use wl_core::filter::Filter;
-use wl_core::job::Which;
+use wl_core::job::{Run, Which};
 use wl_core::path::RelPath;
-use wl_core::report::TrashReason;
+use wl_core::report::{JobState, TrashReason};
 use wl_core::survey::{Scope, Survey};
 use wl_core::trash;
 use wl_syncer_generic::Generic;
@@ -102,6 +103,31 @@ async fn a_watcher_that_ends_at_once_is_not_begun_anew_without_a_pause() {
     done.unwrap();
     let rounds = world.side(Target).count(What::List) - before;
     assert!((2..=6).contains(&rounds), "{rounds} rounds");
+}
+
+/// Leave to delete is given for one run; what `keep` of the daemon begins again after a failure is the same one.
+#[tokio::test]
+async fn a_run_that_begins_anew_has_no_leave_to_delete_any_more() {
+    let mut world = World::new();
+    let all = || (0..30).map(|n| path(&n.to_string()));
+    all().for_each(|path| world.side(Source).user_write(&path, path.as_str().to_owned()));
+    world.settle().await;
+    world.options.allow_deletes = true;
+    let first = world.run().unwrap();
+    let until = async |run: &Run, state: JobState| {
+        let reached = async {
+            let mut now = run.monitor.state();
+            let waited = timeout(Duration::from_secs(20), now.wait_for(|now| *now == state)).await;
+            waited.expect("it comes to that").unwrap();
+            run.stop.cancel();
+        };
+        tokio::join!(drive::continuous(run, &Generic), reached).0.unwrap();
+    };
+    until(&first, JobState::Synced).await;
+    all().for_each(|path| world.side(Source).user_delete(&path));
+    let again = Run { stop: CancellationToken::new(), ..first };
+    until(&again, JobState::Error).await;
+    assert!(all().all(|path| world.side(Target).user_exists(&path)));
 }
 
 /// As below `.cache` of a home directory: a `.wlignore` in any of the directories on the way is still to come.

@@ -113,9 +113,14 @@ pub(super) fn lexical(path: &Path) -> PathBuf {
     walked
 }
 
-/// The path with all links seen through, as far as it exists; what does not exist is taken as it is written.
+/// More links on one path than any system follows.
+const MOST_LINKS: usize = 40;
+
+/// The path with all links seen through, also those that lead to what is not there now, such as a disk that is not mounted
+/// yet: a path is the same before and after. What does not exist is taken as it is written.
 pub(super) fn canonical(path: &Path) -> PathBuf {
-    let mut at = lexical(path);
+    let followed = followed(&lexical(path));
+    let mut at = followed.clone();
     let mut missing: Vec<OsString> = Vec::new();
     loop {
         if let Ok(found) = at.canonicalize() {
@@ -123,7 +128,38 @@ pub(super) fn canonical(path: &Path) -> PathBuf {
         }
         match (at.file_name().map(ToOwned::to_owned), at.pop()) {
             (Some(name), true) => missing.push(name),
-            _ => return lexical(path),
+            _ => return followed,
         }
     }
+}
+
+/// Walks an absolute path step by step and follows each link, wherever it leads.
+fn followed(path: &Path) -> PathBuf {
+    let mut at = PathBuf::from("/");
+    let mut ahead = steps_back(path);
+    let mut links = 0;
+    while let Some(step) = ahead.pop() {
+        if step == ".." {
+            at.pop();
+            continue;
+        }
+        let next = at.join(step);
+        match next.read_link() {
+            Ok(target) if links < MOST_LINKS => {
+                links += 1;
+                if target.is_absolute() {
+                    at = PathBuf::from("/");
+                }
+                ahead.extend(steps_back(&target));
+            }
+            _ => at = next,
+        }
+    }
+    at
+}
+
+/// The steps of a path, the last one first.
+fn steps_back(path: &Path) -> Vec<OsString> {
+    let steps = path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
+    steps.rev().map(|part| part.as_os_str().to_owned()).collect()
 }

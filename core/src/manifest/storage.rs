@@ -56,7 +56,8 @@ impl Storage {
         if limited && self.bandwidth_limit().is_none() {
             return Some(("bandwidth-limit", "must be bytes a second above 0, such as 10MiB or 500000"));
         }
-        if Place::of(self).is_none() {
+        // A directory has a place in any case; its file system, which may not answer, is not asked for it.
+        if self.local_path().is_none() && Place::of(self).is_none() {
             return Some(("url", "cannot be read as a URL: correct it"));
         }
         None

@@ -404,6 +404,28 @@ fn a_link_does_not_hide_that_two_places_are_one() {
     assert!(real.overlap(&link).is_some());
 }
 
+#[test]
+fn a_place_is_the_same_before_a_link_leads_anywhere_and_after() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |path: &str| dir.path().join(path);
+    fs::create_dir_all(at("home/me")).unwrap();
+    symlink("home/me", at("me")).unwrap();
+    symlink(at("media/disk/Photos"), at("home/me/Photos")).unwrap();
+    symlink("../../media/alias/../More", at("home/me/More")).unwrap();
+    symlink("round", at("round")).unwrap();
+    let ways = ["me/Photos", "me/Photos/2020", "home/me/More", "round/x"];
+    let places = || ways.map(|way| local("a", at(way)).place());
+    let before = places();
+    assert!(before[0].ends_with("/media/disk/Photos") && before[1].ends_with("/media/disk/Photos/2020"), "{before:?}");
+    let disk = local("b", at("media/disk/Photos/2020"));
+    assert!(local("a", at("me/Photos")).overlap(&disk).is_some());
+
+    for there in ["media/disk/Photos", "media/More", "media/alias"] {
+        fs::create_dir_all(at(there)).unwrap();
+    }
+    assert_eq!(places(), before);
+}
+
 /// Each is looked at once: with a look for each pair it was half a million.
 #[test]
 fn a_thousand_storages_are_read_at_once() {

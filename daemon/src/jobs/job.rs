@@ -107,6 +107,12 @@ impl Job {
         self.is_waiting() || self.is_over()
     }
 
+    /// Whether another job of the same id may take its place if that is what its user asked for. The end of a one-shot
+    /// job may be written down at any moment, and who holds a job wants it to rest.
+    pub fn is_replaceable(&self) -> bool {
+        self.definition().mode() == Mode::Continuous && !self.monitor.status().paused
+    }
+
     /// Whether it never runs again unless it is started again.
     pub fn is_over(&self) -> bool {
         self.has_ended() || self.definition().lacks().is_some()

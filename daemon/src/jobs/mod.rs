@@ -115,16 +115,18 @@ impl Jobs {
         cleared
     }
 
-    /// Starts a job, remembers it, and returns once it runs. `client` hears its events.
+    /// Starts a job, remembers it, and returns once it runs. A job that it `replaces` goes on if it cannot be started.
+    /// `client` hears its events.
     pub async fn start(
         &self,
         definition: Definition,
+        replaces: bool,
         listener: Option<(&ClientHandle, Filter)>,
     ) -> Result<String, WireError> {
         let _turn = self.turns.take(definition.job_id()).await;
         let _pair_turn = self.pair_turns.take(pairs::key(&definition)).await;
         self.check_open()?;
-        self.check_free(&definition)?;
+        self.check_free(&definition, replaces)?;
         let syncer = self.syncer(&definition)?;
         let pair = self.pairs.open_for_job(&definition).await?;
         let sentence = format!("syncing container {}", text::what(&definition));
@@ -146,6 +148,9 @@ impl Jobs {
         if let Some(old) = old {
             // One that waits would begin, too, as soon as it can.
             old.halt(PATIENCE).await;
+            if !old.has_ended() {
+                old.monitor().set_state(JobState::Stopped);
+            }
         }
         self.table().insert(job.id().to_owned(), job.clone());
         self.run(&job, pair, syncer)?;
@@ -336,10 +341,11 @@ impl Jobs {
     }
 
     /// Refuses what is kept equal already: by the job of that id, or under another id by one of the same pair.
-    fn check_free(&self, definition: &Definition) -> Result<(), WireError> {
+    fn check_free(&self, definition: &Definition, replaces: bool) -> Result<(), WireError> {
         let (id, key) = (definition.job_id(), pairs::key(definition));
         let in_the_way = |job: &&Arc<Job>| {
-            let is_over = if job.id() == id { job.gives_way() } else { job.is_over() };
+            let is_over =
+                if job.id() == id { job.gives_way() || replaces && job.is_replaceable() } else { job.is_over() };
             !is_over && (job.id() == id || pairs::key(&job.definition()) == key)
         };
         // The file system is looked at, which may take for ever: not while the table is held.

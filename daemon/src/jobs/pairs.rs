@@ -1,6 +1,7 @@
 //! Pairs: opened from definitions, and shared by all who change one.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -75,6 +76,7 @@ impl Pairs {
             state,
             store: self.state.clone(),
             turn: Turn::default(),
+            leave_used: AtomicBool::default(),
         }))
     }
 

@@ -73,7 +73,8 @@ impl Service {
 
     async fn start(&self, client: &ClientHandle, args: &Args) -> Outcome {
         let definition = Definition::from_args(args)?;
-        self.jobs.start(definition, Some((client, filter(args)?))).await.map(Value::from)
+        let replaces = args.get("replace") == Some(&Value::Bool(true));
+        self.jobs.start(definition, replaces, Some((client, filter(args)?))).await.map(Value::from)
     }
 
     fn compare(&self, job_id: &str, args: &Args) -> Outcome {

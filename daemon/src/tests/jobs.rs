@@ -235,3 +235,34 @@ async fn paths_and_choices_are_checked() {
     assert_eq!(wire.call("conflicts", args.clone()).await, json!({ "conflicts": [] }));
     assert_eq!(wire.call("history", args).await, json!({ "entries": [] }));
 }
+
+#[tokio::test]
+async fn a_job_that_is_replaced_goes_on_until_the_other_can_begin() {
+    let daemon = Daemon::new().await;
+    let mut wire = daemon.connect().await;
+    let mut other = job("idle");
+    other["exclude"] = json!(["*.tmp"]);
+    other["replace"] = json!(true);
+    wire.call("start", job("idle")).await;
+    wire.until("idle", "SYNCED").await;
+
+    let mut unbuilt = other.clone();
+    unbuilt["target"]["location"] = json!("/unbuilt");
+    assert!(wire.fails("start", unbuilt).await.1.contains("built without it"));
+    let refusing = daemon.refuse("INSERT");
+    assert!(wire.fails("start", other.clone()).await.1.contains("no room"));
+    drop(refusing);
+    assert_eq!(wire.until("idle", "SYNCED").await["error"], Value::Null);
+    assert_eq!((daemon.rooms.running(), wire.call("compare", job("idle")).await), (1, json!([])));
+
+    wire.call("start", other.clone()).await;
+    wire.until("idle", "SYNCED").await;
+    assert_eq!((daemon.rooms.running(), wire.call("compare", other.clone()).await), (1, json!([])));
+
+    wire.call("pause", id("idle")).await;
+    assert_eq!(wire.fails("start", other).await.0, "JobError");
+    wire.call("start", once("idle-once")).await;
+    let mut once = once("idle-once");
+    once["replace"] = json!(true);
+    assert_eq!(wire.fails("start", once).await.0, "JobError");
+}

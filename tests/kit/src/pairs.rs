@@ -108,7 +108,16 @@ impl World {
             bandwidth_limit: None,
         });
         let (job_id, container) = ("local|pair".to_owned(), "pair".to_owned());
-        let pair = Pair { job_id, container, sides, options, state, store, turn: Turn::default() };
+        let pair = Pair {
+            job_id,
+            container,
+            sides,
+            options,
+            state,
+            store,
+            turn: Turn::default(),
+            leave_used: AtomicBool::default(),
+        };
         Self { ends, pair: Arc::new(pair) }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
@@ -204,6 +204,7 @@ impl World {
             state: self.pair_state()?,
             store: self.state.clone(),
             turn: Turn::default(),
+            leave_used: AtomicBool::default(),
         };
         let monitor = Arc::new(Monitor::new(status(&pair)));
         let (stop, poke) = (CancellationToken::new(), Arc::new(Notify::new()));

@@ -18,7 +18,7 @@ use crate::render::jobs::mode;
 enum Next {
     /// No job is in the way.
     Start,
-    /// A job is over or needs a push: forget it, and start again.
+    /// A job is over, or needs a push: another takes its place.
     Restart,
     /// It runs with what the manifest or the configuration said before: the same, and say so.
     Renew,
@@ -72,24 +72,28 @@ async fn try_each(
     let mut ids = Vec::new();
     for (pair, job, next) in plan {
         let mut pair = pair.clone();
-        if let (Some(job), false) = (job.filter(|job| !is_over(job)), all) {
+        let live = job.filter(|job| !is_over(job));
+        // Under its id it can take the place of the one that runs.
+        if let Some(job) = live.filter(|_| !all || matches!(next, Next::Restart | Next::Renew)) {
             pair.job_id.clone_from(&job.job_id);
         }
-        match (next, job) {
-            (Next::Keep, Some(job)) => {
-                context.screen.say(format!("{} is being synced already.", line(manifest, &pair)));
-                ids.push(job.job_id.clone());
-                continue;
-            }
-            (Next::Restart, Some(job)) if is_over(job) => link.clear(&job.job_id).await?,
-            (Next::Restart | Next::Renew, Some(job)) => link.stop(&job.job_id).await?,
-            _ => {}
+        if let (Next::Keep, Some(job)) = (next, job) {
+            context.screen.say(format!("{} is being synced already.", line(manifest, &pair)));
+            ids.push(job.job_id.clone());
+            continue;
         }
-        let started = link.start(args(context, manifest, &pair, options)).await;
-        if let (Err(failure), Next::Renew) = (&started, next) {
-            let text = "the job was stopped to begin anew with what its manifest says now, but it cannot";
-            return Err(Failure::about(failure.clone(), text));
+        let mut args = args(context, manifest, &pair, options);
+        match job {
+            Some(job) if live.is_none() => link.clear(&job.job_id).await?,
+            // Only once the new one can begin, the daemon ends the one that runs.
+            Some(JobStatus { mode: Mode::Continuous, .. }) => drop(args.insert("replace".into(), true.into())),
+            Some(job) => link.stop(&job.job_id).await?,
+            None => {}
         }
+        let started = link.start(args).await.map_err(|failure| match live {
+            Some(job) => Failure::about(failure, unstarted(job.mode)),
+            None => failure,
+        });
         if !started? {
             return Ok(None);
         }
@@ -104,6 +108,14 @@ async fn try_each(
         ids.push(pair.job_id);
     }
     Ok(Some(ids))
+}
+
+/// What became of a job that another one was to take the place of, which cannot be started.
+fn unstarted(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Continuous => "the job that runs was left as it is: it cannot begin anew",
+        Mode::OneShot => "the job was stopped to begin anew, but it cannot",
+    }
 }
 
 /// What to do about a job that runs as it was asked for: it may run with what was said before.
