@@ -48,7 +48,7 @@ async fn container(context: &Context, command: ContainerCommand) -> Outcome {
         ContainerCommand::Create(args) => create::run(context, &args).await,
         ContainerCommand::AddStorage(args) => storages::add(context, &args).await,
         ContainerCommand::RemoveStorage(args) => storages::remove(context, &args).await,
-        ContainerCommand::Edit(args) => edit::run(context, &args),
+        ContainerCommand::Edit(args) => edit::run(context, &args).await,
         ContainerCommand::List => list::run(context),
         ContainerCommand::Show(args) => show::run(context, &args),
         ContainerCommand::Delete(args) => delete::run(context, &args).await,

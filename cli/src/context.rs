@@ -73,6 +73,14 @@ impl Context {
         }
     }
 
+    /// The jobs of a container that there are, or would be again: a daemon that is not running resumes those it remembers,
+    /// and is started to say which. Nobody who never had one remembers any.
+    pub async fn remembered_jobs_of(&self, manifest: &Manifest) -> Outcome<Vec<JobStatus>> {
+        let link = if self.places.state_dir.exists() { Some(self.link().await?) } else { self.running().await? };
+        let Some(link) = link else { return Ok(Vec::new()) };
+        Ok(pairs::jobs_of(manifest, link.jobs().await?))
+    }
+
     /// The file a container's manifest is kept in, which exists.
     pub fn manifest_file(&self, name: &str) -> Outcome<PathBuf> {
         wl_core::manifest::check_name(name).map_err(|error| Failure::manifest(&error))?;

@@ -15,6 +15,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use crate::failure::{Failure, Outcome};
+use crate::signals::interrupted;
 
 /// What is wrong.
 pub const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -129,10 +130,17 @@ impl Screen {
 
     /// Asks a question that is answered with yes or no; yes unless the answer begins with n.
     #[expect(clippy::unused_self, reason = "only who was given a screen prints")]
-    pub fn confirm(&self, question: &str) -> bool {
+    pub async fn confirm(&self, question: &str) -> bool {
         let _ = write!(anstream::stderr().lock(), "{question} [Y/n] ");
-        let mut answer = String::new();
-        io::stdin().read_line(&mut answer).is_ok_and(|read| read > 0 && !answer.trim_start().starts_with(['n', 'N']))
+        let answered = tokio::task::spawn_blocking(|| {
+            let mut answer = String::new();
+            let read = io::stdin().read_line(&mut answer);
+            read.is_ok_and(|read| read > 0 && !answer.trim_start().starts_with(['n', 'N']))
+        });
+        tokio::select! {
+            answer = answered => answer.unwrap_or(false),
+            () = interrupted() => false,
+        }
     }
 
     /// Asks for a secret, which is not shown while it is typed.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use serde_saphyr::granit_parser::{Event, Parser};
 
 use crate::error::{Error, Fault, Result};
-use crate::schema::{Violation, child, key_of};
+use crate::schema::{Violation, child, key_of, write_whole_numbers};
 
 /// What a file holds, and the line of every key in it.
 pub(crate) struct Document {
@@ -35,7 +35,7 @@ impl Document {
             let what = "a second document begins here, and a file holds one: put the other one into a file of its own";
             return Err(malformed(file, line, what));
         }
-        let value: Value = serde_saphyr::from_str(body).map_err(|error| {
+        let mut value: Value = serde_saphyr::from_str(body).map_err(|error| {
             let line = error.location().map_or(0, |location| usize::try_from(location.line()).unwrap_or(0));
             // Its text may quote the file, which may hold secrets: only the first line of it, without the excerpt.
             let what = match error.without_snippet() {
@@ -46,6 +46,7 @@ impl Document {
             };
             malformed(file, skipped + line.max(1), &what)
         })?;
+        write_whole_numbers(&mut value);
         Ok(Self { file: file.to_owned(), value, lines: lines_of_keys(body, skipped) })
     }
 

@@ -227,11 +227,11 @@ async fn read_and_hash(backend: &Arc<dyn Backend>, path: &RelPath, token: &Token
     task.await.unwrap_or_else(|ended| Err(Error::new(Fault::Broken, format!("the hashing ended early: {ended}"))))
 }
 
-/// The conflicts there are now, from comparing both sides.
-pub async fn scan_conflicts(run: &Run) -> Result<Vec<Conflict>> {
+/// The conflicts there are now, from comparing both sides, and what could not be compared.
+pub async fn scan_conflicts(run: &Run) -> Result<(Vec<Conflict>, Vec<Problem>)> {
     let pair = &*run.pair;
     let mut filter = Filter::new(&pair.options.exclude)?;
-    let (rows, _) = survey_all(pair, &mut filter, &Scope::All).await?;
+    let (rows, problems) = survey_all(pair, &mut filter, &Scope::All).await?;
     let conflicts = rows.iter().filter_map(|row| {
         let Verdict::Conflict(kind) = row.verdict else { return None };
         let since = row.recorded.as_ref().map_or_else(jiff::Timestamp::now, |recorded| recorded.since);
@@ -239,7 +239,7 @@ pub async fn scan_conflicts(run: &Run) -> Result<Vec<Conflict>> {
         let (path, hashes) = (row.path.to_string(), row.seen.map(hash));
         Some(Conflict { path, kind, storages: ids(pair), hashes, since })
     });
-    Ok(conflicts.collect())
+    Ok((conflicts.collect(), problems))
 }
 
 /// The conflicts recorded by the last rounds.

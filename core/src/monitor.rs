@@ -158,6 +158,8 @@ impl Monitor {
         let (now, total) = (Instant::now(), inner.status.transferred_bytes);
         if inner.samples.back().is_none_or(|(at, _)| now.duration_since(*at) > Duration::from_millis(100)) {
             inner.samples.push_back((now, total));
+            // Nobody may ever ask for the rate.
+            inner.forget_old(now);
         }
     }
 
@@ -206,16 +208,36 @@ impl Monitor {
 }
 
 impl Inner {
-    fn rate(&mut self) -> u64 {
-        let now = Instant::now();
+    fn forget_old(&mut self, now: Instant) {
         while self.samples.len() > 1 && now.duration_since(self.samples[0].0) > RATE_WINDOW {
             self.samples.pop_front();
         }
+    }
+
+    fn rate(&mut self) -> u64 {
+        let now = Instant::now();
+        self.forget_old(now);
         let Some((at, total)) = self.samples.front() else { return 0 };
         let (elapsed, bytes) = (now.duration_since(*at), self.status.transferred_bytes - total);
         if elapsed > RATE_WINDOW * 2 || elapsed.is_zero() {
             return 0;
         }
         u64::try_from(u128::from(bytes) * 1000 / elapsed.as_millis().max(1)).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::StorageView;
+
+    #[test]
+    fn what_is_transferred_unwatched_leaves_no_more_than_the_rate_needs() {
+        let view = || StorageView { backend_id: String::new(), storage_type: String::new(), location: String::new() };
+        let monitor = Monitor::new(JobStatus::between(view(), view()));
+        let Some(long_ago) = Instant::now().checked_sub(RATE_WINDOW * 2) else { return };
+        monitor.lock().samples.extend((0..1000).map(|n| (long_ago, n)));
+        monitor.transferred(1);
+        assert_eq!(monitor.lock().samples.len(), 1);
     }
 }

@@ -65,6 +65,23 @@ static VALIDATORS: LazyLock<Vec<(&'static str, Validator)>> = LazyLock::new(|| {
     commands.filter(|name| *name != "types").map(|name| (name.as_str(), validator(name))).collect()
 });
 
+/// Writes whole numbers without a fraction or an exponent. To a schema `5.0` and `1e3` are integers; who reads an integer
+/// would find none, and take what is usual instead.
+pub fn write_whole_numbers(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(write_whole_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(write_whole_numbers),
+        Value::Number(number) if number.is_f64() => {
+            let float = number.as_f64().filter(|float| float.fract() == 0.0);
+            // As a text it has no exponent; what is too large for an integer stays as it is.
+            if let Some(whole) = float.and_then(|float| format!("{float:.0}").parse::<u64>().ok()) {
+                *number = whole.into();
+            }
+        }
+        _ => {}
+    }
+}
+
 fn storages_in(args: &mut Value) -> impl Iterator<Item = &mut Value> {
     let fields = args.as_object_mut().into_iter().flatten();
     fields.flat_map(|(key, value)| match (key.as_str(), value) {

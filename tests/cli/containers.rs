@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use serde_json::Value;
@@ -229,6 +230,34 @@ fn an_edit_that_is_wrong_changes_nothing() {
     assert_eq!(edit("false").code, 1);
     assert_eq!(edit("echo 'max-delete: 10' >> \"$1\"").code, 0);
     assert_eq!(show(&home, "c")["max-delete"], 10);
+}
+
+#[test]
+fn who_interrupts_the_editor_does_not_end_the_command() {
+    let home = Home::new();
+    home.ok(&["container", "create", "c", "a"]);
+    let editor = home.path("editor");
+    fs::write(&editor, "#!/bin/sh\ntrap '' INT QUIT\nkill -INT 0\nkill -QUIT 0\necho 'title: mine' >> \"$1\"\n")
+        .unwrap();
+    fs::set_permissions(&editor, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut edit = home.command(&["container", "edit", "c"]);
+    let ran = Ran::of(edit.env("EDITOR", &editor).process_group(0));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(show(&home, "c")["title"], "mine");
+}
+
+#[test]
+fn what_a_daemon_that_does_not_run_would_resume_is_being_synced() {
+    let pair = Pair::new();
+    pair.keep(&[]);
+    pair.home.kill_daemon();
+    pair.home.expect(1, &["container", "remove-storage", "c", B]).says(&["being synced", "stop-sync"]);
+    pair.home.kill_daemon();
+    pair.home.expect(1, &["container", "delete", "c"]).says(&["being synced", "stop-sync"]);
+    pair.home.ok(&["container", "stop-sync", "c"]);
+    pair.home.ok(&["daemon", "stop"]);
+    pair.home.ok(&["container", "remove-storage", "c", B]);
+    pair.home.ok(&["container", "delete", "c"]);
 }
 
 #[test]

@@ -239,3 +239,30 @@ fn what_a_job_that_is_done_left_open_is_shown() {
     pair.sync(0, &[]);
     assert_eq!(pair.home.json(&status), serde_json::json!({ "jobs": [] }));
 }
+
+#[test]
+fn a_scan_says_what_it_could_not_look_at() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let pair = Pair::new();
+    pair.write("a/f", "1");
+    std::fs::write(pair.a(std::ffi::OsStr::from_bytes(b"odd-\xff")), "1").unwrap();
+    let ran = pair.home.expect(4, &["container", "list-conflicts", "c", "--force-scan"]);
+    assert!(ran.stdout.contains("odd-"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_state_that_was_set_aside_is_told_until_it_is_moved_away() {
+    let pair = Pair::new();
+    pair.keep(&[]);
+    pair.home.ok(&["daemon", "stop"]);
+    let state = pair.home.path("base/state");
+    std::fs::write(state.join("state.db"), "garbage").unwrap();
+    pair.home.ok(&["daemon", "start"]);
+    let aside = std::fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path());
+    let aside: Vec<_> = aside.filter(|path| path.to_string_lossy().contains("corrupt")).collect();
+    let name = aside[0].to_str().unwrap();
+    pair.home.ok(&["status"]).says(&[name, "start them again", "first contact"]);
+    assert_eq!(pair.home.json(&["status"])["jobs"].as_array().unwrap().len(), 0);
+    aside.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    assert!(!pair.home.ok(&["status"]).stderr.contains("set aside"));
+}

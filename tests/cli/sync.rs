@@ -286,6 +286,22 @@ fn pause_and_resume_need_a_job() {
 }
 
 #[test]
+fn two_storages_whose_container_may_be_one_that_cannot_be_read_get_no_second_one() {
+    let pair = Pair::new();
+    pair.write("a/f", "1");
+    let (a, b) = (pair.home.text("a"), pair.home.text("b"));
+    let manifests = pair.home.path("base/containers");
+    fs::write(manifests.join("bad.container.yaml"), "surprise: 1").unwrap();
+    pair.home.ok(&["sync", &a, &b, "--one-shot"]).says(&["container `c`"]);
+    let other = pair.home.text("other");
+    for options in [&["--one-shot"][..], &["--dry-run"]] {
+        let ran = pair.home.expect(2, &[&["sync", &a, &other][..], options].concat());
+        ran.says(&["`bad`", "cannot be read", "wl container edit bad"]);
+    }
+    assert_eq!(fs::read_dir(manifests).unwrap().count(), 2);
+}
+
+#[test]
 fn interrupting_a_waited_one_shot_stops_it() {
     use rustix::process::{Pid, Signal, kill_process};
     let pair = Pair::with("", "", "bandwidth-limit: 100KiB");

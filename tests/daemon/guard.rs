@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use crate::home::pair::A;
 use crate::home::tree::exact;
 use crate::home::{Pair, tree, wait_for, wait_until};
 
@@ -54,10 +55,43 @@ fn the_share_is_the_containers() {
     let pair = agreed(30, "max-delete: 10");
     remove(&pair, "a", 0..4);
     pair.home.expect(1, &["container", "sync", "c", "--one-shot"]).says(&["10 percent"]);
+    let pair = agreed(30, "max-delete: 5.0");
+    remove(&pair, "a", 0..4);
+    pair.home.expect(1, &["container", "sync", "c", "--one-shot"]).says(&["5 percent"]);
     let pair = agreed(30, "max-delete: 100");
     remove(&pair, "a", 0..30);
     pair.sync(0, &[]);
     pair.assert_equal();
+}
+
+#[test]
+fn a_storage_that_was_taken_out_and_added_again_is_met_anew() {
+    for renamed in [false, true] {
+        let pair = agreed(10, "");
+        pair.write("a/differs", "one");
+        pair.sync(0, &[]);
+        if renamed {
+            let file = pair.home.path("base/containers/c.container.yaml");
+            let text = fs::read_to_string(&file).unwrap();
+            fs::write(&file, text.replace(A, "cccccccc-0000-4000-8000-000000000003")).unwrap();
+        } else {
+            pair.home.ok(&["container", "remove-storage", "c", A]);
+        }
+        remove(&pair, "a", 0..5);
+        pair.write("a/differs", "other");
+        if !renamed {
+            pair.home.ok(&["container", "add-storage", "c", &pair.home.text("a")]);
+        }
+        let plan = pair.plan(&[]);
+        assert!(plan.iter().all(|step| step["action"] != "delete"), "{plan:?}");
+        pair.sync(3, &[]);
+        assert_eq!((tree(&pair.a("d")).len(), tree(&pair.b("d")).len()), (10, 10));
+        assert_eq!((pair.read("a/differs"), pair.read("b/differs")), ("other".into(), "one".into()));
+        // From then on both are as they always are.
+        remove(&pair, "a", 0..5);
+        pair.sync(3, &[]);
+        assert_eq!(tree(&pair.b("d")).len(), 5);
+    }
 }
 
 #[test]

@@ -7,7 +7,6 @@ use wl_core::report::JobStatus;
 use crate::args::Name;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::pairs;
 
 /// Deletes the manifest, unless the container is being synced.
 pub async fn run(context: &Context, args: &Name) -> Outcome {
@@ -16,9 +15,7 @@ pub async fn run(context: &Context, args: &Name) -> Outcome {
     let is_its = |job: &JobStatus| {
         job.container == args.name || !Manifest::path_of(&context.places.base_dir, &job.container).exists()
     };
-    if let Some(link) = context.running().await?
-        && pairs::jobs_of(&manifest, link.jobs().await?).iter().any(is_its)
-    {
+    if context.remembered_jobs_of(&manifest).await?.iter().any(is_its) {
         return Err(Failure::new(format!("container `{}` is being synced: its manifest was not deleted", args.name))
             .hint(format!("`wl container stop-sync {}` first", args.name)));
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 use wl_core::manifest::Manifest;
 
 use crate::args::Name;
@@ -13,7 +14,7 @@ use crate::failure::{Exit, Failure, Outcome};
 
 /// Edits until the copy is valid or the user gives up. Without a terminal an invalid copy is refused at once; the
 /// manifest stays as it was.
-pub fn run(context: &Context, args: &Name) -> Outcome {
+pub async fn run(context: &Context, args: &Name) -> Outcome {
     // The file may be the very thing that is broken: it is found by name, not read.
     let file = context.manifest_file(&args.name)?;
     let before = fs::read(&file).map_err(|error| cannot(&file, "read", &error))?;
@@ -25,7 +26,10 @@ pub fn run(context: &Context, args: &Name) -> Outcome {
     let copy = dir.path().join(file.file_name().unwrap_or_default());
     fs::copy(&file, &copy).map_err(|error| cannot(&copy, "written", &error))?;
     loop {
-        open_editor(&copy)?;
+        if let Err(failure) = open_editor(&copy) {
+            let is_changed = fs::read(&copy).is_ok_and(|after| after != before);
+            return Err(if is_changed { failure.hint(kept(context, args, &copy, &file)) } else { failure });
+        }
         let after = fs::read(&copy).map_err(|error| cannot(&copy, "read", &error))?;
         if after == before {
             context.screen.show(&json!({ "changed": false }), |_| "Nothing was changed.".to_owned())?;
@@ -40,7 +44,7 @@ pub fn run(context: &Context, args: &Name) -> Outcome {
                     return Err(failure.hint(kept(context, args, &copy, &file)));
                 }
                 context.screen.fail(&failure);
-                if !context.screen.confirm("Edit again?") {
+                if !context.screen.confirm("Edit again?").await {
                     return Err(Failure::usage("given up").hint(kept(context, args, &copy, &file)));
                 }
             }
@@ -58,8 +62,13 @@ fn open_editor(file: &Path) -> Outcome<()> {
     let editor = ["VISUAL", "EDITOR"].into_iter().filter_map(|name| std::env::var(name).ok());
     let editor = editor.map(|editor| editor.trim().to_owned()).find(|editor| !editor.is_empty());
     let editor = editor.unwrap_or_else(|| "vi".to_owned());
+    // The terminal sends these to all who are at it: they are meant for the editor, which has its own way with them. Where
+    // they are caught here a program that is started has them as usual, which it would not if they were ignored.
+    let _caught = [SignalKind::interrupt(), SignalKind::quit()].map(signal);
     // As every program does it: the variable may hold arguments, so a shell reads it; the file is no part of that text.
-    let status = Command::new("sh").arg("-c").arg(format!("{editor} \"$1\"")).arg("sh").arg(file).status();
+    // The shell outlives them too, by traps that what it starts does not inherit.
+    let status =
+        Command::new("sh").arg("-c").arg(format!("trap : INT QUIT; {editor} \"$1\"")).arg("sh").arg(file).status();
     let hint = "set VISUAL or EDITOR to an editor";
     match status {
         Ok(status) if status.success() => Ok(()),

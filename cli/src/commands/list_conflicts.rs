@@ -34,7 +34,9 @@ pub async fn run(context: &Context, args: &ListConflicts) -> Outcome {
     }
     let storages = pairs::views(&manifest);
     context.screen.show(&open, |open| reports::conflicts(&open.conflicts, &open.problems, &storages))?;
-    Ok(Exit::of_open(!open.conflicts.is_empty(), &[]))
+    // What a scan could not look at it does not vouch for; what an earlier pass recorded is another command's.
+    let unseen = if args.force_scan { &open.problems[..] } else { &[] };
+    Ok(Exit::of_open(!open.conflicts.is_empty(), unseen))
 }
 
 /// Every pair of storages of a container, as it is run, with what is open about it.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use wl_core::manifest::Manifest;
 use wl_core::report::{Conflict, JobStatus, Problem, StorageView};
+use wl_core::state::State;
 
 use crate::args::Status;
 use crate::commands::list_conflicts::of_each_pair;
@@ -12,6 +13,7 @@ use crate::context::Context;
 use crate::failure::{Exit, Outcome};
 use crate::pairs;
 use crate::render::jobs;
+use crate::render::words::moment;
 use crate::signals::interrupted;
 
 /// How often `--watch` looks.
@@ -49,6 +51,7 @@ pub async fn run(context: &Context, args: &Status) -> Outcome {
         };
     }
     let found = look(context, args).await?;
+    tell_of_lost_state(context);
     let is_running = found.is_some();
     if !is_running {
         context.screen.say("The daemon is not running: nothing is being synced. `wl daemon start` starts it.");
@@ -61,6 +64,17 @@ pub async fn run(context: &Context, args: &Status) -> Outcome {
     }
     let open = |recorded: &Recorded| Exit::of_open(!recorded.conflicts.is_empty(), &recorded.problems);
     Ok(found.recorded.iter().map(open).fold(exit(&found.jobs), Exit::and))
+}
+
+/// Says what the daemon told only its log: that it had to begin anew. It is said until the user has taken note.
+fn tell_of_lost_state(context: &Context) {
+    for (file, when) in State::set_aside_in(&context.places.state_dir) {
+        context.screen.warn(format!(
+            "the state was found damaged and set aside on {}: the jobs of before are forgotten, start them again; the next              pass of every container goes by the rules of first contact. Remove or move away {} to end this message",
+            moment(when),
+            file.display()
+        ));
+    }
 }
 
 /// What is open about the container that was asked for, beside its jobs.

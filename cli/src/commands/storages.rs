@@ -24,15 +24,11 @@ pub async fn add(context: &Context, args: &AddStorage) -> Outcome {
 pub async fn remove(context: &Context, args: &RemoveStorage) -> Outcome {
     let manifest = context.manifest(&args.name)?;
     let id = pairs::find(&manifest, &args.id)?.backend_id().to_owned();
-    if let Some(link) = context.running().await? {
-        let jobs = pairs::jobs_of(&manifest, link.jobs().await?);
-        if jobs.iter().any(|job| job.source.backend_id == id || job.target.backend_id == id) {
-            let name = &args.name;
-            return Err(Failure::new(format!(
-                "storage {id} of container `{name}` is being synced: it was not removed"
-            ))
+    let jobs = context.remembered_jobs_of(&manifest).await?;
+    if jobs.iter().any(|job| job.source.backend_id == id || job.target.backend_id == id) {
+        let name = &args.name;
+        return Err(Failure::new(format!("storage {id} of container `{name}` is being synced: it was not removed"))
             .hint(format!("`wl container stop-sync {name}` first")));
-        }
     }
     let (manifest, removed) = change(context, &args.name, |manifest| manifest.remove_storage(&id))?;
     let place = removed.location();

@@ -35,11 +35,25 @@ pub async fn run(context: &Context, args: &SyncStorages) -> Outcome {
 
 /// The container of these two, if there is one, and what it is called.
 fn found(context: &Context, storages: &[Storage; 2]) -> Outcome<Option<Manifest>> {
-    let Some(manifest) = find(context, storages)? else { return Ok(None) };
+    let Some(manifest) = find(context, storages)? else {
+        refuse_unreadable(context)?;
+        return Ok(None);
+    };
     refuse_twins(&manifest)?;
     refuse_otherwise(&manifest, storages)?;
     context.screen.say(format!("This is container `{}`.", manifest.name));
     Ok(Some(manifest))
+}
+
+/// A manifest that cannot be read may be the one of these two: a second container of theirs would have another base.
+fn refuse_unreadable(context: &Context) -> Outcome<()> {
+    let unreadable = context.manifests()?.into_iter().find_map(|(name, manifest)| Some((name, manifest.err()?)));
+    let Some((name, error)) = unreadable else { return Ok(()) };
+    let text = format!("container `{name}` may be the one of these two, and cannot be read: {error}");
+    let hint = format!(
+        "`wl container edit {name}` corrects it; or make another one with `wl container create NAME STORAGE STORAGE`"
+    );
+    Err(Failure::usage(text).hint(hint))
 }
 
 /// What is asked for holds, or nothing happens: a manifest that says otherwise is for its user to change.

@@ -24,6 +24,7 @@ impl Storage {
     pub fn from_params(params: Value) -> Result<Self> {
         let mut params = params;
         schema::drop_unknown_keys(&mut params);
+        schema::write_whole_numbers(&mut params);
         schema::validate_storage(&params).map_err(|violations| {
             let all: Vec<_> =
                 violations.iter().map(|v| format!("{} {}", key_of(&v.pointer, "it"), v.message)).collect();

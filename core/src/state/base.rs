@@ -88,15 +88,6 @@ impl PairState {
         })
     }
 
-    /// Forgets the whole base of this pair: the next pass goes by the rules of first contact.
-    pub fn forget_base(&self) -> Result<()> {
-        self.db().write(|tx| {
-            tx.execute("DELETE FROM base WHERE pair = ?1", [self.id])?;
-            tx.execute("UPDATE pairs SET files = 0, bytes = 0 WHERE id = ?1", [self.id])?;
-            Ok(())
-        })
-    }
-
     pub(super) fn write_base(
         &self,
         tx: &Transaction<'_>,
@@ -254,8 +245,6 @@ pub(super) mod tests {
         pair.commit(batch).unwrap();
         assert_eq!(pair.base_after(&RelPath::root(), None, 9).unwrap(), [file("a", 2)]);
         assert_eq!(pair.agreed().unwrap(), (1, 2));
-        pair.forget_base().unwrap();
-        assert_eq!((pair.agreed().unwrap(), pair.base_of(&path("a")).unwrap()), ((0, 0), None));
     }
 
     proptest! {

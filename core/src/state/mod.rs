@@ -3,6 +3,7 @@
 //! All of it may be lost without losing a file: a pair without a base goes by the rules of first contact.
 
 mod base;
+mod between;
 mod cache;
 mod columns;
 mod conflicts;
@@ -15,7 +16,7 @@ mod pair;
 mod schema;
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
@@ -122,6 +123,11 @@ impl State {
     pub fn open(dir: &Path) -> Result<(Self, Vec<String>)> {
         let open::Opened { state, cache, lock, told } = open::open(dir)?;
         Ok((Self::of(state, cache, Some(lock)), told))
+    }
+
+    /// The state databases in a directory that were found damaged, set aside, and left there since, with when that was.
+    pub fn set_aside_in(dir: &Path) -> Vec<(PathBuf, Timestamp)> {
+        open::set_aside_in(dir)
     }
 
     /// A database in memory, for tests.

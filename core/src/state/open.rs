@@ -6,6 +6,8 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
 use super::db::{Db, Sync, Unusable, beside, cannot, marker};
 use super::schema::{CACHE, STATE};
@@ -25,6 +27,8 @@ pub(super) struct Opened {
 
 /// What SQLite keeps beside a database.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+/// How long the time is in the name of a database that was set aside.
+const WHEN: usize = "20260101T000000Z".len();
 
 /// Opens what is in `dir`, making what is missing.
 pub(super) fn open(dir: &Path) -> Result<Opened> {
@@ -101,6 +105,24 @@ fn refusal(path: &Path, why: Unusable) -> Error {
             Error::new(Fault::Broken, format!("the database {path}, made anew, is damaged ({why}): check its disk"))
         }
     }
+}
+
+/// The state databases that were set aside in a directory and are still there, with when that was, the latest last.
+pub(super) fn set_aside_in(dir: &Path) -> Vec<(PathBuf, Timestamp)> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
+    let mut found: Vec<_> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let when = name.strip_prefix("state.db.corrupt-")?;
+            if COMPANIONS.iter().any(|companion| when.ends_with(companion)) {
+                return None;
+            }
+            let when = DateTime::strptime("%Y%m%dT%H%M%SZ", when.get(..WHEN)?).ok()?;
+            Some((entry.path(), when.to_zoned(TimeZone::UTC).ok()?.timestamp()))
+        })
+        .collect();
+    found.sort_by(|(_, a), (_, b)| a.cmp(b));
+    found
 }
 
 /// Renames a database and what belongs to it, and says what it is called now.
@@ -284,7 +306,7 @@ mod tests {
             damage(&dir.path().join("state.db"));
             let (state, told) = State::open(dir.path()).unwrap();
             assert!(told.len() == 1 && told[0].contains("nothing is deleted"), "{n}: {told:?}");
-            assert_eq!(aside(dir.path()), 1, "{n}");
+            assert_eq!((aside(dir.path()), set_aside_in(dir.path()).len()), (1, 1), "{n}");
             assert_eq!(pair(&state).unwrap().agreed().unwrap(), (0, 0), "{n}");
             use_it(&state).unwrap();
             drop(state);

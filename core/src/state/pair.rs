@@ -92,6 +92,12 @@ impl PairState {
         })
     }
 
+    /// The same pair with nothing remembered of it.
+    #[must_use]
+    pub fn blank(&self) -> Self {
+        Self { id: NOBODY, ..self.clone() }
+    }
+
     pub(super) fn db(&self) -> &Db {
         &self.store.shared.state
     }
@@ -192,7 +198,7 @@ mod tests {
             assert_eq!(other.agreed().unwrap(), (0, 0));
             assert_eq!(other.base_after(&RelPath::root(), None, 9).unwrap(), []);
             assert_eq!(other.roots().unwrap(), [None, None]);
-            other.forget_base().unwrap();
+            other.set_storages(["p", container]).unwrap();
         }
         assert_eq!(state.pair("c", "x", "y").unwrap().agreed().unwrap(), (1, 1));
     }

@@ -61,6 +61,10 @@ pub(super) const STATE: Schema = Schema {
         ALTER TABLE conflicts ADD COLUMN tree0 BLOB;
         ALTER TABLE conflicts ADD COLUMN tree1 BLOB;
     ",
+        "
+        ALTER TABLE pairs ADD COLUMN id0 TEXT;
+        ALTER TABLE pairs ADD COLUMN id1 TEXT;
+    ",
     ],
 };
 

@@ -10,6 +10,7 @@ use wl_core::filter::Filter;
 use wl_core::job::Options;
 use wl_core::manifest::{Storage, bytes_a_second};
 use wl_core::report::Mode;
+use wl_core::schema::write_whole_numbers;
 
 use super::pairs::Defaults;
 use crate::protocol::{ErrorClass, WireError};
@@ -43,7 +44,11 @@ impl Definition {
         let storages = [storage(args, "source")?, storage(args, "target")?];
         check_apart(&storages)?;
         check_exclude(args)?;
-        let manner = MANNER.iter().filter_map(|key| Some(((*key).to_owned(), args.get(*key)?.clone())));
+        let manner = MANNER.iter().filter_map(|key| {
+            let mut value = args.get(*key)?.clone();
+            write_whole_numbers(&mut value);
+            Some(((*key).to_owned(), value))
+        });
         Ok(Self {
             job_id: text("job-id"),
             container: text("container-name"),

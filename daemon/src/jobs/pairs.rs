@@ -51,8 +51,14 @@ impl Pairs {
         &self.defaults
     }
 
-    /// What is remembered of a pair; no storage is opened.
+    /// What is remembered of a pair; no storage is opened. What other storages at these places left counts for nothing.
     pub fn known(&self, definition: &Definition) -> Result<PairState> {
+        let known = self.ever_known(definition)?;
+        if known.is_of(ids(definition))? { Ok(known) } else { Ok(known.blank()) }
+    }
+
+    /// What is remembered of a pair of places, whichever storages were there: for what was done in them.
+    pub fn ever_known(&self, definition: &Definition) -> Result<PairState> {
         let [source, target] = definition.storages();
         self.state.known_pair(definition.container_id(), &source.place(), &target.place())
     }
@@ -87,6 +93,9 @@ impl Pairs {
     pub async fn open_for_job(&self, definition: &Definition) -> Result<Arc<Pair>, WireError> {
         let [source, target] = definition.storages();
         let state = self.state.pair(definition.container_id(), &source.place(), &target.place())?;
+        if state.set_storages(ids(definition))? {
+            tracing::info!(job = definition.job_id(), "a storage is another than before: this is a first contact");
+        }
         let pair = self.open_with(definition, state).await?;
         self.share(definition, &pair);
         Ok(pair)
@@ -142,6 +151,10 @@ pub fn key(definition: &Definition) -> Key {
     let mut places = definition.storages().each_ref().map(Storage::place);
     places.sort();
     (definition.container_id().to_owned(), places)
+}
+
+fn ids(definition: &Definition) -> [&str; 2] {
+    definition.storages().each_ref().map(Storage::backend_id)
 }
 
 /// How a storage is shown.

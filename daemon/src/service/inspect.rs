@@ -12,7 +12,7 @@ use wl_core::job::{Pair, Run};
 use wl_core::manifest::Storage;
 use wl_core::monitor::Monitor;
 use wl_core::path::RelPath;
-use wl_core::report::StorageProbe;
+use wl_core::report::{Problem, StorageProbe};
 use wl_core::resolve::{self, Keep};
 use wl_core::{Fault, Result, inspect, trash};
 
@@ -47,35 +47,45 @@ impl Inspect {
         }
         let definition = Definition::from_args(args)?;
         match cmd {
-            "plan" => answer("actions", inspect::plan(&self.look(&definition, client).await?).await),
-            "verify" => whole(inspect::verify(&self.look(&definition, client).await?).await),
-            "explain" => {
-                let path = path(args)?;
-                whole(inspect::explain(&self.look(&definition, client).await?, &path).await)
-            }
+            "plan" | "verify" | "explain" => self.looking(&definition, client, cmd, args).await,
             "conflicts" if args.get("force-scan") == Some(&Value::Bool(true)) => {
-                answer("conflicts", inspect::scan_conflicts(&self.look(&definition, client).await?).await)
+                self.looking(&definition, client, cmd, args).await
             }
             "conflicts" => {
                 let ids = definition.storages().each_ref().map(|storage| storage.backend_id().to_owned());
                 let known = self.jobs.pairs().known(&definition)?;
-                let mut found = answer("conflicts", inspect::recorded_conflicts(&known, &ids))?;
-                let problems = known.problems()?;
-                if !problems.is_empty() {
-                    found["problems"] = json!(problems);
-                }
-                Ok(found)
+                Ok(open(json!(inspect::recorded_conflicts(&known, &ids)?), &known.problems()?))
             }
             "history" => {
                 let path = args.contains_key("path").then(|| path(args)).transpose()?;
                 let limit = args.get("limit").and_then(Value::as_u64).and_then(|limit| usize::try_from(limit).ok());
-                let known = self.jobs.pairs().known(&definition)?;
+                let known = self.jobs.pairs().ever_known(&definition)?;
                 answer("entries", known.history(path.as_ref(), limit.unwrap_or(HISTORY)))
             }
             "resolve" => self.resolve(&definition, client, args).await,
             "trash" => self.trash(&definition, client, args).await,
             _ => Err(WireError::new(ErrorClass::CommandError, format!("{cmd} is not there yet"))),
         }
+    }
+
+    /// Looks at both storages for a client, and no longer than it is there: it changes nothing, so it may end anywhere.
+    async fn looking(&self, definition: &Definition, client: &ClientHandle, cmd: &str, args: &Args) -> Outcome {
+        let looking = async {
+            match cmd {
+                "plan" => answer("actions", inspect::plan(&self.look(definition, client).await?).await),
+                "verify" => whole(inspect::verify(&self.look(definition, client).await?).await),
+                "explain" => {
+                    let path = path(args)?;
+                    whole(inspect::explain(&self.look(definition, client).await?, &path).await)
+                }
+                _ => {
+                    let (conflicts, problems) = inspect::scan_conflicts(&self.look(definition, client).await?).await?;
+                    Ok(open(json!(conflicts), &problems))
+                }
+            }
+        };
+        // Nobody is left to read the answer.
+        client.gone().run_until_cancelled(looking).await.unwrap_or_else(|| Err(wl_core::Error::stopped().into()))
     }
 
     /// A run over a pair of its own, ended when the client leaves.
@@ -223,6 +233,15 @@ fn naming(path: &RelPath, error: &wl_core::Error) -> String {
 /// A result as it is written.
 fn whole(outcome: Result<impl serde::Serialize>) -> Outcome {
     serde_json::to_value(outcome?).map_err(|error| WireError::new(ErrorClass::DaemonError, error.to_string()))
+}
+
+/// Conflicts, and beside them what could not be synced, if there is any.
+fn open(conflicts: Value, problems: &[Problem]) -> Value {
+    let mut found = json!({ "conflicts": conflicts });
+    if !problems.is_empty() {
+        found["problems"] = json!(problems);
+    }
+    found
 }
 
 /// A result under a key.
