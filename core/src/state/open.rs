@@ -121,7 +121,7 @@ pub(super) fn set_aside_in(dir: &Path) -> Vec<(PathBuf, Timestamp)> {
             Some((entry.path(), when.to_zoned(TimeZone::UTC).ok()?.timestamp()))
         })
         .collect();
-    found.sort_by(|(_, a), (_, b)| a.cmp(b));
+    found.sort_by_key(|(_, when)| *when);
     found
 }
 
