@@ -126,6 +126,10 @@ impl Backend for Local {
         self.pool.run(move || root.identity()).await
     }
 
+    fn is_named(&self, root: &str) -> bool {
+        root::is_named(root)
+    }
+
     async fn make_root(&self) -> Result<()> {
         let root = self.root.clone();
         self.pool.run(move || root.make()).await

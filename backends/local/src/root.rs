@@ -338,6 +338,11 @@ impl Handle {
     }
 }
 
+/// Whether a root's text is of one directory alone: what is mounted next often gets inode and device number of the last.
+pub fn is_named(identity: &str) -> bool {
+    identity.contains(" born ")
+}
+
 /// Opens a file to look at it again, if it is what was seen first.
 pub fn keep_an_eye_on(dir: &Dir, path: &RelPath, seen_first: &Seen) -> Result<OwnedFd> {
     let flags = sys::path_only() | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -394,6 +399,13 @@ mod tests {
         std::fs::create_dir(&place).unwrap();
         root.identity().unwrap();
         assert!(root.open_to_change().is_ok());
+    }
+
+    #[test]
+    fn only_a_time_of_birth_names_a_directory() {
+        for (text, named) in [("131 born 1732312345.000000001", true), ("1 on 2f", false)] {
+            assert_eq!(is_named(text), named, "{text}");
+        }
     }
 
     #[test]

@@ -244,6 +244,9 @@ mod portable {
             ino: found.st_ino as u64,
             mtime: Stamp { sec: found.st_mtime as i64, ns: found.st_mtime_nsec as u32 },
             ctime: Stamp { sec: found.st_ctime as i64, ns: found.st_ctime_nsec as u32 },
+            #[cfg(target_vendor = "apple")]
+            born: Some(Stamp { sec: found.st_birthtime as i64, ns: found.st_birthtime_nsec as u32 }),
+            #[cfg(not(target_vendor = "apple"))]
             born: None,
         }
     }

@@ -197,8 +197,8 @@ async fn run(root: &Arc<Root>, batch: &[Job]) -> Result<HashMap<Vec<u8>, Hash>> 
     let line = format!("exec timeout {} xargs -0 {by}", patience.as_secs());
     let command = Command::new(script(at.root(), &line), names.freeze());
     let output = match at.link.run(command, most, patience + PATIENCE).await {
-        // They are read instead.
-        Err(error) if error.fault == Fault::Busy => return Ok(HashMap::new()),
+        // They are read instead, as where the server allows no further session.
+        Err(error) if matches!(error.fault, Fault::Busy | Fault::Unsupported) => return Ok(HashMap::new()),
         output => output?,
     };
     Ok(after_beginning(&output.stdout).map(|said| hashes(&said, end)).unwrap_or_default())

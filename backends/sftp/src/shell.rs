@@ -23,7 +23,7 @@ pub struct Shell {
     pub hashes: bool,
     /// `openssl`, which uses what the processor has for it: several times as fast as `sha256sum`.
     pub digests: bool,
-    /// `inotifywait`.
+    /// `inotifywait`, on a file system that nobody changes but through this server.
     pub watches: bool,
     /// GNU `cp`, fed by `xargs`.
     pub copies: bool,
@@ -75,6 +75,7 @@ const ASK: &str = "\
     if printf \"/dev/null\\0\" | timeout 9 xargs -0 sha256sum -z -- >/dev/null 2>&1; then echo hashes; fi; \
     if printf x | timeout 9 openssl dgst -sha256 -r 2>/dev/null | grep -q ^2d711642b726b044; then echo digests; fi; \
     if command -v inotifywait >/dev/null 2>&1 && inotifywait --help 2>/dev/null | grep -q -e --no-newline; then echo watches; fi; \
+    echo \"kind $(stat -f -c %t . 2>/dev/null)\"; \
     if cp --help 2>/dev/null | grep -q -e --reflink; then echo copies; fi; \
     if stat -c %i . >/dev/null 2>&1; then echo stats; fi; \
     echo \"here $(stat -c \"%Y %a %u %g\" .)\"; \
@@ -172,11 +173,40 @@ async fn hear(root: &Arc<Root>, at: &At) -> Result<Heard> {
         let (lists, hashes) = (has("lists"), has("hashes"));
         // The same `xargs` hands over the names.
         let copies = hashes && has("copies");
-        let (digests, watches, stats) = (has("digests"), has("watches"), has("stats"));
+        let (digests, stats) = (has("digests"), has("stats"));
+        let kind = said.lines().find_map(|line| line.strip_prefix("kind ")).unwrap_or_default();
+        let watches = has("watches") && is_of_the_server(kind);
         return Ok(Heard::Here(Shell { lists, hashes, digests, watches, copies, stats }));
     }
     let still = root.seen(at).await?.same(&seen);
     Ok(if proven || still { Heard::Elsewhere } else { Heard::Changing })
+}
+
+/// Kinds of file systems, as `stat -f -c %t` tells them, that nobody changes but through the server: all of what changes
+/// raises an event there. Of NFS, SMB, FUSE and whatever else is not among them that is not known.
+const OF_THE_SERVER: [(&str, &str); 18] = [
+    ("ef53", "ext2, ext3, ext4"),
+    ("58465342", "XFS"),
+    ("9123683e", "Btrfs"),
+    ("2fc12fc1", "ZFS"),
+    ("f2f52010", "F2FS"),
+    ("ca451a4e", "bcachefs"),
+    ("1021994", "tmpfs"),
+    ("858458f6", "ramfs"),
+    ("794c7630", "overlayfs"),
+    ("52654973", "ReiserFS"),
+    ("3153464a", "JFS"),
+    ("3434", "NILFS"),
+    ("24051905", "UBIFS"),
+    ("72b6", "JFFS2"),
+    ("2011bab0", "exFAT"),
+    ("4d44", "FAT"),
+    ("7366746e", "NTFS"),
+    ("482b", "HFS+"),
+];
+
+fn is_of_the_server(kind: &str) -> bool {
+    OF_THE_SERVER.iter().any(|(known, _)| *known == kind)
 }
 
 /// A file that SFTP made, which commands must see; none where nothing can be written.
@@ -318,6 +348,13 @@ mod tests {
         let output = |text: &'static str| after_beginning(&Bytes::from_static(text.as_bytes()));
         assert_eq!(output("Welcome!\nwl-begins\0x"), Some(Bytes::from_static(b"x")));
         assert_eq!(output("This service allows sftp connections only.\n"), None);
+    }
+
+    #[test]
+    fn only_a_file_system_of_the_server_s_own_is_watched() {
+        for (kind, own) in [("ef53", true), ("1021994", true), ("6969", false), ("65735546", false), ("", false)] {
+            assert_eq!(is_of_the_server(kind), own, "{kind}");
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ use crate::wire::{Attrs, OpenFlags};
 
 /// Names tried in the trash before giving up.
 const NAMES: usize = 100;
+/// So many directories of the trash are known to be there, at most.
+const KNOWN: usize = 4096;
 
 /// How a version comes to its second place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,7 +211,12 @@ async fn make_missing(root: &Root, at: &At, path: &RelPath) -> Answer<()> {
                 Err(_) => return Err(failure),
             }
         }
-        trash_dirs(root).insert(dir);
+        let mut known = trash_dirs(root);
+        // Those that are needed are soon known again.
+        if known.len() >= KNOWN {
+            known.clear();
+        }
+        known.insert(dir);
     }
     Ok(())
 }

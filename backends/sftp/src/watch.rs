@@ -38,7 +38,8 @@ const AGAIN: Duration = Duration::from_millis(1500);
 pub async fn watch(root: &std::sync::Arc<Root>) -> Result<BoxStream<'static, Hint>> {
     meet(root).await?;
     if !shell(root).await?.is_some_and(|shell| shell.watches) {
-        let text = "the server can only be scanned: install inotify-tools there to be told of changes";
+        let text = "the server can only be scanned: to be told of changes, install inotify-tools there, and keep the \
+                    files on a file system of its own, not on one of the network";
         return Err(Error::new(Fault::Unsupported, text));
     }
     let at = root.open().await?;
