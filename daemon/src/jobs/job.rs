@@ -218,7 +218,9 @@ impl Job {
         }
         *self.doing() = Doing::Waiting;
         self.monitor.set_error(what);
-        self.monitor.set_state(JobState::Running);
+        // What it lacks only the user can give.
+        let needs_user = self.definition().lacks().is_some();
+        self.monitor.set_state(if needs_user { JobState::Error } else { JobState::Running });
     }
 
     /// Ends what runs and makes the job fail until it is stopped.

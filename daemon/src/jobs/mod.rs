@@ -37,7 +37,7 @@ const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(500) } else { D
 /// The same when the daemon ends.
 const PATIENCE_AT_THE_END: Duration = Duration::from_millis(1500);
 /// How often a job that lacks something looks whether it is there.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(30) };
 
 /// So long it is known how a one-shot job ended that was stopped then.
 const CLEARED: Duration = Duration::from_secs(10);
@@ -238,6 +238,7 @@ impl Jobs {
         let job = self.get(job_id)?;
         job.check_held()?;
         self.check_open()?;
+        self.restore(&job).await?;
         let definition = job.definition().with_environment(environment).without_leave_to_delete();
         let syncer = self.syncer(&definition)?;
         let pair = self.pairs.open_for_job(&definition).await?;
@@ -293,7 +294,7 @@ impl Jobs {
         let job = Arc::new(Job::new(definition, &traits, known.as_ref()));
         self.table().insert(job.id().to_owned(), job.clone());
         if !record.rests(&job) {
-            job.wait_for(None);
+            job.wait_for(job.definition().lacks().map(str::to_owned));
             tokio::spawn(self.clone().begin_when_possible(job));
         }
     }
@@ -321,7 +322,24 @@ impl Jobs {
         }
     }
 
+    /// Gives a job the secrets that it lacks, where its manifest has them now. Until then it is in nobody's way: its pair may
+    /// be kept equal by another job meanwhile.
+    async fn restore(&self, job: &Job) -> Result<(), WireError> {
+        let row = self.state.jobs()?.into_iter().find(|row| row.job_id == job.id());
+        let Some(row) = row.filter(|_| job.definition().lacks().is_some()) else { return Ok(()) };
+        let base_dir = self.base_dir.clone();
+        let read = tokio::task::spawn_blocking(move || Record::read(row, &base_dir)).await;
+        let Ok(Ok(Record { definition, .. })) = read else { return Ok(()) };
+        if definition.lacks().is_none() {
+            let _pair_turn = self.pair_turns.take(pairs::key(&definition)).await;
+            self.check_free(&definition, false)?;
+            job.redefine(definition);
+        }
+        Ok(())
+    }
+
     async fn parts_of(&self, job: &Job) -> Result<(Arc<Pair>, Arc<dyn Syncer>), WireError> {
+        self.restore(job).await?;
         let definition = job.definition();
         let syncer = self.syncer(&definition)?;
         Ok((self.pairs.open_for_job(&definition).await?, syncer))

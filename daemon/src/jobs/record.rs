@@ -71,8 +71,8 @@ impl Record {
             let [source, target] = definition.storages();
             let storage = if key == "source" { source } else { target };
             let text = format!(
-                "the secrets of storage {} ({}) were not kept on disk and no manifest of container {} has them: start \
-                 the job again",
+                "the secrets of storage {} ({}) were not kept on disk and no manifest of container {} that can be read has \
+                 them: mend it, or start the job again",
                 storage.backend_id(),
                 storage.location(),
                 definition.container()
@@ -124,11 +124,14 @@ pub fn unreadable(row: JobRecord, error: &WireError) -> JobStatus {
 fn restore_secrets(start: &mut Map<String, Value>, key: &str, base_dir: &Path) -> bool {
     let name = start.get("container-name").and_then(Value::as_str).unwrap_or_default();
     let Some(Value::Object(params)) = start.get(key) else { return false };
+    let before = params.clone();
     let id = params.get("backend-id").and_then(Value::as_str).unwrap_or_default();
     let Ok(manifest) = Manifest::open(base_dir, name) else { return false };
     let storage = manifest.storages.iter().find(|storage| storage.backend_id() == id);
     let restored = storage.and_then(|storage| storage.with_secrets_of(params.clone()).ok());
-    let found = restored.as_ref().is_some_and(|storage| storage.for_disk() != *storage.params());
+    // In whatever form: it may be a reference now.
+    let found =
+        restored.as_ref().is_some_and(|storage| storage.params() != &before && storage.missing_secrets().is_empty());
     if let Some(storage) = restored.filter(|_| found) {
         start.insert(key.to_owned(), Storage::params(&storage).clone().into());
     }

@@ -130,22 +130,51 @@ async fn an_inline_secret_is_not_kept_and_taken_from_the_manifest_again() {
     assert!(!kept_bytes(&places(&dir).state_dir).windows(6).any(|bytes| bytes == b"sesame"));
     let daemon = Daemon::within(dir).await;
     let mut wire = daemon.connect().await;
-    let text =
-        eventually(async || wire.status("secret").await.and_then(|status| status["error"].as_str().map(str::to_owned)))
-            .await;
-    assert!(text.contains("start the job again"), "{text}");
+    let status = wire.until("secret", "ERROR").await;
+    assert!(status["error"].as_str().unwrap().contains("start the job again"), "{status}");
 
-    let dir = daemon.end().await;
-    let places = places(&dir);
-    std::fs::create_dir_all(&places.containers_dir).unwrap();
+    // Until its manifest is mended it is in nobody's way.
+    let mut other = secret_job(&json!("sesame"));
+    other["job-id"] = json!("local|secret|two");
+    wire.call("start", other).await;
+    write_secret_manifest(&daemon, &json!("sesame"));
+    eventually(async || {
+        let status = wire.status("secret").await?;
+        status["error"].as_str().filter(|error| error.contains("already running")).map(drop)
+    })
+    .await;
+    assert_eq!(daemon.rooms.running(), 1);
+    wire.call("stop", json!({ "job-id": "local|secret|two" })).await;
+    wire.until("secret", "SYNCED").await;
+
+    // One that is held can be let go, too, once the manifest has the secret.
+    wire.call("pause", json!({ "job-id": "local|secret" })).await;
+    let manifest = places(&daemon.dir).containers_dir.join("secret.container.yaml");
+    std::fs::remove_file(&manifest).unwrap();
+    let daemon = Daemon::within(daemon.end().await).await;
+    let mut wire = daemon.connect().await;
+    assert!(wire.fails("resume", json!({ "job-id": "local|secret" })).await.1.contains("manifest"));
+    write_secret_manifest(&daemon, &json!("sesame"));
+    wire.call("resume", json!({ "job-id": "local|secret" })).await;
+    wire.until("secret", "SYNCED").await;
+
+    // A secret that has become a reference is one all the same.
+    let at = daemon.dir.path().join("secret");
+    std::fs::write(&at, "sesame").unwrap();
+    write_secret_manifest(&daemon, &json!({ "file": at }));
+    let daemon = Daemon::within(daemon.end().await).await;
+    daemon.connect().await.until("secret", "SYNCED").await;
+}
+
+/// A manifest of the container of [`secret_job`].
+fn write_secret_manifest(daemon: &Daemon, password: &Value) {
     let manifest = json!({
         "object": "container", "version": "1", "paths": ["/.uuid/secret"],
-        "backends": { "storage": [job("secret")["source"], secret_job(&json!("sesame"))["target"]] },
+        "backends": { "storage": [job("secret")["source"], secret_job(password)["target"]] },
     });
-    let manifest = manifest.to_string();
-    std::fs::write(places.containers_dir.join("secret.container.yaml"), manifest).unwrap();
-    let daemon = Daemon::within(dir).await;
-    daemon.connect().await.until("secret", "SYNCED").await;
+    let containers = places(&daemon.dir).containers_dir;
+    std::fs::create_dir_all(&containers).unwrap();
+    std::fs::write(containers.join("secret.container.yaml"), manifest.to_string()).unwrap();
 }
 
 /// Every byte of every file in a directory.
