@@ -19,7 +19,7 @@ use crate::object::{Seen, Target};
 use crate::probe::{self, Traits};
 use crate::token::Version;
 use crate::write::Tries;
-use crate::{Place, client, dirs, error, look, remove};
+use crate::{Place, client, error, look, remove};
 
 /// What CopyObject copies at most (Amazon S3 API reference, CopyObject: 5 GB).
 pub(crate) const AT_ONCE: u64 = 5_000_000_000;
@@ -109,13 +109,13 @@ pub(crate) async fn copy_within(
     let copied = copy(place, &traits, source, &target.key, Wanted::onto(Onto::Nothing))
         .await
         .map_err(|error| refused(error, from))?;
-    dirs::holds_something(place, &target.key).await;
     let seen = Seen::at(place, &target.key).await?.filter(|seen| seen.version == copied);
     let entry = seen.ok_or_else(|| target.changed())?.entry();
     if let Err(error) = prove(source, hash, from, &copied, to).await {
         remove::discard(place, &target.key, &copied).await;
         return Err(error);
     }
+    target.is_there().await;
     Ok(entry)
 }
 

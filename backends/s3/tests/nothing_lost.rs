@@ -331,6 +331,15 @@ async fn a_directory_that_is_emptied_stays_at_juicefs() {
     a_directory_that_is_emptied_stays(servers::juicefs::shared()).await;
 }
 
+/// The directory holds the file under its new name: it needs no marker.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_only_file_of_a_directory_is_renamed_without_a_marker() {
+    let (_proxy, bucket) = bucket(servers::seaweed::shared()).await;
+    let entry = put(&bucket, "a/x", b"x").await;
+    bucket.storage.move_within(&path("a/x"), &entry.token, &path("a/y")).await.unwrap();
+    assert_eq!(bucket.keys(&format!("{PREFIX}a/")).await, [format!("{PREFIX}a/y")]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_kept_for_a_change_that_fails_again_and_again_is_kept_once() {
     let (proxy, bucket) = bucket(servers::seaweed::shared()).await;
