@@ -129,7 +129,6 @@ impl Screen {
     }
 
     /// Asks a question that is answered with yes or no; yes unless the answer begins with n.
-    #[expect(clippy::unused_self, reason = "only who was given a screen prints")]
     pub async fn confirm(&self, question: &str) -> bool {
         let _ = write!(anstream::stderr().lock(), "{question} [Y/n] ");
         let answered = tokio::task::spawn_blocking(|| {

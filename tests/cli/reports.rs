@@ -263,6 +263,8 @@ fn a_state_that_was_set_aside_is_told_until_it_is_moved_away() {
     let name = aside[0].to_str().unwrap();
     pair.home.ok(&["status"]).says(&[name, "start them again", "first contact"]);
     assert_eq!(pair.home.json(&["status"])["jobs"].as_array().unwrap().len(), 0);
-    aside.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    for path in &aside {
+        std::fs::remove_file(path).unwrap();
+    }
     assert!(!pair.home.ok(&["status"]).stderr.contains("set aside"));
 }

@@ -54,7 +54,7 @@ impl Inspect {
             "conflicts" => {
                 let ids = definition.storages().each_ref().map(|storage| storage.backend_id().to_owned());
                 let known = self.jobs.pairs().known(&definition)?;
-                Ok(open(json!(inspect::recorded_conflicts(&known, &ids)?), &known.problems()?))
+                Ok(open(&inspect::recorded_conflicts(&known, &ids)?, &known.problems()?))
             }
             "history" => {
                 let path = args.contains_key("path").then(|| path(args)).transpose()?;
@@ -80,7 +80,7 @@ impl Inspect {
                 }
                 _ => {
                     let (conflicts, problems) = inspect::scan_conflicts(&self.look(definition, client).await?).await?;
-                    Ok(open(json!(conflicts), &problems))
+                    Ok(open(&conflicts, &problems))
                 }
             }
         };
@@ -236,7 +236,7 @@ fn whole(outcome: Result<impl serde::Serialize>) -> Outcome {
 }
 
 /// Conflicts, and beside them what could not be synced, if there is any.
-fn open(conflicts: Value, problems: &[Problem]) -> Value {
+fn open(conflicts: &impl serde::Serialize, problems: &[Problem]) -> Value {
     let mut found = json!({ "conflicts": conflicts });
     if !problems.is_empty() {
         found["problems"] = json!(problems);
