@@ -45,7 +45,7 @@ fn check_side(batch: &Batch, names: [&str; 2], on: Which) -> Option<String> {
     // What would be written there would be taken for kept, and for deleted once the old root is back.
     if batch.replaced[here] && lost > 0 {
         return Some(format!(
-            "the root of {} was replaced by another directory, which lacks {lost} files that it had; nothing was changed. \
+            "the root of {} was replaced by another directory, which lacks {lost} files that are known; nothing was changed. \
              Bring the old root back, or run once with --allow-deletes",
             names[here]
         ));

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use crate::error::{Error, Fault, Result};
-use crate::job::{Run, Which};
+use crate::job::Which;
 use crate::path::{IGNORE_FILE, RelPath};
 use crate::plan::{Plan, Step};
 use crate::report::{Problem, ProblemKind};
@@ -193,7 +193,7 @@ impl<'a> Executor<'a> {
         let budget = Semaphore::new(BUDGET as usize);
         // Taken out for as long as the steps borrow them; put back below.
         let halted = std::mem::take(&mut self.halted);
-        let means = Means { limits: self.means.limits.clone(), ..self.means };
+        let means = Means { limits: self.means.limits.clone(), roots: self.means.roots.clone(), ..self.means };
         let perform = |step: Step| {
             let (means, budget, halted) = (&means, &budget, &halted);
             async move {
@@ -201,7 +201,7 @@ impl<'a> Executor<'a> {
                 let barred = run.stop.is_cancelled() || lock(halted).bars(&step);
                 let result = if barred { None } else { Some(means.perform(&step).await) };
                 let result = match result {
-                    Some(Err(failed)) => Some(Err(told_apart(run, failed).await)),
+                    Some(Err(failed)) => Some(Err(told_apart(means, failed).await)),
                     result => result,
                 };
                 (step, result)
@@ -392,8 +392,9 @@ fn lock(halted: &Mutex<Halted>) -> MutexGuard<'_, Halted> {
 
 /// A failure as of a storage that cannot be reached may be this path's alone, as where a disk behind a server cannot read
 /// it: the others must not wait for that.
-async fn told_apart(run: &Run, failed: Failed) -> Failed {
-    let alone = failed.error.fault == Fault::Offline && run.pair.side(failed.on).backend.root().await.is_ok();
+async fn told_apart(means: &Means<'_>, failed: Failed) -> Failed {
+    let root = means.roots[failed.on as usize].as_str();
+    let alone = failed.error.fault == Fault::Offline && means.run.pair.answers(failed.on, Some(root)).await;
     Failed { alone, ..failed }
 }
 

@@ -123,6 +123,11 @@ impl Pair {
         self.options.allow_deletes && !self.leave_used.load(Ordering::Relaxed)
     }
 
+    /// Whether a storage answers, and its root is the one it was, where that is known.
+    pub(crate) async fn answers(&self, which: Which, root: Option<&str>) -> bool {
+        self.side(which).backend.root().await.is_ok_and(|now| root.is_none_or(|root| root == now))
+    }
+
     /// From now on mass deletions stop the job again.
     pub fn forbid_deletes(&self) {
         self.leave_used.store(true, Ordering::Relaxed);

@@ -166,8 +166,10 @@ impl<'a> Engine<'a> {
         let mut survey = Survey::new(pair, &mut filter, scope)?.knowing_folds(self.folds);
         // What it lacks is to be known before anything is put there.
         survey.in_one_window = roots.replaced.contains(&true);
+        survey.roots = Some(roots.ids.clone());
         let limits = self.limits.clone();
-        let means = Means { run: self.run, carrier: self.carrier, limits, at: Timestamp::now() };
+        let ids = roots.ids.clone();
+        let means = Means { run: self.run, carrier: self.carrier, limits, roots: ids, at: Timestamp::now() };
         let mut executor = Executor::new(means, turn, doubtful);
         // What this round itself adds says nothing about the share of what vanished.
         let known = pair.state.agreed()?.0;
@@ -185,9 +187,10 @@ impl<'a> Engine<'a> {
             merge(&mut window.rows, pair.options.unidirectional, &mut within);
             let plan = plan(&window.rows, &terms);
             // The root may have gone since it was looked at: what vanished with it was not deleted.
-            let vanished = plan.deletes != [0; 2] || plan.lost != [0; 2];
-            let again = if vanished { Some(look_at_roots(pair).await?) } else { None };
-            self.check_brakes(&plan, known, again.as_ref().unwrap_or(&roots))?;
+            if plan.deletes != [0; 2] && look_at_roots(pair).await?.ids != roots.ids {
+                return Err(replaced_meanwhile());
+            }
+            self.check_brakes(&plan, known, &roots)?;
             self.announce(&plan);
             self.advance(&mut executor, &plan, &window).await?;
             let ended = executor.execute(plan).await;
@@ -220,9 +223,9 @@ impl<'a> Engine<'a> {
             copied: std::mem::take(&mut executor.results.copied),
             full_due: false,
         };
-        let _turn = executor.into_turn();
+        let (_turn, survey_cut) = (executor.into_turn(), survey.cut);
         self.filter = filter;
-        self.close(scope, problems, &roots).await?;
+        self.close(scope, problems, &roots, survey_cut).await?;
         Ok(round)
     }
 
@@ -357,7 +360,7 @@ impl<'a> Engine<'a> {
         self.recent_deletes.add(results.deleted, Instant::now());
     }
 
-    async fn close(&mut self, scope: &Scope, problems: Vec<Problem>, roots: &Roots) -> Result<()> {
+    async fn close(&mut self, scope: &Scope, problems: Vec<Problem>, roots: &Roots, cut: [bool; 2]) -> Result<()> {
         let pair = &*self.run.pair;
         let before = self.problems.clone();
         self.problems.retain(|problem| {
@@ -369,7 +372,7 @@ impl<'a> Engine<'a> {
             pair.state.set_problems(&self.problems.iter().cloned().collect::<Vec<_>>())?;
         }
         if *scope == Scope::All {
-            self.remember_roots(roots)?;
+            self.remember_roots(roots, cut)?;
             for side in pair.sides.iter().filter(|side| !side.read_only) {
                 // Leftovers that cannot be removed now are met again by the next listing.
                 tokio::select! {
@@ -382,20 +385,32 @@ impl<'a> Engine<'a> {
         self.report(&[])
     }
 
-    /// A root that is another one than before is believed once all of it could be looked at.
-    fn remember_roots(&self, roots: &Roots) -> Result<()> {
+    /// A root that is another one than before is believed once all that both sides agreed on could be looked at there, or
+    /// the user says so.
+    fn remember_roots(&self, roots: &Roots, cut: [bool; 2]) -> Result<()> {
         let pair = &*self.run.pair;
-        let known = pair.state.roots()?;
-        let is_doubted = |which: Which| {
-            let hides = |kind| !matches!(kind, ProblemKind::Skipped | ProblemKind::Name | ProblemKind::ReadOnly);
-            let mut here = self.problems.iter().filter(|problem| problem.storage == pair.id(which));
-            roots.replaced[which as usize] && here.any(|problem| hides(problem.kind))
-        };
-        let texts = Which::BOTH.map(|which| match &known[which as usize] {
-            Some(known) if is_doubted(which) => known.as_str(),
-            _ => roots.remembered[which as usize].as_str(),
-        });
-        pair.state.set_roots(texts)
+        let mut texts = roots.remembered.clone();
+        for (which, known) in Which::BOTH.into_iter().zip(pair.state.roots()?) {
+            let at = which as usize;
+            let doubted = roots.replaced[at] && !pair.deletes_allowed() && (cut[at] || self.hides_known(which)?);
+            if let Some(known) = known.filter(|_| doubted) {
+                texts[at] = known;
+            }
+        }
+        pair.state.set_roots(texts.each_ref().map(String::as_str))
+    }
+
+    /// Whether something that both sides agreed on could not be looked at on a side.
+    fn hides_known(&self, which: Which) -> Result<bool> {
+        let pair = &*self.run.pair;
+        let hides = |kind| matches!(kind, ProblemKind::Unreadable | ProblemKind::Denied | ProblemKind::Offline);
+        for problem in self.problems.iter().filter(|problem| problem.storage == pair.id(which) && hides(problem.kind)) {
+            let Ok(path) = RelPath::parse(&problem.path) else { continue };
+            if pair.state.base_of(&path)?.is_some() || !pair.state.base_after(&path, None, 1)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Tells what is open now; `more` are problems that no round finds.
@@ -495,6 +510,10 @@ pub(crate) fn unmade_root(pair: &Pair, which: Which, error: &Error) -> Error {
         }
         _ => at_root(pair, which, error),
     }
+}
+
+fn replaced_meanwhile() -> Error {
+    Error::new(Fault::Busy, "a root was replaced by another directory while it was looked at: it is looked at again")
 }
 
 fn at_root(pair: &Pair, which: Which, error: &Error) -> Error {

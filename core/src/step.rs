@@ -52,6 +52,8 @@ pub(crate) struct Means<'a> {
     pub carrier: &'a dyn Carrier,
     /// The job's limit and each side's.
     pub limits: Vec<Limit>,
+    /// Which roots there were when the round began.
+    pub roots: [String; 2],
     /// When the round began: names the trash it fills.
     pub at: Timestamp,
 }
@@ -162,7 +164,7 @@ impl Means<'_> {
         let failed = read_error.clone();
         content.identified(place, path, &entry.token).hashed_by(move || {
             let (there, failed) = (there.clone(), failed.clone());
-            Box::pin(async move { noted(&failed, there.sha256().await) })
+            Box::pin(async move { there.sha256().await.inspect_err(|error| note(&failed, error)) })
         })
     }
 

@@ -83,6 +83,11 @@ impl Cursor {
         entry
     }
 
+    /// From where on nothing was listed, if it was cut off.
+    pub fn cut(&self) -> Option<&RelPath> {
+        self.cut.as_ref()
+    }
+
     /// Whether nothing is known about a path that was not listed.
     pub fn is_unknown(&self, path: &RelPath) -> bool {
         let after_cut = |cut: &RelPath| {

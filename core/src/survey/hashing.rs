@@ -48,7 +48,7 @@ impl Survey<'_> {
                 }
             }
         }
-        for (task, result) in hash_all(self.pair, tasks).await? {
+        for (task, result) in hash_all(self.pair, tasks, self.roots.as_ref()).await? {
             seen[task.index][task.which as usize] = self.outcome(&task, result);
         }
         Ok(raws.into_iter().zip(seen).map(|(raw, seen)| raw.into_row(seen)).collect())
@@ -102,11 +102,12 @@ impl Survey<'_> {
 
 /// Hashes all of them, unless a storage cannot be reached: then none of the others is tried, and what was hashed is kept.
 /// A few may fail as if it could not be, though it answers, as where a disk behind a server cannot read them.
-async fn hash_all(pair: &Pair, tasks: Vec<Task>) -> Result<Vec<(Task, Result<Hash>)>> {
+async fn hash_all(pair: &Pair, tasks: Vec<Task>, roots: Option<&[String; 2]>) -> Result<Vec<(Task, Result<Hash>)>> {
+    let root = |which: Which| roots.map(|roots| roots[which as usize].as_str());
     let hash = |task: Task| async move {
         match pair.side(task.which).backend.hash(&task.path, &task.token).await {
             Err(error) if error.fault == Fault::Stopped => Err(error),
-            Err(error) if error.fault == Fault::Offline && pair.side(task.which).backend.root().await.is_err() => {
+            Err(error) if error.fault == Fault::Offline && !pair.answers(task.which, root(task.which)).await => {
                 Err(error)
             }
             result => Ok((task, result)),

@@ -82,14 +82,25 @@ impl Join {
         }
     }
 
-    /// What the listings could not tell, but for what is excluded.
+    /// What the listings could not tell, but for what is excluded. Where one was cut off is told in any case: it is about
+    /// all that would have come after it.
     pub fn problems(&mut self, filter: &Filter) -> Vec<Problem> {
         let is_excluded = |problem: &Problem| {
-            let kind = if problem.kind == ProblemKind::Skipped { Kind::File } else { Kind::Dir };
+            let is_file = matches!(problem.kind, ProblemKind::Skipped | ProblemKind::Name);
+            let kind = if is_file { Kind::File } else { Kind::Dir };
             RelPath::parse(&problem.path).is_ok_and(|path| filter.excludes(&path, kind))
         };
-        let told = self.sides.iter_mut().flat_map(|side| side.problems.drain(..));
-        told.filter(|problem| !is_excluded(problem)).collect()
+        let told = |side: &mut Cursor| {
+            let problems = std::mem::take(&mut side.problems).into_iter();
+            let cut = side.cut().map(RelPath::as_str);
+            problems.filter(|problem| cut == Some(&problem.path) || !is_excluded(problem)).collect::<Vec<_>>()
+        };
+        self.sides.iter_mut().flat_map(told).collect()
+    }
+
+    /// Whether each listing was cut off.
+    pub fn cut(&self) -> [bool; 2] {
+        self.sides.each_ref().map(|side| side.cut().is_some())
     }
 
     fn next_path(&self) -> Option<RelPath> {

@@ -145,6 +145,10 @@ pub struct Survey<'a> {
     pub folds: [Folds; 2],
     /// Whether nothing is handed on before all was looked at.
     pub in_one_window: bool,
+    /// Whether a listing of each side was cut off.
+    pub cut: [bool; 2],
+    /// Which roots there are, where that is known.
+    pub roots: Option<[String; 2]>,
 }
 
 impl<'a> Survey<'a> {
@@ -174,6 +178,8 @@ impl<'a> Survey<'a> {
             asked: BTreeSet::new(),
             folds: [Folds::default(); 2],
             in_one_window: false,
+            cut: [false; 2],
+            roots: None,
         })
     }
 
@@ -220,6 +226,7 @@ impl<'a> Survey<'a> {
                     return Ok(Some(raw));
                 }
                 self.problems.extend(join.problems(self.filter));
+                self.cut = [0, 1].map(|side: usize| self.cut[side] || join.cut()[side]);
                 self.excluded.append(&mut join.excluded);
                 self.join = None;
             }
