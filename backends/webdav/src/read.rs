@@ -255,14 +255,8 @@ impl Checked {
             Fault::Refused | Fault::Missing => now,
             _ => error.clone().at(&self.path),
         })?;
-        if error.fault != Fault::Offline {
+        if self.resumes >= RESUMES || error.fault != Fault::Offline {
             return Err(error.at(&self.path));
-        }
-        if self.resumes >= RESUMES {
-            // The server does answer: it is this file that does not come, and no other waits for it.
-            let text =
-                format!("the server breaks off at byte {} each time that it is read: {}", self.at, error.message);
-            return Err(Error::new(Fault::Broken, text).at(&self.path));
         }
         self.resumes += 1;
         let opened = open(&self.server, &self.path, token, self.at).await?;
