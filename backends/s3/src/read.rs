@@ -194,8 +194,7 @@ impl Streamed {
         self.attempts += 1;
         if self.attempts >= ATTEMPTS {
             let text = format!("the server's answer broke off {ATTEMPTS} times at byte {} ({broken})", self.left.start);
-            // The server answered each time: it is this object that does not come, and no other waits for it.
-            return Err(Error::new(Fault::Broken, text).at(&self.wanted.path));
+            return Err(Error::new(Fault::Offline, text).at(&self.wanted.path));
         }
         tracing::debug!(path = %self.wanted.path, at = self.left.start, broken, "a body broke off");
         tokio::time::sleep(PAUSE * 2u32.pow(self.attempts - 1)).await;
