@@ -327,6 +327,8 @@ pub async fn sweep(server: &Arc<Server>) -> Result<usize> {
     for part in server.parts.take_seen() {
         match clear(server, &part).await {
             Ok(cleared) => swept += usize::from(cleared),
+            // Nobody answers: the rest is met again by the next listing.
+            Err(error) if error.fault == Fault::Offline => return Err(error),
             Err(error) => tracing::warn!(%part, "a leftover stays for now: {error}"),
         }
     }

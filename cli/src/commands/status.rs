@@ -70,7 +70,8 @@ pub async fn run(context: &Context, args: &Status) -> Outcome {
 fn tell_of_lost_state(context: &Context) {
     for (file, when) in State::set_aside_in(&context.places.state_dir) {
         context.screen.warn(format!(
-            "the state was found damaged and set aside on {}: the jobs of before are forgotten, start them again; the next              pass of every container goes by the rules of first contact. Remove or move away {} to end this message",
+            "the state was found damaged and set aside on {}: the jobs of before are forgotten, start them again; the next \
+             pass of every container goes by the rules of first contact. Remove or move away {} to end this message",
             moment(when),
             file.display()
         ));

@@ -93,10 +93,11 @@ impl Pairs {
     pub async fn open_for_job(&self, definition: &Definition) -> Result<Arc<Pair>, WireError> {
         let [source, target] = definition.storages();
         let state = self.state.pair(definition.container_id(), &source.place(), &target.place())?;
+        let pair = self.open_with(definition, state.clone()).await?;
+        // Whoever cannot be opened leaves what is remembered as it is.
         if state.set_storages(ids(definition))? {
             tracing::info!(job = definition.job_id(), "a storage is another than before: this is a first contact");
         }
-        let pair = self.open_with(definition, state).await?;
         self.share(definition, &pair);
         Ok(pair)
     }
