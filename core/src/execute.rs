@@ -8,10 +8,12 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
+use crate::backend::Guard;
 use crate::error::{Error, Fault, Result};
 use crate::job::Which;
 use crate::path::{IGNORE_FILE, RelPath};
 use crate::plan::{Plan, Step};
+use crate::recent::Change;
 use crate::report::{Problem, ProblemKind};
 use crate::state::{BaseRow, Batch, Intent};
 use crate::step::{Done, Failed, Means};
@@ -56,8 +58,8 @@ pub struct Tally {
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     pub tally: Tally,
-    /// Files deleted on each side.
-    pub deleted: [u64; 2],
+    /// What was deleted, made and moved, in its order.
+    pub changes: Vec<Change>,
     /// What could not be done.
     pub problems: Vec<Problem>,
     /// What changed meanwhile and must be looked at again.
@@ -68,6 +70,16 @@ pub(crate) struct Results {
     pub copied: Vec<RelPath>,
     /// Whether a `.wlignore` was changed: other rules hold from now on.
     pub rules_moved: bool,
+}
+
+/// What a step that was carried out did to the files that are there.
+fn change(step: &Step, done: &Done) -> Option<Change> {
+    match step {
+        Step::Remove { path, .. } if done.deleted > 0 => Some(Change::deleted(path, step.on())),
+        Step::Copy { path, guard: Guard::Absent, .. } if done.copied > 0 => Some(Change::made(path)),
+        Step::Move { to, .. } if done.moved > 0 => Some(Change::moved(to)),
+        _ => None,
+    }
 }
 
 /// Carries out plans and keeps what they did until the base has it.
@@ -291,7 +303,7 @@ impl<'a> Executor<'a> {
         tally.deleted += done.deleted;
         tally.moved += done.moved;
         tally.bytes += done.bytes;
-        self.results.deleted[step.on() as usize] += done.deleted;
+        self.results.changes.extend(change(step, &done));
         if done.copied > 0 && self.results.copied.len() < FEW {
             self.results.copied.push(step.path().clone());
         }

@@ -194,9 +194,7 @@ impl<'a> Engine<'a> {
             self.announce(&plan);
             self.advance(&mut executor, &plan, &window).await?;
             let ended = executor.execute(plan).await;
-            self.account(&executor.results);
-            executor.results.deleted = [0; 2];
-            executor.results.tally = Tally::default();
+            self.account(&mut executor.results);
             ended?;
             if executor.gave_way() {
                 // What a user changes now, what was looked at before does not know.
@@ -351,13 +349,13 @@ impl<'a> Engine<'a> {
         Ok(Some(ConflictRow { path: clash.path.clone(), kind: clash.kind, since, versions: clash.versions, trees }))
     }
 
-    fn account(&mut self, results: &Results) {
-        let Tally { copied, deleted, moved, bytes, .. } = results.tally;
+    fn account(&mut self, results: &mut Results) {
+        let Tally { copied, deleted, moved, bytes, .. } = std::mem::take(&mut results.tally);
         self.tally.copied += copied;
         self.tally.deleted += deleted;
         self.tally.moved += moved;
         self.tally.bytes += bytes;
-        self.recent_deletes.add(results.deleted, Instant::now());
+        self.recent_deletes.add(&std::mem::take(&mut results.changes), Instant::now());
     }
 
     async fn close(&mut self, scope: &Scope, problems: Vec<Problem>, roots: &Roots, cut: [bool; 2]) -> Result<()> {

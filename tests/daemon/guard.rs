@@ -136,6 +136,23 @@ fn leave_to_delete_is_given_for_one_run() {
     assert_eq!(tree(&pair.b("d")).len(), 30, "the next mass deletion is stopped again");
 }
 
+/// Programs do so with their temporary files.
+#[test]
+fn what_is_made_and_deleted_again_and_again_stops_nothing() {
+    let pair = agreed(20, "");
+    pair.home.ok(&["container", "sync", "c", "--wait"]);
+    for number in 0..16 {
+        pair.write("a/d/temporary", format!("{number}"));
+        pair.write("a/d/0", format!("again {number}"));
+        wait_until(|| pair.home.path("b/d/temporary").exists() && pair.home.path("b/d/0").exists());
+        pair.remove("a/d/temporary");
+        pair.remove("a/d/0");
+        wait_until(|| !pair.home.path("b/d/temporary").exists() && !pair.home.path("b/d/0").exists());
+    }
+    wait_until(|| pair.home.jobs()[0]["state"] == "SYNCED");
+    pair.home.ok(&["container", "stop-sync", "c"]);
+}
+
 #[test]
 fn a_slow_mass_deletion_is_one_all_the_same() {
     let pair = Pair::new();

@@ -135,6 +135,13 @@ impl Storage {
         self.params.get("read-only") == Some(&Value::Bool(true))
     }
 
+    /// The same, but only to be read: its backend then writes nothing, not even to find out what the storage can do.
+    pub fn only_read(&self) -> Self {
+        let mut storage = self.clone();
+        storage.params.insert("read-only".to_owned(), Value::Bool(true));
+        storage
+    }
+
     /// Whether it is the container's primary storage.
     pub fn primary(&self) -> bool {
         self.params.get("primary") == Some(&Value::Bool(true))
