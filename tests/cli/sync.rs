@@ -227,6 +227,18 @@ fn a_one_shot_job_that_runs_with_what_was_said_before_is_left_alone() {
     pair.home.ok(&["container", "stop-sync", "c"]);
 }
 
+/// Not even something that is taken away again.
+#[test]
+fn a_dry_run_writes_nothing() {
+    let pair = Pair::new();
+    pair.write("a/f", "1");
+    let times = || ["a", "b"].map(|root| fs::metadata(pair.home.path(root)).unwrap().modified().unwrap());
+    let before = times();
+    let planned = pair.home.ok(&["container", "sync", "c", "--dry-run"]);
+    assert!(planned.stdout.contains('f'), "{}", planned.stdout);
+    assert_eq!(times(), before);
+}
+
 #[test]
 fn no_name_steers_a_terminal() {
     let pair = Pair::new();

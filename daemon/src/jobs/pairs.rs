@@ -40,6 +40,9 @@ pub struct Pairs {
 /// The container and its two places, whichever is the source.
 pub type Key = (String, [String; 2]);
 
+/// How a storage is opened: as it is, or only to be read.
+type As = fn(&Storage) -> Storage;
+
 impl Pairs {
     /// None is open yet.
     pub fn new(rooms: Arc<dyn Rooms>, state: State, defaults: Defaults) -> Self {
@@ -65,15 +68,26 @@ impl Pairs {
 
     /// Opens a pair as the definition says, for one who only looks: nothing of it is remembered.
     pub async fn open(&self, definition: &Definition) -> Result<Arc<Pair>, WireError> {
-        self.open_with(definition, self.known(definition)?).await
+        self.open_with(definition, self.known(definition)?, Storage::clone).await
     }
 
-    async fn open_with(&self, definition: &Definition, state: PairState) -> Result<Arc<Pair>, WireError> {
+    /// The same for one who promises to change nothing anywhere: no backend writes, not even a trial that it takes away
+    /// again. What would be written is planned all the same.
+    pub async fn open_untouched(&self, definition: &Definition) -> Result<Arc<Pair>, WireError> {
+        self.open_with(definition, self.known(definition)?, Storage::only_read).await
+    }
+
+    async fn open_with(
+        &self,
+        definition: &Definition,
+        state: PairState,
+        opened_as: As,
+    ) -> Result<Arc<Pair>, WireError> {
         if let Some(what) = definition.lacks() {
             return Err(WireError::new(ErrorClass::JobError, what));
         }
         let [source, target] = definition.storages();
-        let sides = [self.side(source, definition).await?, self.side(target, definition).await?];
+        let sides = [self.side(source, definition, opened_as).await?, self.side(target, definition, opened_as).await?];
         Ok(Arc::new(Pair {
             job_id: definition.job_id().to_owned(),
             container: definition.container().to_owned(),
@@ -93,7 +107,7 @@ impl Pairs {
     pub async fn open_for_job(&self, definition: &Definition) -> Result<Arc<Pair>, WireError> {
         let [source, target] = definition.storages();
         let state = self.state.pair(definition.container_id(), &source.place(), &target.place())?;
-        let pair = self.open_with(definition, state.clone()).await?;
+        let pair = self.open_with(definition, state.clone(), Storage::clone).await?;
         // Whoever cannot be opened leaves what is remembered as it is.
         if state.set_storages(ids(definition))? {
             tracing::info!(job = definition.job_id(), "a storage is another than before: this is a first contact");
@@ -111,8 +125,8 @@ impl Pairs {
         }
     }
 
-    async fn side(&self, storage: &Storage, definition: &Definition) -> Result<Side, WireError> {
-        let backend = self.backend(storage, definition.environment().clone()).await?;
+    async fn side(&self, storage: &Storage, definition: &Definition, opened_as: As) -> Result<Side, WireError> {
+        let backend = self.backend(&opened_as(storage), definition.environment().clone()).await?;
         Ok(Side {
             view: view(storage),
             place: storage.place(),

@@ -72,7 +72,11 @@ impl Inspect {
     async fn looking(&self, definition: &Definition, client: &ClientHandle, cmd: &str, args: &Args) -> Outcome {
         let looking = async {
             match cmd {
-                "plan" => answer("actions", inspect::plan(&self.look(definition, client).await?).await),
+                "plan" => {
+                    let pair = self.jobs.pairs().open_untouched(definition).await?;
+                    let run = run(definition, pair, client.gone().child_token());
+                    answer("actions", inspect::plan(&run).await)
+                }
                 "verify" => whole(inspect::verify(&self.look(definition, client).await?).await),
                 "explain" => {
                     let path = path(args)?;
