@@ -75,11 +75,22 @@ fn check_side(batch: &Batch, names: [&str; 2], on: Which) -> Option<String> {
     let too_many = known >= FEW_FILES && sum * 100 > known * u64::from(batch.max_delete);
     too_many.then(|| {
         format!(
-            "{sum} of {known} files vanished from {}, which is more than {} percent (max-delete); nothing was deleted on {}. \
+            "{sum} of {known} files vanished from {}, which is more than {} percent (max-delete); {} on {}. \
              Bring them back, or run once with --allow-deletes",
-            names[there], batch.max_delete, names[here]
+            names[there],
+            batch.max_delete,
+            kept(batch.recent[here], deletes),
+            names[here]
         )
     })
+}
+
+/// What becomes of the files on the other side: the first of a slow mass deletion were followed before it was one.
+fn kept(followed: u64, stopped: u64) -> String {
+    match followed {
+        0 => "nothing was deleted".to_string(),
+        followed => format!("the first {followed} were deleted, the other {stopped} were not"),
+    }
 }
 
 #[cfg(test)]
@@ -116,6 +127,9 @@ mod tests {
     #[test]
     fn a_slow_mass_deletion_is_one_all_the_same() {
         assert!(stops(Batch { recent: [0, 48], ..deletes([0, 5], 52) }));
+        let stopped = |recent| check(&Batch { recent, ..deletes([0, 53], 52) }, ["one", "two"]).unwrap();
+        assert!(stopped([0, 48]).contains("the first 48 were deleted, the other 53 were not on two"));
+        assert!(stopped([0, 0]).contains("nothing was deleted on two"));
     }
 
     #[test]
